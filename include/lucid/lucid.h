@@ -1,0 +1,236 @@
+/*
+ * lucid.h - the public interface of the lucid memory allocator.
+ *
+ * The malloc(3) names need no header of ours: link liblucid or preload liblucid.so and they are
+ * lucid's. This header adds what malloc(3) has no words for: first-class heaps, scopes, object
+ * caches, options, statistics, limits and a handler for misuse.
+ *
+ * Conventions, unless a function says otherwise:
+ *   - sizes and alignments are in bytes; alignments are powers of two;
+ *   - a function that returns a pointer returns NULL with errno set (ENOMEM or EINVAL) on failure;
+ *   - a function that returns int returns 0 or an errno value and leaves errno alone;
+ *   - every function may be called from any thread at any time, but not from a signal handler;
+ *   - the caller owns what it is given, and gives blocks back with lu_free().
+ */
+#ifndef LUCID_H
+#define LUCID_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define LUCID_VERSION_MAJOR 0
+#define LUCID_VERSION_MINOR 1
+#define LUCID_VERSION_PATCH 0
+
+#if defined(__GNUC__)
+#define LU_API __attribute__((visibility("default")))
+#define LU_MALLOC_LIKE __attribute__((malloc, warn_unused_result))
+#define LU_SIZE_IS(...) __attribute__((alloc_size(__VA_ARGS__)))
+#else
+#define LU_API
+#define LU_MALLOC_LIKE
+#define LU_SIZE_IS(...)
+#endif
+
+/* ------------------------------------------------------------------ plain allocation --------- */
+/* As the functions of malloc(3) without the prefix; blocks of both families are one. */
+
+LU_API void *lu_malloc(size_t size) LU_MALLOC_LIKE LU_SIZE_IS(1);
+LU_API void *lu_calloc(size_t count, size_t size) LU_MALLOC_LIKE LU_SIZE_IS(1, 2);
+LU_API void *lu_realloc(void *block, size_t size) LU_SIZE_IS(2); /* size 0 frees, gives NULL */
+LU_API void *lu_reallocarray(void *block, size_t count, size_t size) LU_SIZE_IS(2, 3);
+LU_API void lu_free(void *block); /* NULL is fine; keeps errno */
+/* free with the size that was asked for; a size of another size class is a violation. */
+LU_API void lu_free_sized(void *block, size_t size);
+LU_API void lu_free_aligned_sized(void *block, size_t alignment, size_t size);
+LU_API void *lu_aligned_alloc(size_t alignment, size_t size) LU_MALLOC_LIKE LU_SIZE_IS(2);
+LU_API void *lu_memalign(size_t alignment, size_t size) LU_MALLOC_LIKE LU_SIZE_IS(2);
+LU_API int lu_posix_memalign(void **out, size_t alignment, size_t size);
+LU_API void *lu_valloc(size_t size) LU_MALLOC_LIKE LU_SIZE_IS(1);
+LU_API void *lu_pvalloc(size_t size) LU_MALLOC_LIKE;
+
+/* Bytes that may be used at `block`, at least what was asked for; 0 for NULL. */
+LU_API size_t lu_usable_size(const void *block);
+/* What lu_usable_size would say of malloc(size): round up to it to waste nothing. 0 if too large. */
+LU_API size_t lu_good_size(size_t size);
+/* True if `address` lies in memory that lucid manages (block, free memory or metadata). */
+LU_API bool lu_owns(const void *address);
+
+/* ------------------------------------------------------------------ first-class heaps -------- */
+
+typedef struct lu_heap lu_heap_t;
+
+enum { LU_HEAP_SHARED = 0,            /* any thread may allocate and free (a lock inside)         */
+       LU_HEAP_SINGLE_THREADED = 1 }; /* the caller promises one thread at a time: no lock        */
+
+/* A heap of its own; NULL with ENOMEM, or EINVAL for unknown flags. Ends by lu_heap_destroy. */
+LU_API lu_heap_t *lu_heap_create(unsigned flags);
+/* Free every block of the heap at once, and the heap. NULL is fine. */
+LU_API void lu_heap_destroy(lu_heap_t *heap);
+LU_API void *lu_heap_malloc(lu_heap_t *heap, size_t size) LU_MALLOC_LIKE LU_SIZE_IS(2);
+LU_API void *lu_heap_calloc(lu_heap_t *heap, size_t count, size_t size) LU_MALLOC_LIKE
+    LU_SIZE_IS(2, 3);
+LU_API void *lu_heap_aligned_alloc(lu_heap_t *heap, size_t alignment, size_t size) LU_MALLOC_LIKE
+    LU_SIZE_IS(3);
+/* Resize a block of this heap (or NULL); the result belongs to this heap. size 0 frees. */
+LU_API void *lu_heap_realloc(lu_heap_t *heap, void *block, size_t size) LU_SIZE_IS(3);
+/* Blocks of a heap are freed by lu_free (or free), as all others; this is the same with a check
+   that the block is of this heap. */
+LU_API void lu_heap_free(lu_heap_t *heap, void *block);
+
+/* One live block of a heap; return false to stop the walk. The visitor must not use the heap. */
+typedef bool lu_visit_fn(void *block, size_t usable_bytes, void *arg);
+/* Visit every live block in unspecified order; true if no visitor stopped it. The heap is locked. */
+LU_API bool lu_heap_walk(lu_heap_t *heap, lu_visit_fn *visit, void *arg);
+
+/* ------------------------------------------------------------------ scoped heaps ------------- */
+/* What alloca gives, without its stack limit: blocks that end with a C scope.
+ *
+ *     void f(size_t n) {
+ *         LU_SCOPE(scope);
+ *         char *line = lu_scope_alloc(&scope, n);
+ *         ...
+ *     }                                      // every block of `scope` is freed here
+ *
+ * A scope is used by one thread at a time. longjmp over it leaks, as with any cleanup. */
+typedef struct lu_scope {
+    void *chunks;     /* newest chunk of memory, linked to the older ones */
+    char *next, *end; /* free part of the newest chunk                    */
+} lu_scope_t;
+
+#define LU_SCOPE_INIT {NULL, NULL, NULL}
+#define LU_SCOPE(name) lu_scope_t name __attribute__((cleanup(lu_scope_end))) = LU_SCOPE_INIT
+
+/* `size` bytes aligned for any type, until the scope ends; NULL with ENOMEM. */
+LU_API void *lu_scope_alloc(lu_scope_t *scope, size_t size) LU_MALLOC_LIKE LU_SIZE_IS(2);
+LU_API void *lu_scope_aligned_alloc(lu_scope_t *scope, size_t alignment, size_t size) LU_MALLOC_LIKE
+    LU_SIZE_IS(3);
+/* Free every block now; the scope can be used again. */
+LU_API void lu_scope_end(lu_scope_t *scope);
+
+/* ------------------------------------------------------------------ object caches ------------ */
+/* Bonwick's object caches (USENIX Summer 1994): objects of one type that stay constructed while
+ * they are free. The constructor runs when an object first enters the cache, the destructor when
+ * its memory leaves it; in between, lu_cache_free gives back an object in its constructed state. */
+typedef struct lu_cache lu_cache_t;
+/* Construct the object; 0, or an errno value that makes the allocation fail with it. */
+typedef int lu_construct_fn(void *object, void *arg);
+typedef void lu_destruct_fn(void *object, void *arg);
+
+/* alignment 0 means that of malloc. Both functions may be NULL. NULL with EINVAL or ENOMEM. */
+LU_API lu_cache_t *lu_cache_create(const char *name, size_t object_size, size_t alignment,
+                                   lu_construct_fn *construct, lu_destruct_fn *destruct, void *arg);
+LU_API void *lu_cache_alloc(lu_cache_t *cache);
+LU_API void lu_cache_free(lu_cache_t *cache, void *object); /* NULL is fine */
+/* Destroy the free objects beyond `keep`; returns how many were destroyed. */
+LU_API size_t lu_cache_reap(lu_cache_t *cache, size_t keep);
+/* Destroy the cache and every object in it, free or not (destructors run for all). */
+LU_API void lu_cache_destroy(lu_cache_t *cache);
+
+/* ------------------------------------------------------------------ options ------------------ */
+/* The keys of LUCID_OPTIONS=key:value,... ; `lucid options` lists them. */
+typedef struct lu_option_info {
+    const char *key;
+    const char *summary;       /* one line                                         */
+    const char *origin;        /* "default", "environment", "mallopt" or "program" */
+    char value[32];            /* effective value, as text                         */
+    char default_value[32];    /* as text                                          */
+} lu_option_info_t;
+
+/* The option number `index` (from 0); false past the last. */
+LU_API bool lu_option_at(size_t index, lu_option_info_t *out);
+/* 0, ENOENT for an unknown key, ERANGE if the text does not fit. */
+LU_API int lu_option_get(const char *key, char *text, size_t text_bytes);
+/* 0, ENOENT for an unknown key, EINVAL for a bad value, EPERM if it can only be set at start. */
+LU_API int lu_option_set(const char *key, const char *value);
+
+/* ------------------------------------------------------------------ statistics --------------- */
+
+#define LU_CLASS_MAX 96
+
+typedef struct lu_class_stats {
+    size_t block_bytes;   /* size of the blocks of this class                                  */
+    size_t live_blocks;   /* handed to the program and not freed                               */
+    size_t free_blocks;   /* carved and free, ready for reuse                                  */
+    size_t spans;         /* spans that hold blocks of this class                              */
+} lu_class_stats_t;
+
+typedef struct lu_stats {
+    size_t live_bytes;      /* in blocks that the program holds, by usable size                */
+    size_t live_blocks;
+    size_t held_bytes;      /* memory that lucid keeps for blocks: live, free and dirty, bytes
+                               that may be resident                                            */
+    size_t dirty_bytes;     /* of it: in free runs not yet returned to the system              */
+    size_t returned_bytes;  /* given back to the system since the start (purged or unmapped)   */
+    size_t reserved_bytes;  /* address space reserved                                          */
+    size_t committed_bytes; /* address space made writable                                     */
+    size_t metadata_bytes;  /* lucid's own tables and heaps, that may be resident              */
+    size_t peak_held_bytes; /* highest held_bytes seen when memory was taken                   */
+    size_t large_blocks, large_bytes; /* live, above the size classes, in runs of slices       */
+    size_t huge_blocks, huge_bytes;   /* live, in mappings of their own                        */
+    size_t thread_heaps;    /* heaps in use by threads                                         */
+    size_t pooled_heaps;    /* heaps of finished threads, waiting for the next                 */
+    size_t os_calls;        /* system calls made for memory since the start                    */
+    size_t limit_bytes;     /* 0: none                                                         */
+    size_t class_count;
+    lu_class_stats_t classes[LU_CLASS_MAX];
+} lu_stats_t;
+
+/* A snapshot. Exact while no other thread allocates, a close estimate otherwise. */
+LU_API void lu_stats_get(lu_stats_t *out);
+/* The snapshot as JSON (schema "lucid-stats-1") into `text`, always terminated if text_bytes > 0;
+   returns the length it needs without the terminator. Does not allocate. */
+LU_API size_t lu_stats_json(char *text, size_t text_bytes);
+
+/* ------------------------------------------------------------------ memory ------------------- */
+
+/* Give all free memory that can be given back to the system: the caller's, that of finished
+   threads and the shared; other threads do their part at their next slow path. Bytes returned. */
+LU_API size_t lu_purge(void);
+
+/* Called when an allocation would pass the limit: free something and return true to try again
+   (at most 8 times per allocation), or return false to let it fail with NULL and ENOMEM. */
+typedef bool lu_limit_fn(size_t wanted_bytes, size_t held_bytes, void *arg);
+/* Limit held_bytes; 0 removes the limit. `reached` may be NULL. 0, or EINVAL. */
+LU_API int lu_set_limit(size_t limit_bytes, lu_limit_fn *reached, void *arg);
+
+/* ------------------------------------------------------------------ violations --------------- */
+
+typedef enum lu_violation_kind {
+    LU_DOUBLE_FREE,      /* the block is free already                              */
+    LU_FOREIGN_POINTER,  /* not memory of lucid: stack, static, another allocator  */
+    LU_WILD_POINTER,     /* inside lucid's memory where no live block is           */
+    LU_INTERIOR_POINTER, /* inside a block, not at its start                       */
+    LU_CORRUPT_LINK,     /* a free block was written to: its link is damaged       */
+    LU_SIZE_MISMATCH,    /* sized free or delete with a size of another class      */
+    LU_ALIGN_MISMATCH,   /* aligned sized free of a block without that alignment   */
+    LU_WRONG_HEAP        /* a block given to a heap or cache it is not of          */
+} lu_violation_kind_t;
+
+typedef struct lu_violation {
+    lu_violation_kind_t kind;
+    const void *pointer;   /* what the program passed, or the damaged block            */
+    const char *call;      /* "free", "realloc", "malloc", ...                         */
+    const void *block;     /* start of the nearest block, or NULL                      */
+    size_t block_bytes;    /* its size class, or 0 where unknown                       */
+    const char *message;   /* the line that is printed, without its newline            */
+} lu_violation_t;
+
+/* Called before the line is printed; returns true to go on (the call is then ignored, what was
+   damaged is leaked), false to print and abort. It must not allocate from lucid. */
+typedef bool lu_violation_fn(const lu_violation_t *violation, void *arg);
+/* NULL removes the handler. */
+LU_API void lu_set_violation_handler(lu_violation_fn *handler, void *arg);
+
+/* "0.1.0" */
+LU_API const char *lu_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,379 @@
+/*
+ * cxx.c - every replaceable operator new and delete of C++17, by mangled name.
+ *
+ * Build note: compile this file with -fexceptions. A new-handler may throw, and the exception passes
+ * through the frames here.
+ *
+ * A C program must not need libstdc++, so whatever comes from there is a weak reference: in a
+ * program without it nobody calls these operators and the references stay NULL. In a static program
+ * only those parts of libstdc++ are there that something else asked for; throw_bad_alloc below makes
+ * do with what every program that can catch has.
+ *
+ * The operators call each other exactly where the standard says that the default ones do, because a
+ * program may replace some of them only, and then expects new[] to come through its own new, and
+ * never to see a block from its own new in our delete:
+ *
+ *     new[](n)           -> new(n)              delete[](p)           -> delete(p)
+ *     new(n, nothrow)    -> new(n), caught      delete(p, n)          -> delete(p)
+ *     new[](n, nothrow)  -> new[](n), caught    delete[](p, n)        -> delete[](p)
+ *     the same with an alignment                delete...(p, nothrow) -> delete...(p)
+ *
+ * Our own definitions are weak, so that a static link takes the program's where there is one, and
+ * each forwarding operator compares the address that its target has in this process with the one
+ * that it has in this file: the same means the shorter way, straight into the heap. (Hence the
+ * library must not be linked with -Bsymbolic.)
+ *
+ * The nothrow forms must swallow what a new-handler throws. C has no catch; catch_all is a frame of
+ * a few instructions with a personality routine of its own that stops every C++ exception there.
+ *
+ * No state, no lock.
+ */
+#include "api/surface.h"
+#include "base/base.h"
+#include "base/format.h"
+#include "heap/engine.h"
+#include "lucid/lucid.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+#include <unwind.h>
+
+#include "heap/fast.h"
+
+#if LU_INTERPOSE
+
+#define WEAK __attribute__((weak))
+#define OPERATOR __attribute__((weak, visibility("default")))
+
+typedef void new_handler_fn(void);
+/* The alignment of blocks that new without an alignment gives; aligned forms ask for it by name. */
+enum { NO_ALIGNMENT = 0 };
+
+/* ------------------------------------------------------------------ from the C++ runtime ----- */
+
+extern new_handler_fn *get_new_handler(void) __asm__("_ZSt15get_new_handlerv") WEAK;
+extern void std_throw_bad_alloc(void) __asm__("_ZSt17__throw_bad_allocv") WEAK;
+extern char bad_alloc_vtable[] __asm__("_ZTVSt9bad_alloc") WEAK;
+extern char bad_alloc_type[] __asm__("_ZTISt9bad_alloc") WEAK;
+extern void bad_alloc_destroy(void *exception) __asm__("_ZNSt9bad_allocD1Ev") WEAK;
+extern void *__cxa_allocate_exception(size_t size) WEAK;
+extern void __cxa_throw(void *exception, void *type, void (*destroy)(void *)) WEAK;
+extern void *__cxa_begin_catch(void *exception) WEAK;
+extern void __cxa_end_catch(void) WEAK;
+#pragma weak _Unwind_SetGR
+#pragma weak _Unwind_SetIP
+#pragma weak _Unwind_GetIP
+
+/* throw std::bad_alloc(). The helper of the runtime does it where it is linked; without it the
+ * object is made by hand: a pointer to the virtual functions, past the two words before them. */
+__attribute__((noreturn)) static LU_COLD void throw_bad_alloc(void) {
+    if (std_throw_bad_alloc != NULL)
+        std_throw_bad_alloc();
+    if (__cxa_allocate_exception != NULL && __cxa_throw != NULL && bad_alloc_destroy != NULL) {
+        void **exception = __cxa_allocate_exception(sizeof(void *));
+        *exception = bad_alloc_vtable + 2 * sizeof(void *);
+        __cxa_throw(exception, bad_alloc_type, bad_alloc_destroy);
+    }
+    lu__print(STDERR_FILENO, "lucid: operator new: out of memory, and nothing can be thrown\n");
+    abort();
+}
+
+/* ------------------------------------------------------------------ catch (...) -------------- */
+
+/* catch_all(fn, alignment, size): what fn(alignment, size) returns, or NULL if it threw. */
+void *lu__cxx_catch_all(void *(*fn)(size_t, size_t), size_t alignment, size_t size)
+    __attribute__((visibility("hidden")));
+_Unwind_Reason_Code lu__cxx_personality(int version, _Unwind_Action actions,
+                                        _Unwind_Exception_Class class,
+                                        struct _Unwind_Exception *exception,
+                                        struct _Unwind_Context *context)
+    __attribute__((visibility("hidden")));
+void lu__cxx_swallow(void *exception) __attribute__((visibility("hidden")));
+extern const char lu__cxx_returned[] __attribute__((visibility("hidden")));
+extern const char lu__cxx_landing[] __attribute__((visibility("hidden")));
+
+__asm__(".text\n"
+        ".p2align 4\n"
+        ".globl lu__cxx_catch_all\n"
+        ".hidden lu__cxx_catch_all\n"
+        ".type lu__cxx_catch_all, @function\n"
+        "lu__cxx_catch_all:\n"
+        "    .cfi_startproc\n"
+        "    .cfi_personality 0x1b, lu__cxx_personality\n" /* 0x1b: relative, 4 bytes */
+        "    endbr64\n"
+        "    subq $8, %rsp\n"
+        "    .cfi_adjust_cfa_offset 8\n"
+        "    movq %rdi, %rax\n"
+        "    movq %rsi, %rdi\n"
+        "    movq %rdx, %rsi\n"
+        "    call *%rax\n"
+        ".globl lu__cxx_returned\n"
+        ".hidden lu__cxx_returned\n"
+        "lu__cxx_returned:\n"
+        "    jmp 1f\n"
+        ".globl lu__cxx_landing\n"
+        ".hidden lu__cxx_landing\n"
+        "lu__cxx_landing:\n" /* rax: the exception */
+        "    endbr64\n"
+        "    movq %rax, %rdi\n"
+        "    call lu__cxx_swallow\n"
+        "    xorl %eax, %eax\n"
+        "1:  addq $8, %rsp\n"
+        "    .cfi_adjust_cfa_offset -8\n"
+        "    ret\n"
+        "    .cfi_endproc\n"
+        ".size lu__cxx_catch_all, .-lu__cxx_catch_all\n");
+
+/* Asked by the unwinder about the frame of catch_all: yes to every exception out of the call, no to
+ * a thread that is cancelled. */
+_Unwind_Reason_Code lu__cxx_personality(int version, _Unwind_Action actions,
+                                        _Unwind_Exception_Class class,
+                                        struct _Unwind_Exception *exception,
+                                        struct _Unwind_Context *context) {
+    (void)version, (void)class;
+    if ((actions & _UA_FORCE_UNWIND) != 0 ||
+        _Unwind_GetIP(context) != (uintptr_t)lu__cxx_returned)
+        return _URC_CONTINUE_UNWIND;
+    if ((actions & _UA_SEARCH_PHASE) != 0)
+        return _URC_HANDLER_FOUND;
+    _Unwind_SetGR(context, 0, (uintptr_t)exception); /* 0: rax */
+    _Unwind_SetIP(context, (uintptr_t)lu__cxx_landing);
+    return _URC_INSTALL_CONTEXT;
+}
+
+void lu__cxx_swallow(void *exception) {
+    __cxa_begin_catch(exception); /* who could throw has these */
+    __cxa_end_catch();
+}
+
+/* ------------------------------------------------------------------ allocate ----------------- */
+
+static void *try_alloc(size_t alignment, size_t size) {
+    return alignment == NO_ALIGNMENT ? lu__engine_alloc(size)
+                                     : lu__alloc_aligned_checked(alignment, size);
+}
+
+/* The loop of the standard: as long as there is a new-handler, let it free something, and try again.
+ * NULL when there is none left. */
+static LU_COLD void *alloc_with_handler(size_t alignment, size_t size) {
+    for (;;) {
+        new_handler_fn *handler = get_new_handler != NULL ? get_new_handler() : NULL;
+        if (handler == NULL)
+            return NULL;
+        handler();
+        void *block = try_alloc(alignment, size);
+        if (block != NULL)
+            return block;
+    }
+}
+
+static LU_COLD void *alloc_or_throw(size_t alignment, size_t size) {
+    void *block = alloc_with_handler(alignment, size);
+    if (block == NULL)
+        throw_bad_alloc();
+    return block;
+}
+
+/* Alignments that are no power of two are no memory, as in libstdc++. */
+static void *aligned_or_throw(size_t size, size_t alignment) {
+    if (LU_UNLIKELY(!lu__is_pow2(alignment)))
+        throw_bad_alloc();
+    void *block = lu__alloc_aligned_checked(alignment, size);
+    return LU_LIKELY(block != NULL) ? block : alloc_or_throw(alignment, size);
+}
+
+static void *aligned_or_null(size_t size, size_t alignment) {
+    if (LU_UNLIKELY(!lu__is_pow2(alignment)))
+        return NULL;
+    void *block = lu__alloc_aligned_checked(alignment, size);
+    return LU_LIKELY(block != NULL) ? block
+                                    : lu__cxx_catch_all(alloc_with_handler, alignment, size);
+}
+
+/* ------------------------------------------------------------------ operator new ------------- */
+
+/* new(size) */
+static void *new_plain(size_t size) {
+    void *block = lu__fast_alloc(size);
+    return LU_LIKELY(block != NULL) ? block : alloc_or_throw(NO_ALIGNMENT, size);
+}
+OPERATOR void *_Znwm(size_t size) __attribute__((alias("new_plain")));
+
+/* new[](size) */
+static void *new_array(size_t size) {
+    return LU_LIKELY(_Znwm == new_plain) ? new_plain(size) : _Znwm(size);
+}
+OPERATOR void *_Znam(size_t size) __attribute__((alias("new_array")));
+
+/* new(size, alignment) */
+OPERATOR void *_ZnwmSt11align_val_t(size_t size, size_t alignment)
+    __attribute__((alias("aligned_or_throw")));
+
+/* new[](size, alignment) */
+static void *new_array_aligned(size_t size, size_t alignment) {
+    return LU_LIKELY(_ZnwmSt11align_val_t == aligned_or_throw)
+               ? aligned_or_throw(size, alignment)
+               : _ZnwmSt11align_val_t(size, alignment);
+}
+OPERATOR void *_ZnamSt11align_val_t(size_t size, size_t alignment)
+    __attribute__((alias("new_array_aligned")));
+
+/* The throwing forms as arguments of catch_all. */
+static void *call_new(size_t alignment, size_t size) {
+    (void)alignment;
+    return _Znwm(size);
+}
+static void *call_new_array(size_t alignment, size_t size) {
+    (void)alignment;
+    return _Znam(size);
+}
+static void *call_new_aligned(size_t alignment, size_t size) {
+    return _ZnwmSt11align_val_t(size, alignment);
+}
+static void *call_new_array_aligned(size_t alignment, size_t size) {
+    return _ZnamSt11align_val_t(size, alignment);
+}
+
+static void *plain_or_null(size_t size) {
+    void *block = lu__fast_alloc(size);
+    return LU_LIKELY(block != NULL) ? block
+                                    : lu__cxx_catch_all(alloc_with_handler, NO_ALIGNMENT, size);
+}
+
+/* new(size, nothrow) */
+OPERATOR void *_ZnwmRKSt9nothrow_t(size_t size, const void *nothrow) {
+    (void)nothrow;
+    if (LU_LIKELY(_Znwm == new_plain))
+        return plain_or_null(size);
+    return lu__cxx_catch_all(call_new, NO_ALIGNMENT, size);
+}
+
+/* new[](size, nothrow) */
+OPERATOR void *_ZnamRKSt9nothrow_t(size_t size, const void *nothrow) {
+    (void)nothrow;
+    if (LU_LIKELY(_Znam == new_array && _Znwm == new_plain))
+        return plain_or_null(size);
+    return lu__cxx_catch_all(call_new_array, NO_ALIGNMENT, size);
+}
+
+/* new(size, alignment, nothrow) */
+OPERATOR void *_ZnwmSt11align_val_tRKSt9nothrow_t(size_t size, size_t alignment,
+                                                  const void *nothrow) {
+    (void)nothrow;
+    if (LU_LIKELY(_ZnwmSt11align_val_t == aligned_or_throw))
+        return aligned_or_null(size, alignment);
+    return lu__cxx_catch_all(call_new_aligned, alignment, size);
+}
+
+/* new[](size, alignment, nothrow) */
+OPERATOR void *_ZnamSt11align_val_tRKSt9nothrow_t(size_t size, size_t alignment,
+                                                  const void *nothrow) {
+    (void)nothrow;
+    if (LU_LIKELY(_ZnamSt11align_val_t == new_array_aligned &&
+                  _ZnwmSt11align_val_t == aligned_or_throw))
+        return aligned_or_null(size, alignment);
+    return lu__cxx_catch_all(call_new_array_aligned, alignment, size);
+}
+
+/* ------------------------------------------------------------------ operator delete ---------- */
+
+static const char delete_call[] = "operator delete";
+
+static void free_sized(void *block, size_t alignment, size_t size) {
+    if (block != NULL)
+        lu__engine_free_sized(block, alignment, size, delete_call);
+}
+
+/* delete(p) */
+static void delete_plain(void *block) {
+    lu__fast_free(block);
+}
+OPERATOR void _ZdlPv(void *block) __attribute__((alias("delete_plain")));
+
+/* delete[](p) */
+static void delete_array(void *block) {
+    if (LU_LIKELY(_ZdlPv == delete_plain))
+        lu__fast_free(block);
+    else
+        _ZdlPv(block);
+}
+OPERATOR void _ZdaPv(void *block) __attribute__((alias("delete_array")));
+
+/* delete(p, nothrow) */
+OPERATOR void _ZdlPvRKSt9nothrow_t(void *block, const void *nothrow) {
+    (void)nothrow;
+    _ZdlPv(block);
+}
+
+/* delete[](p, nothrow) */
+OPERATOR void _ZdaPvRKSt9nothrow_t(void *block, const void *nothrow) {
+    (void)nothrow;
+    _ZdaPv(block);
+}
+
+/* delete(p, size) */
+OPERATOR void _ZdlPvm(void *block, size_t size) {
+    if (LU_LIKELY(_ZdlPv == delete_plain))
+        free_sized(block, NO_ALIGNMENT, size);
+    else
+        _ZdlPv(block);
+}
+
+/* delete[](p, size) */
+OPERATOR void _ZdaPvm(void *block, size_t size) {
+    if (LU_LIKELY(_ZdaPv == delete_array && _ZdlPv == delete_plain))
+        free_sized(block, NO_ALIGNMENT, size);
+    else
+        _ZdaPv(block);
+}
+
+/* delete(p, alignment) */
+static void delete_aligned(void *block, size_t alignment) {
+    (void)alignment;
+    lu__fast_free(block);
+}
+OPERATOR void _ZdlPvSt11align_val_t(void *block, size_t alignment)
+    __attribute__((alias("delete_aligned")));
+
+/* delete[](p, alignment) */
+static void delete_array_aligned(void *block, size_t alignment) {
+    if (LU_LIKELY(_ZdlPvSt11align_val_t == delete_aligned))
+        lu__fast_free(block);
+    else
+        _ZdlPvSt11align_val_t(block, alignment);
+}
+OPERATOR void _ZdaPvSt11align_val_t(void *block, size_t alignment)
+    __attribute__((alias("delete_array_aligned")));
+
+/* delete(p, alignment, nothrow) */
+OPERATOR void _ZdlPvSt11align_val_tRKSt9nothrow_t(void *block, size_t alignment,
+                                                  const void *nothrow) {
+    (void)nothrow;
+    _ZdlPvSt11align_val_t(block, alignment);
+}
+
+/* delete[](p, alignment, nothrow) */
+OPERATOR void _ZdaPvSt11align_val_tRKSt9nothrow_t(void *block, size_t alignment,
+                                                  const void *nothrow) {
+    (void)nothrow;
+    _ZdaPvSt11align_val_t(block, alignment);
+}
+
+/* delete(p, size, alignment) */
+OPERATOR void _ZdlPvmSt11align_val_t(void *block, size_t size, size_t alignment) {
+    if (LU_LIKELY(_ZdlPvSt11align_val_t == delete_aligned))
+        free_sized(block, alignment, size);
+    else
+        _ZdlPvSt11align_val_t(block, alignment);
+}
+
+/* delete[](p, size, alignment) */
+OPERATOR void _ZdaPvmSt11align_val_t(void *block, size_t size, size_t alignment) {
+    if (LU_LIKELY(_ZdaPvSt11align_val_t == delete_array_aligned &&
+                  _ZdlPvSt11align_val_t == delete_aligned))
+        free_sized(block, alignment, size);
+    else
+        _ZdaPvSt11align_val_t(block, alignment);
+}
+
+#endif

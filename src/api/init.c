@@ -1,0 +1,51 @@
+/*
+ * init.c - what happens when the library is loaded, when the program forks, and at exit.
+ *
+ * The engine sets itself up at the first allocation, which may come before any constructor. What
+ * could allocate in turn waits for ours: pthread_atfork, which asks libc for memory when its static
+ * slots are used up. Nothing is locked before a fork but the program's object caches, so a thread
+ * that holds a lock of stdio cannot wait for us while fork waits for it; the child puts the engine
+ * in order instead (lu__engine_fork_child).
+ */
+#include <pthread.h>
+
+#include "api/surface.h"
+#include "base/options.h"
+#include "heap/engine.h"
+#include "heap/limit.h"
+#include "lucid/lucid.h"
+#include "os/os.h"
+#include "stats/snapshot.h"
+
+const char *lu_version(void) {
+    return "0.1.0";
+}
+
+size_t lu_purge(void) {
+    return lu__engine_purge();
+}
+
+int lu_set_limit(size_t limit_bytes, lu_limit_fn *reached, void *arg) {
+    lu__option_set_number(LU_OPT_LIMIT, (long)LU_MIN(limit_bytes, (size_t)INT64_MAX), "program");
+    return lu__limit_set(limit_bytes, reached, arg);
+}
+
+static void fork_parent(void) {
+    lu__cache_fork_done();
+}
+
+static void fork_child(void) {
+    lu__options_fork_child();
+    lu__engine_fork_child();
+    lu__cache_fork_done();
+}
+
+__attribute__((constructor(101))) static void at_load(void) {
+    lu__options_init();
+    lu__surface_init();
+    (void)pthread_atfork(lu__cache_fork_prepare, fork_parent, fork_child);
+}
+
+__attribute__((destructor(101))) static void at_exit(void) {
+    lu__stats_at_exit();
+}

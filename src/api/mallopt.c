@@ -1,0 +1,66 @@
+/*
+ * mallopt.c - mallopt(3), and options that the surface carries out to the engine.
+ *
+ *     M_MMAP_THRESHOLD  mmap_threshold   0 to 32 MiB, the largest that mallopt(3) allows
+ *     M_TRIM_THRESHOLD  trim_threshold   0 and above; -1: memory is never trimmed by amount
+ *     M_TOP_PAD         top_pad          0 and above
+ *     M_ARENA_MAX       arena_max        0 (no bound) and above
+ *     M_PERTURB         perturb          any value; 0 turns filling off
+ *
+ * These are the parameters that have a meaning here; they set the same numbers as LUCID_OPTIONS and
+ * give 1. All others give 0 and change nothing, known to glibc (M_MXFAST, M_ARENA_TEST,
+ * M_CHECK_ACTION, M_MMAP_MAX: there are no fast bins, no trial arenas, one action after a violation,
+ * and no bound on mappings) or not. glibc gives 1 for most values that it ignores; the manual says
+ * 0 for an error, and so a program learns here whether its wish was heard.
+ *
+ * perturb is the one option that the engine cannot simply read when it needs it, since the fast path
+ * must not look: every change is told to it. State: none but the options. Any thread may call.
+ */
+#include "api/surface.h"
+#include "base/options.h"
+
+#define MMAP_THRESHOLD_MOST (4 * 1024 * 1024 * (int)sizeof(long)) /* mallopt(3) */
+
+static const char origin[] = "mallopt";
+
+static int set_number(enum lu__option id, long value, long least, long most) {
+    if (value < least || value > most)
+        return 0;
+    lu__option_set_number(id, value, origin);
+    return 1;
+}
+
+/* The low byte fills, and any value but 0 turns filling on: 256 stands for a filler of 0. */
+static int set_perturb(int value) {
+    int filler = value & 0xff;
+    lu__option_set_number(LU_OPT_PERTURB, value != 0 && filler == 0 ? 256 : filler, origin);
+    return 1;
+}
+
+int lu__mallopt(int parameter, int value) {
+    switch (parameter) {
+    case M_MMAP_THRESHOLD:
+        return set_number(LU_OPT_MMAP_THRESHOLD, value, 0, MMAP_THRESHOLD_MOST);
+    case M_TRIM_THRESHOLD:
+        return set_number(LU_OPT_TRIM_THRESHOLD, value, -1, INT32_MAX);
+    case M_TOP_PAD:
+        return set_number(LU_OPT_TOP_PAD, value, 0, INT32_MAX);
+    case M_ARENA_MAX:
+        return set_number(LU_OPT_ARENA_MAX, value, 0, INT32_MAX);
+    case M_PERTURB:
+        return set_perturb(value);
+    default:
+        return 0;
+    }
+}
+
+static void carry_out(enum lu__option id) {
+    if (id == LU_OPT_PERTURB)
+        lu__engine_set_perturb((int)lu__option(LU_OPT_PERTURB));
+}
+
+void lu__surface_init(void) {
+    lu__options_on_change(carry_out);
+    if (lu__option(LU_OPT_PERTURB) != 0)
+        carry_out(LU_OPT_PERTURB);
+}

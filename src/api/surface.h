@@ -1,0 +1,39 @@
+/* surface.h - what the files of the malloc(3) surface share, and what the start and fork call. */
+#ifndef LU_SURFACE_H
+#define LU_SURFACE_H
+
+#include "base/base.h"
+#include "heap/engine.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <stdio.h>
+
+/* Called once at start, after lu__options_init and when the engine can be used: hands the options
+ * that the surface carries out to the engine, now and whenever the program changes them. */
+void lu__surface_init(void);
+
+/* fork(2): prepare takes the locks of every object cache; done gives them back, in the parent and
+ * in the child. In a signal handler that interrupted the holder of such a lock they leave that one
+ * alone. Before the locks of the engine, and after them. */
+void lu__cache_fork_prepare(void);
+void lu__cache_fork_done(void);
+
+/* The functions of the same names without lu__, as in their manual pages. mallopt.c, info.c. */
+int lu__mallopt(int parameter, int value);
+struct mallinfo2 lu__mallinfo2(void);
+struct mallinfo lu__mallinfo(void);
+void lu__malloc_stats(void);
+int lu__malloc_info(int options, FILE *stream);
+
+/* A block with any alignment that is a power of two; NULL with ENOMEM. Every sum of the two that an
+ * engine could overflow in is refused here. */
+LU_INLINE void *lu__alloc_aligned_checked(size_t alignment, size_t size) {
+    if (LU_UNLIKELY(alignment > LU_ENGINE_MAX || size > LU_ENGINE_MAX - alignment)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return lu__engine_alloc_aligned(alignment, size);
+}
+
+#endif

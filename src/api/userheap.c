@@ -1,0 +1,98 @@
+/*
+ * userheap.c - lu_heap_*: first-class heaps for programs.
+ *
+ * A lu_heap_t is a heap of the engine that no thread is bound to. A shared one has a lock around
+ * every operation; for a single-threaded one the program promises that there is no need. Blocks
+ * are freed by lu_free like all others: the engine finds their heap by the descriptor.
+ */
+#include <errno.h>
+
+#include "heap/engine.h"
+#include "heap/user.h"
+#include "base/violation.h"
+#include "lucid/lucid.h"
+
+static struct heap *inner(lu_heap_t *heap) {
+    return (struct heap *)(void *)heap;
+}
+
+static void lock(struct heap *heap) {
+    if (heap->shared) lu__lock_acquire(&heap->lock);
+}
+
+static void unlock(struct heap *heap) {
+    if (heap->shared) lu__lock_release(&heap->lock);
+}
+
+static void *refuse(int error) {
+    errno = error;
+    return NULL;
+}
+
+lu_heap_t *lu_heap_create(unsigned flags) {
+    if (flags > LU_HEAP_SINGLE_THREADED) return refuse(EINVAL);
+    struct heap *heap = lu__heap_make(LU_HEAP_OF_USER);
+    if (heap == NULL) return refuse(ENOMEM);
+    heap->shared = flags != LU_HEAP_SINGLE_THREADED;
+    return (lu_heap_t *)(void *)heap;
+}
+
+void lu_heap_destroy(lu_heap_t *handle) {
+    if (handle == NULL) return;
+    struct heap *heap = inner(handle);
+    struct heap *self = lu__thread_enter();
+    lock(heap);
+    lu__user_clear(heap);
+    unlock(heap);
+    lu__heap_recycle(heap);
+    if (self != NULL) lu__thread_leave(self);
+}
+
+void *lu_heap_malloc(lu_heap_t *heap, size_t size) {
+    if (size > LU_ENGINE_MAX) return refuse(ENOMEM);
+    return lu__user_alloc(inner(heap), 8, size, false);
+}
+
+void *lu_heap_calloc(lu_heap_t *heap, size_t count, size_t size) {
+    size_t total;
+    if (__builtin_mul_overflow(count, size, &total) || total > LU_ENGINE_MAX) {
+        return refuse(ENOMEM);
+    }
+    return lu__user_alloc(inner(heap), 8, total, true);
+}
+
+void *lu_heap_aligned_alloc(lu_heap_t *heap, size_t alignment, size_t size) {
+    if (!lu__is_pow2(alignment)) return refuse(EINVAL);
+    if (size > LU_ENGINE_MAX || alignment > LU_ENGINE_MAX - size) return refuse(ENOMEM);
+    return lu__user_alloc(inner(heap), alignment, size, false);
+}
+
+/* True if `block` is a live block of the heap; otherwise that is a violation. */
+static bool is_of(struct heap *heap, const void *block, const char *call) {
+    struct heap *owner = lu__engine_user_of(block, call);
+    if (owner == heap) return true;
+    lu__violation(LU_WRONG_HEAP, call, block, NULL, 0);
+    return false;
+}
+
+void *lu_heap_realloc(lu_heap_t *heap, void *block, size_t size) {
+    if (block == NULL) return lu_heap_malloc(heap, size);
+    if (!is_of(inner(heap), block, "lu_heap_realloc")) return refuse(EINVAL);
+    if (size == 0) {
+        lu__engine_free(block);
+        return NULL;
+    }
+    return lu__engine_resize(block, size);
+}
+
+void lu_heap_free(lu_heap_t *heap, void *block) {
+    if (block != NULL && is_of(inner(heap), block, "lu_heap_free")) lu__engine_free(block);
+}
+
+bool lu_heap_walk(lu_heap_t *handle, lu_visit_fn *visit, void *arg) {
+    struct heap *heap = inner(handle);
+    lock(heap);
+    bool whole = lu__user_walk(heap, visit, arg);
+    unlock(heap);
+    return whole;
+}

@@ -1,0 +1,58 @@
+/* base.h - what every file of the library may use: attributes, bit tricks, assertion tiers. */
+#ifndef LU_BASE_H
+#define LU_BASE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define LU_LIKELY(x) __builtin_expect(!!(x), 1)
+#define LU_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define LU_COLD __attribute__((cold, noinline))
+#define LU_NOINLINE __attribute__((noinline))
+#define LU_INLINE static inline __attribute__((always_inline, unused))
+#define LU_MUST_CHECK __attribute__((warn_unused_result))
+#define LU_COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
+#define LU_MIN(a, b) ((a) < (b) ? (a) : (b))
+#define LU_MAX(a, b) ((a) > (b) ? (a) : (b))
+
+#define LU_KIB ((size_t)1 << 10)
+#define LU_MIB ((size_t)1 << 20)
+#define LU_GIB ((size_t)1 << 30)
+#define LU_CACHE_LINE 64
+
+/* Three tiers of assertion. Misuse and corruption are always checked, by lu__violation (see
+ * violation.h). LU_ASSERT is for our own mistakes, in debug builds; LU_ASSERT_SLOW walks whole
+ * structures. Build with -DLU_DEBUG=1 or =2. */
+#ifndef LU_DEBUG
+#define LU_DEBUG 0
+#endif
+__attribute__((noreturn, cold)) void lu__assert_failed(const char *what, const char *file,
+                                                       int line);
+#if LU_DEBUG >= 1
+#define LU_ASSERT(x) ((x) ? (void)0 : lu__assert_failed(#x, __FILE__, __LINE__))
+#else
+#define LU_ASSERT(x) ((void)sizeof(x))
+#endif
+#if LU_DEBUG >= 2
+#define LU_ASSERT_SLOW(x) LU_ASSERT(x)
+#else
+#define LU_ASSERT_SLOW(x) ((void)sizeof(x))
+#endif
+
+LU_INLINE bool lu__is_pow2(size_t x) {
+    return x != 0 && (x & (x - 1)) == 0;
+}
+/* x rounded up to a multiple of the power of two `align`; wraps to a small value on overflow. */
+LU_INLINE size_t lu__align_up(size_t x, size_t align) {
+    return (x + align - 1) & ~(align - 1);
+}
+LU_INLINE size_t lu__align_down(size_t x, size_t align) {
+    return x & ~(align - 1);
+}
+/* Index of the highest set bit; x is not 0. */
+LU_INLINE unsigned lu__log2(size_t x) {
+    return 63u - (unsigned)__builtin_clzl(x);
+}
+
+#endif

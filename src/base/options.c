@@ -1,0 +1,325 @@
+/*
+ * options.c - LUCID_OPTIONS=key:value,... and the table of keys.
+ *
+ * One row of `rows` per option says all that is known about it in advance; what can change is kept
+ * beside it, in arrays with the same index:
+ *
+ *     rows[id]     key, summary, kind of value, bounds, default          constant
+ *     lu__option_values[id]     effective value, a number                relaxed atomic
+ *     origins[id]               who set it; NULL stands for "default"    relaxed atomic
+ *     lu__option_stats_file     the one value that is text               under file_lock
+ *
+ * A value arrives by one of three ways: the environment (lu__options_init, once, before anything
+ * else is set), mallopt (lu__option_set_number) or the program (lu_option_set). Only the first way
+ * reports on stderr, since only there nobody gets a result. Nothing here allocates, and numbers are
+ * read without a lock at any time.
+ *
+ * Invariant: the value of an option lies within the bounds of its row, or was put there by mallopt,
+ * which checks by the rules of mallopt(3).
+ */
+#include "base/options.h"
+
+#include "base/base.h"
+#include "base/format.h"
+#include "base/spin.h"
+#include "lucid/lucid.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum kind {
+    KIND_NUMBER, /* decimal, with a minus sign where the bounds allow it */
+    KIND_BYTES,  /* as lu__parse_bytes, or -1 where the bounds allow it  */
+    KIND_STATS,  /* 0, 1 or json                                         */
+    KIND_PATH    /* text                                                 */
+};
+
+struct row {
+    const char *key;
+    const char *summary;
+    enum kind kind;
+    bool start_only;   /* cannot be set once the library runs */
+    long initial;      /* the default                         */
+    long least, most;  /* bounds of a number                  */
+};
+
+/* The defaults stand here once, for the table and for the values that are valid before any code
+ * has run. */
+enum {
+    INITIAL_PURGE_DELAY = 500,
+    INITIAL_MMAP_THRESHOLD = 32 << 20,
+    INITIAL_TRIM_THRESHOLD = 64 << 20,
+    INITIAL_ABORT = 1
+};
+#define INITIAL_RESERVE (1L << 40)
+
+static const struct row rows[LU_OPT_COUNT] = {
+    [LU_OPT_STATS] = {"stats", "statistics at exit: 0 none, 1 text, json", KIND_STATS, false, 0,
+                      LU_STATS_OFF, LU_STATS_JSON},
+    [LU_OPT_STATS_FILE] = {"stats_file", "path that statistics are written to at exit, as JSON",
+                           KIND_PATH, false, 0, 0, 0},
+    [LU_OPT_LIMIT] = {"limit", "most bytes held; 0 no limit", KIND_BYTES, false, 0, 0, LONG_MAX},
+    [LU_OPT_PURGE_DELAY] = {"purge_delay",
+                            "milliseconds that free memory is kept; 0 none, -1 for ever",
+                            KIND_NUMBER, false, INITIAL_PURGE_DELAY, -1, INT_MAX},
+    [LU_OPT_MMAP_THRESHOLD] = {"mmap_threshold",
+                               "bytes from which a block has a mapping of its own", KIND_BYTES,
+                               false, INITIAL_MMAP_THRESHOLD, 0, LONG_MAX},
+    [LU_OPT_TRIM_THRESHOLD] = {"trim_threshold",
+                               "free dirty bytes above which purging does not wait; -1 never",
+                               KIND_BYTES, false, INITIAL_TRIM_THRESHOLD, -1, LONG_MAX},
+    [LU_OPT_TOP_PAD] = {"top_pad", "least bytes by which committed memory grows", KIND_BYTES, false,
+                        0, 0, LONG_MAX},
+    [LU_OPT_ARENA_MAX] = {"arena_max", "heaps kept for threads to come; 0 no bound", KIND_NUMBER,
+                          false, 0, 0, INT_MAX},
+    [LU_OPT_PERTURB] = {"perturb", "byte that fills freed blocks, its complement new ones; 0 off",
+                        KIND_NUMBER, false, 0, 0, 255},
+    [LU_OPT_ABORT] = {"abort", "after a violation: 1 abort, 0 report and go on", KIND_NUMBER, false,
+                      INITIAL_ABORT, 0, 1},
+    [LU_OPT_RESERVE] = {"reserve", "bytes of address space asked for at start", KIND_BYTES, true,
+                        INITIAL_RESERVE, 1 << 20, 1L << 46},
+};
+
+long lu__option_values[LU_OPT_COUNT] = {
+    [LU_OPT_PURGE_DELAY] = INITIAL_PURGE_DELAY,
+    [LU_OPT_MMAP_THRESHOLD] = INITIAL_MMAP_THRESHOLD,
+    [LU_OPT_TRIM_THRESHOLD] = INITIAL_TRIM_THRESHOLD,
+    [LU_OPT_ABORT] = INITIAL_ABORT,
+    [LU_OPT_RESERVE] = INITIAL_RESERVE,
+};
+char lu__option_stats_file[256]; /* written under file_lock */
+
+static const char *origins[LU_OPT_COUNT]; /* relaxed atomics */
+static struct lu__spin file_lock;
+static lu__option_changed_fn *changed_fn; /* relaxed atomic */
+static bool initialised;                  /* relaxed atomic */
+
+static const char origin_environment[] = "environment";
+static const char origin_program[] = "program";
+
+/* ------------------------------------------------------------------ values ------------------- */
+
+/* Each parser returns NULL and sets *out, or returns what is wrong with the text. */
+
+static const char *parse_number(const char *text, size_t length, long *out) {
+    bool negative = length > 0 && text[0] == '-';
+    size_t i = negative ? 1 : 0;
+    long value = 0;
+    if (i == length)
+        return "not a number";
+    for (; i < length; i++) {
+        if (text[i] < '0' || text[i] > '9')
+            return "not a number";
+        if (__builtin_mul_overflow(value, 10L, &value) ||
+            __builtin_add_overflow(value, (long)(text[i] - '0'), &value))
+            return "out of range";
+    }
+    *out = negative ? -value : value;
+    return NULL;
+}
+
+static const char *parse_bytes(const char *text, size_t length, long *out) {
+    size_t value;
+    if (length > 0 && text[0] == '-')
+        return parse_number(text, length, out);
+    if (!lu__parse_bytes(text, length, &value))
+        return "not a size";
+    if (value > LONG_MAX)
+        return "out of range";
+    *out = (long)value;
+    return NULL;
+}
+
+static const char *parse_stats(const char *text, size_t length, long *out) {
+    if (length == 4 && memcmp(text, "json", 4) == 0)
+        *out = LU_STATS_JSON;
+    else if (length == 1 && (*text == '0' || *text == '1'))
+        *out = *text - '0';
+    else
+        return "not 0, 1 or json";
+    return NULL;
+}
+
+static const char *set_stats_file(const char *path, size_t length) {
+    if (length >= sizeof lu__option_stats_file)
+        return "path too long";
+    lu__spin_acquire(&file_lock);
+    memcpy(lu__option_stats_file, path, length);
+    memset(lu__option_stats_file + length, 0, sizeof lu__option_stats_file - length);
+    lu__spin_release(&file_lock);
+    return NULL;
+}
+
+static void store(enum lu__option id, long value, const char *origin) {
+    __atomic_store_n(&lu__option_values[id], value, __ATOMIC_RELAXED);
+    __atomic_store_n(&origins[id], origin, __ATOMIC_RELAXED);
+}
+
+/* Set an option from text. NULL, or what is wrong with the text. */
+static const char *set_text(enum lu__option id, const char *text, size_t length,
+                            const char *origin) {
+    const struct row *row = &rows[id];
+    const char *wrong = NULL;
+    long value = 0;
+    switch (row->kind) {
+    case KIND_NUMBER:
+        wrong = parse_number(text, length, &value);
+        break;
+    case KIND_BYTES:
+        wrong = parse_bytes(text, length, &value);
+        break;
+    case KIND_STATS:
+        wrong = parse_stats(text, length, &value);
+        break;
+    case KIND_PATH:
+        wrong = set_stats_file(text, length);
+        break;
+    }
+    if (wrong == NULL && (value < row->least || value > row->most))
+        wrong = "out of range";
+    if (wrong == NULL)
+        store(id, value, origin);
+    return wrong;
+}
+
+static void add_value(struct lu__text *text, const struct row *row, long value) {
+    if (row->kind == KIND_STATS && value == LU_STATS_JSON)
+        lu__text_add(text, "json");
+    else
+        lu__text_add(text, "%ld", value);
+}
+
+/* The effective value as text; as lu__text, cut where there is no room. Returns its length. */
+static size_t show_value(enum lu__option id, char *buffer, size_t buffer_bytes) {
+    struct lu__text text;
+    lu__text_init(&text, buffer, buffer_bytes);
+    if (rows[id].kind == KIND_PATH) {
+        lu__spin_acquire(&file_lock);
+        lu__text_add(&text, "%s", lu__option_stats_file);
+        lu__spin_release(&file_lock);
+    } else {
+        add_value(&text, &rows[id], lu__option(id));
+    }
+    return text.need;
+}
+
+/* ------------------------------------------------------------------ the environment ---------- */
+
+/* The option with this key; LU_OPT_COUNT if there is none. */
+static enum lu__option find(const char *key, size_t length) {
+    enum lu__option id = 0;
+    while (id < LU_OPT_COUNT &&
+           (strncmp(rows[id].key, key, length) != 0 || rows[id].key[length] != '\0'))
+        id++;
+    return id;
+}
+
+/* Copy for a message: cut to the buffer, and nothing that could play with a terminal. */
+static void copy_printable(char *buffer, size_t buffer_bytes, const char *text, size_t length) {
+    size_t count = LU_MIN(length, buffer_bytes - 1);
+    for (size_t i = 0; i < count; i++)
+        buffer[i] = text[i] >= ' ' && text[i] <= '~' ? text[i] : '?';
+    buffer[count] = '\0';
+}
+
+/* One key:value of the environment. */
+static void read_item(const char *item, size_t length) {
+    char key_text[64], value_text[128];
+    const char *colon = memchr(item, ':', length);
+    size_t key_length = colon != NULL ? (size_t)(colon - item) : length;
+    enum lu__option id = find(item, key_length);
+    copy_printable(key_text, sizeof key_text, item, key_length);
+    if (id == LU_OPT_COUNT) {
+        lu__print(STDERR_FILENO, "lucid: option %s: unknown\n", key_text);
+        return;
+    }
+    const char *value = colon != NULL ? colon + 1 : item + length;
+    size_t value_length = (size_t)(item + length - value);
+    const char *wrong = colon != NULL ? set_text(id, value, value_length, origin_environment)
+                                      : "no value";
+    if (wrong == NULL)
+        return;
+    copy_printable(value_text, sizeof value_text, value, value_length);
+    lu__print(STDERR_FILENO, "lucid: option %s: bad value '%s' (%s)\n", key_text, value_text,
+              wrong);
+}
+
+void lu__options_init(void) {
+    if (__atomic_load_n(&initialised, __ATOMIC_RELAXED) || environ == NULL)
+        return;
+    if (__atomic_exchange_n(&initialised, true, __ATOMIC_RELAXED))
+        return;
+    const char *item = secure_getenv("LUCID_OPTIONS");
+    while (item != NULL && *item != '\0') {
+        size_t length = strcspn(item, ",");
+        if (length > 0)
+            read_item(item, length);
+        item += length;
+        item += *item == ',';
+    }
+}
+
+/* ------------------------------------------------------------------ mallopt and the program -- */
+
+static void tell_changed(enum lu__option id) {
+    lu__option_changed_fn *changed = __atomic_load_n(&changed_fn, __ATOMIC_RELAXED);
+    if (changed != NULL)
+        changed(id);
+}
+
+void lu__option_set_number(enum lu__option id, long value, const char *origin) {
+    lu__options_init();
+    store(id, value, origin);
+    tell_changed(id);
+}
+
+void lu__options_on_change(lu__option_changed_fn *changed) {
+    __atomic_store_n(&changed_fn, changed, __ATOMIC_RELAXED);
+}
+
+int lu_option_set(const char *key, const char *value) {
+    lu__options_init();
+    enum lu__option id = find(key, strlen(key));
+    if (id == LU_OPT_COUNT)
+        return ENOENT;
+    if (rows[id].start_only)
+        return EPERM;
+    if (set_text(id, value, strlen(value), origin_program) != NULL)
+        return EINVAL;
+    tell_changed(id);
+    return 0;
+}
+
+int lu_option_get(const char *key, char *text, size_t text_bytes) {
+    lu__options_init();
+    enum lu__option id = find(key, strlen(key));
+    if (id == LU_OPT_COUNT)
+        return ENOENT;
+    return show_value(id, text, text_bytes) < text_bytes ? 0 : ERANGE;
+}
+
+bool lu_option_at(size_t index, lu_option_info_t *out) {
+    lu__options_init();
+    if (index >= LU_OPT_COUNT)
+        return false;
+    enum lu__option id = (enum lu__option)index;
+    const char *origin = __atomic_load_n(&origins[id], __ATOMIC_RELAXED);
+    out->key = rows[id].key;
+    out->summary = rows[id].summary;
+    out->origin = origin != NULL ? origin : "default";
+    if (show_value(id, out->value, sizeof out->value) >= sizeof out->value)
+        memcpy(out->value + sizeof out->value - 4, "...", 4);
+
+    struct lu__text text;
+    lu__text_init(&text, out->default_value, sizeof out->default_value);
+    if (rows[id].kind != KIND_PATH)
+        add_value(&text, &rows[id], rows[id].initial);
+    return true;
+}
+
+void lu__options_fork_child(void) {
+    lu__spin_reset(&file_lock);
+}

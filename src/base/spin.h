@@ -1,0 +1,33 @@
+/*
+ * spin.h - a lock of one byte for what is read and written rarely and in a few instructions.
+ *
+ * The base layer stands below the system layer and so cannot wait in the kernel: who finds the lock
+ * taken lets others run. It is for state that the program sets now and then (the path of an option,
+ * the violation handler), never for anything on the way of an allocation. Not recursive. Nothing
+ * may be called while it is held. After fork the child resets it: the holder may not exist there.
+ */
+#ifndef LU_SPIN_H
+#define LU_SPIN_H
+
+#include "base/base.h"
+
+#include <sched.h>
+
+struct lu__spin {
+    uint8_t taken; /* 1 while held */
+};
+
+LU_INLINE void lu__spin_acquire(struct lu__spin *spin) {
+    while (__atomic_exchange_n(&spin->taken, 1, __ATOMIC_ACQUIRE) != 0)
+        sched_yield();
+}
+/* The release that the acquire above waits for. */
+LU_INLINE void lu__spin_release(struct lu__spin *spin) {
+    __atomic_store_n(&spin->taken, 0, __ATOMIC_RELEASE);
+}
+/* For the child of fork, which has one thread. */
+LU_INLINE void lu__spin_reset(struct lu__spin *spin) {
+    __atomic_store_n(&spin->taken, 0, __ATOMIC_RELAXED);
+}
+
+#endif

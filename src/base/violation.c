@@ -1,0 +1,115 @@
+/*
+ * violation.c - misuse of the allocator by the program, and what becomes of it.
+ *
+ * Who detects a double free, a wild pointer and the like calls lu__violation and then leaves the
+ * heap as it is: whatever was damaged stays out of use. The order here is
+ *
+ *     build the line on the stack -> the program's handler -> "go on"? return
+ *                                                          -> print the line -> abort:0? return
+ *                                                                            -> abort
+ *
+ * State: one handler and its argument, which belong together and are therefore read and written as
+ * a pair under `handler_lock`; the lock is never held while the handler runs. A handler that
+ * misuses the allocator itself is not called again from within: `handling` counts the handlers of
+ * this thread.
+ *
+ * May be called from any thread, also in a signal handler that frees (the lock is held for two
+ * stores, and only by lu_set_violation_handler and here). Nothing here allocates.
+ */
+#include "base/violation.h"
+
+#include "base/format.h"
+#include "base/options.h"
+#include "base/spin.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { LINE_BYTES = 256 };
+
+static struct lu__spin handler_lock;
+static lu_violation_fn *handler_fn; /* protected by handler_lock */
+static void *handler_arg;           /* protected by handler_lock */
+static __thread unsigned handling;  /* handlers running in this thread */
+
+static const char *kind_text(lu_violation_kind_t kind) {
+    switch (kind) {
+    case LU_DOUBLE_FREE:
+        return "double free";
+    case LU_FOREIGN_POINTER:
+        return "pointer not from lucid";
+    case LU_WILD_POINTER:
+        return "wild pointer";
+    case LU_INTERIOR_POINTER:
+        return "interior pointer";
+    case LU_CORRUPT_LINK:
+        return "corrupt free list";
+    case LU_SIZE_MISMATCH:
+        return "size mismatch";
+    case LU_ALIGN_MISMATCH:
+        return "alignment mismatch";
+    case LU_WRONG_HEAP:
+        return "wrong heap";
+    }
+    return "unknown violation";
+}
+
+static void build_line(char *line, const lu_violation_t *violation) {
+    struct lu__text text;
+    lu__text_init(&text, line, LINE_BYTES);
+    lu__text_add(&text, "lucid: %s(%p): %s", violation->call, violation->pointer,
+                 kind_text(violation->kind));
+    if (violation->block == NULL)
+        return;
+    lu__text_add(&text, ": block %p", violation->block);
+    if (violation->block_bytes != 0)
+        lu__text_add(&text, " of %zu bytes", violation->block_bytes);
+}
+
+/* True if the program has a handler and it says to go on. */
+static bool handler_goes_on(const lu_violation_t *violation) {
+    lu__spin_acquire(&handler_lock);
+    lu_violation_fn *fn = handler_fn;
+    void *arg = handler_arg;
+    lu__spin_release(&handler_lock);
+    if (fn == NULL || handling != 0)
+        return false;
+    handling++;
+    bool go_on = fn(violation, arg);
+    handling--;
+    return go_on;
+}
+
+void lu__violation(lu_violation_kind_t kind, const char *call, const void *pointer,
+                   const void *block, size_t block_bytes) {
+    int saved = errno;
+    char line[LINE_BYTES];
+    lu_violation_t violation = {.kind = kind,
+                                .pointer = pointer,
+                                .call = call,
+                                .block = block,
+                                .block_bytes = block_bytes,
+                                .message = line};
+    build_line(line, &violation);
+    if (!handler_goes_on(&violation)) {
+        lu__print(STDERR_FILENO, "%s\n", line);
+        if (lu__option(LU_OPT_ABORT) != 0)
+            abort();
+    }
+    errno = saved;
+}
+
+void lu_set_violation_handler(lu_violation_fn *handler, void *arg) {
+    lu__spin_acquire(&handler_lock);
+    handler_fn = NULL; /* a child forked between these stores has no handler, or a whole one */
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    handler_arg = arg;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    handler_fn = handler;
+    lu__spin_release(&handler_lock);
+}
+
+void lu__violation_fork_child(void) {
+    lu__spin_reset(&handler_lock);
+}

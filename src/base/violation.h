@@ -1,0 +1,22 @@
+/* violation.h - misuse by the program: one line, then the handler or abort. */
+#ifndef LU_VIOLATION_H
+#define LU_VIOLATION_H
+
+#include "base/base.h"
+#include "lucid/lucid.h"
+
+/* Report a violation. Format of the line:
+ *   lucid: CALL(0xPOINTER): KIND[: block 0xBLOCK[ of N bytes]]
+ * KIND is one of: double free | pointer not from lucid | wild pointer | interior pointer |
+ * corrupt free list | size mismatch | alignment mismatch | wrong heap.
+ * `block` is NULL and `block_bytes` 0 where unknown. Returns if the handler or
+ * LUCID_OPTIONS=abort:0 says to go on; else aborts. Never allocates, keeps errno. Call it with no
+ * lock held that the handler could need. */
+LU_COLD void lu__violation(lu_violation_kind_t kind, const char *call, const void *pointer,
+                           const void *block, size_t block_bytes);
+
+/* fork(2): called in the child, by the one thread that it has. */
+void lu__violation_fork_child(void);
+
+/* lu_set_violation_handler (lucid.h) is defined in violation.c. */
+#endif

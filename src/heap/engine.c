@@ -1,0 +1,397 @@
+/*
+ * engine.c - the slow paths behind malloc and free: the contract of engine.h.
+ *
+ * Whatever the fast paths do not handle arrives here with nothing known but the arguments. An
+ * allocation enters the thread's heap and takes the long way (small.c, large.c). A pointer that
+ * comes in is looked up from scratch, which is also where misuse is told apart:
+ *
+ *     in no region      huge block | emergency block | foreign pointer
+ *     in a region       free memory: freed before | never handed out: wild
+ *     LARGE             start of the block, or interior
+ *     SMALL             beyond the carved part: wild | no multiple of the size: interior |
+ *                       page purged, or linked: freed before
+ *
+ * No function here touches errno except to say ENOMEM.
+ */
+#include "heap/engine.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/options.h"
+#include "base/violation.h"
+#include "heap/fast.h"
+#include "heap/limit.h"
+#include "heap/user.h"
+#include "os/os.h"
+#include "span/huge.h"
+
+extern bool lu__perturbing;
+static unsigned char perturb_byte;
+
+/* ---------------------------------------------------------------- allocation */
+
+/* From `heap`, which is entered or locked. */
+static void *alloc_in(struct heap *heap, size_t align, size_t size, bool *zero) {
+    unsigned c = LU_CLASSES;
+    if (align <= 16) {
+        if (size <= LU_CLASS_BYTES_MAX) c = lu__class_of(align <= 8 ? size : LU_MAX(size, align));
+    } else {
+        c = lu__class_of_aligned(align, size);
+    }
+    if (c < LU_CLASSES) return lu__small_alloc(heap, c, zero);
+    lu__tick(heap);
+    return lu__large_alloc(heap->kind == LU_HEAP_OF_USER ? heap : NULL, align, size, zero);
+}
+
+void *lu__user_alloc(struct heap *heap, size_t align, size_t size, bool zeroed) {
+    bool zero = false;
+    void *block;
+    int tries = 0;
+    do {
+        struct heap *self = lu__thread_enter(); /* only for the mark that it leaves */
+        if (heap->shared) lu__lock_acquire(&heap->lock);
+        block = alloc_in(heap, align, size, &zero);
+        if (heap->shared) lu__lock_release(&heap->lock);
+        if (self != NULL) lu__thread_leave(self);
+    } while (block == NULL && lu__limit_reached(size, tries++));
+    if (block == NULL) {
+        errno = ENOMEM;
+    } else if (zeroed && !zero) {
+        memset(block, 0, size);
+    }
+    return block;
+}
+
+/* For the calling thread. */
+static void *alloc_here(size_t align, size_t size, bool zeroed) {
+    bool zero = false;
+    void *block = NULL;
+    int tries = 0;
+    do {
+        struct heap *heap = lu__thread_enter();
+        if (heap != NULL) {
+            block = alloc_in(heap, align, size, &zero);
+            lu__thread_leave(heap);
+        } else {
+            block = lu__emergency_alloc(align, size);
+            zero = true;
+        }
+    } while (block == NULL && lu__limit_reached(size, tries++));
+    if (LU_UNLIKELY(block == NULL)) {
+        errno = ENOMEM;
+    } else if (zeroed) {
+        if (!zero) memset(block, 0, size);
+    } else if (LU_UNLIKELY(lu__perturbing)) {
+        memset(block, (unsigned char)~perturb_byte, size);
+    }
+    return block;
+}
+
+void *lu__alloc_slow(size_t size) {
+    return alloc_here(8, size, false);
+}
+
+void *lu__engine_alloc(size_t size) {
+    return lu__fast_alloc(size);
+}
+
+void *lu__engine_alloc_zeroed(size_t size) {
+    if (LU_UNLIKELY(size > LU_CLASS_BYTES_MAX)) return alloc_here(8, size, true);
+    struct heap *heap = lu__heap;
+    unsigned c = lu__class_of(size);
+    uintptr_t block = heap->list[c];
+    /* A list that is empty is refilled with memory that may be known to be zero. */
+    if (LU_UNLIKELY(lu__list_is_empty(block))) return alloc_here(8, size, true);
+    uintptr_t delta = lu__link_delta(heap->key, block);
+    if (LU_UNLIKELY(!lu__delta_is_link(delta))) return alloc_here(8, size, true);
+    heap->list[c] = block ^ delta;
+    return memset((void *)block, 0, LU_MAX(size, sizeof(uintptr_t)));
+}
+
+void *lu__engine_alloc_aligned(size_t alignment, size_t size) {
+    if (alignment <= 16) return lu__fast_alloc(size > 8 ? size : LU_MAX(size, alignment));
+    return alloc_here(alignment, size, false);
+}
+
+/* ---------------------------------------------------------------- what is this pointer? */
+
+enum place { PLACE_BAD, PLACE_SMALL, PLACE_LARGE, PLACE_HUGE, PLACE_EMERGENCY };
+
+struct found {
+    enum place place;
+    struct span *span;    /* SMALL, LARGE */
+    size_t usable;        /* bytes        */
+    struct heap *user;    /* LARGE, HUGE: the lu_heap that owns it, or NULL */
+};
+
+static enum place bad(lu_violation_kind_t kind, const char *call, const void *pointer,
+                      const void *block, size_t bytes) {
+    lu__violation(kind, call, pointer, block, bytes);
+    return PLACE_BAD;
+}
+
+static enum place find_outside(const void *pointer, const char *call, struct found *found) {
+    struct lu__huge huge;
+    if (lu__huge_find(pointer, &huge)) {
+        if (huge.block != pointer) {
+            return bad(LU_INTERIOR_POINTER, call, pointer, huge.block, huge.bytes);
+        }
+        found->usable = huge.bytes;
+        found->user = huge.owner;
+        return PLACE_HUGE;
+    }
+    found->usable = lu__emergency_usable(pointer);
+    if (found->usable != 0) return PLACE_EMERGENCY;
+    return bad(LU_FOREIGN_POINTER, call, pointer, NULL, 0);
+}
+
+static enum place find_small(const void *pointer, const char *call, struct found *found) {
+    const struct span *span = found->span;
+    char *start = lu__span_start(span);
+    uint32_t size = lu__class_size[span->class_id];
+    uint32_t offset = (uint32_t)((const char *)pointer - start);
+    uint32_t limit = __atomic_load_n(&span->limit, __ATOMIC_RELAXED);
+    if (offset >= limit) return bad(LU_WILD_POINTER, call, pointer, NULL, 0);
+    if (offset % size != 0) {
+        return bad(LU_INTERIOR_POINTER, call, pointer, start + offset / size * size, size);
+    }
+    if ((__atomic_load_n(&span->purged, __ATOMIC_RELAXED) != 0 && span->slices == 1 &&
+         (lu__block_pages(offset, size) & span->purged) != 0) ||
+        lu__link_is_free(span, (uintptr_t)pointer)) {
+        return bad(LU_DOUBLE_FREE, call, pointer, pointer, size);
+    }
+    found->usable = size;
+    return PLACE_SMALL;
+}
+
+/* Look `pointer`, not NULL, up for `call`; misuse is reported. */
+static enum place find(const void *pointer, const char *call, struct found *found) {
+    const struct region *region = lu__region_of(pointer);
+    if (region == NULL) return find_outside(pointer, call, found);
+    struct span *span = lu__span_of(region, pointer);
+    if (span == NULL) return bad(LU_WILD_POINTER, call, pointer, NULL, 0);
+    found->span = span;
+    if (span->kind == LU_KIND_SMALL) return find_small(pointer, call, found);
+    char *start = lu__span_start(span);
+    if (span->kind != LU_KIND_LARGE) return bad(LU_DOUBLE_FREE, call, pointer, NULL, 0);
+    found->usable = lu__large_bytes(span);
+    found->user = span->owner;
+    if (start != pointer) return bad(LU_INTERIOR_POINTER, call, pointer, start, found->usable);
+    return PLACE_LARGE;
+}
+
+/* ---------------------------------------------------------------- free */
+
+void lu__free_needed(struct heap *heap, struct span *span) {
+    struct heap *entered = lu__thread_enter();
+    if (entered == NULL) { /* a signal handler: the next free of the span looks again */
+        span->needed = 1;
+        return;
+    }
+    LU_ASSERT(entered == heap);
+    lu__small_needed(heap, span);
+    lu__thread_leave(entered);
+}
+
+static void free_small(struct span *span, uintptr_t block) {
+    struct heap *owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);
+    if (owner->kind == LU_HEAP_OF_USER) {
+        if (owner->shared) lu__lock_acquire(&owner->lock);
+        lu__small_free(owner, span, block);
+        if (owner->shared) lu__lock_release(&owner->lock);
+        return;
+    }
+    if (owner == lu__thread_heap()) {
+        lu__list_push(owner->key, span->list, block);
+        if (--span->needed == 0) lu__free_needed(owner, span);
+        return;
+    }
+    struct heap *heap = lu__thread_enter();
+    /* A heap that is only borrowed must not collect: nobody would post for it. */
+    lu__remote_free(heap == lu__thread_heap() ? heap : NULL, span, block);
+    if (heap != NULL) lu__thread_leave(heap);
+}
+
+static void free_found(enum place place, const struct found *found, void *block) {
+    struct heap *user = found->user;
+    struct heap *self;
+    if (place != PLACE_EMERGENCY && LU_UNLIKELY(lu__perturbing)) {
+        memset(block, perturb_byte, found->usable);
+    }
+    switch (place) {
+    case PLACE_SMALL:
+        free_small(found->span, (uintptr_t)block);
+        break;
+    case PLACE_LARGE:
+        self = lu__thread_enter();
+        if (self == NULL && lu__thread_interrupted()) break; /* lost, rather than a deadlock */
+        if (user != NULL) {
+            if (user->shared) lu__lock_acquire(&user->lock);
+            lu__heap_unlink(user, found->span);
+            if (user->shared) lu__lock_release(&user->lock);
+        }
+        lu__large_free(found->span);
+        if (self != NULL) {
+            lu__tick(self);
+            lu__thread_leave(self);
+        }
+        break;
+    case PLACE_HUGE:
+        self = lu__thread_enter();
+        if (self == NULL && lu__thread_interrupted()) break;
+        (void)lu__huge_free(block);
+        if (self != NULL) lu__thread_leave(self);
+        break;
+    default:
+        break;
+    }
+}
+
+void lu__free_slow(void *block) {
+    if (block == NULL) return;
+    struct found found = {.place = PLACE_BAD};
+    enum place place = find(block, "free", &found);
+    free_found(place, &found, block);
+}
+
+void lu__engine_free(void *block) {
+    lu__fast_free(block);
+}
+
+/* True if alloc_in would give a block of this place for the arguments. */
+static bool size_matches(enum place place, const struct found *found, size_t align, size_t size) {
+    if (place == PLACE_EMERGENCY) return true;
+    unsigned c = align > 16                   ? lu__class_of_aligned(align, size)
+                 : size <= LU_CLASS_BYTES_MAX ? lu__class_of(align == 16 ? LU_MAX(size, 16) : size)
+                                              : LU_CLASSES;
+    if (place == PLACE_SMALL) return found->span->class_id == c;
+    return c == LU_CLASSES && lu__align_up(LU_MAX(size, 1), LU_OS_PAGE) == found->usable;
+}
+
+void lu__engine_free_sized(void *block, size_t alignment, size_t size, const char *call) {
+    if (block == NULL) return;
+    struct found found = {.place = PLACE_BAD};
+    enum place place = find(block, call, &found);
+    if (place == PLACE_BAD) return;
+    if (alignment != 0 && ((uintptr_t)block & (alignment - 1)) != 0) {
+        lu__violation(LU_ALIGN_MISMATCH, call, block, block, found.usable);
+        return;
+    }
+    if (!size_matches(place, &found, alignment, size)) {
+        lu__violation(LU_SIZE_MISMATCH, call, block, block, found.usable);
+        return;
+    }
+    free_found(place, &found, block);
+}
+
+/* ---------------------------------------------------------------- resize and questions */
+
+static struct heap *user_of(enum place place, const struct found *found) {
+    if (place != PLACE_SMALL) return found->user;
+    struct heap *owner = __atomic_load_n(&found->span->owner, __ATOMIC_RELAXED);
+    return owner->kind == LU_HEAP_OF_USER ? owner : NULL;
+}
+
+/* Resize without leaving the place; NULL if that cannot be. */
+static void *resize_in_place(enum place place, const struct found *found, void *block,
+                             size_t size) {
+    if (place == PLACE_SMALL) {
+        bool same = size <= LU_CLASS_BYTES_MAX && lu__class_of(size) == found->span->class_id;
+        return same ? block : NULL;
+    }
+    size_t threshold = (size_t)lu__option(LU_OPT_MMAP_THRESHOLD);
+    bool huge = place == PLACE_HUGE;
+    if (place == PLACE_EMERGENCY || size <= LU_CLASS_BYTES_MAX || huge != (size >= threshold)) {
+        return place == PLACE_EMERGENCY && size <= found->usable ? block : NULL;
+    }
+    struct heap *self = lu__thread_enter();
+    if (self == NULL) return NULL;
+    struct heap *user = found->user;
+    if (user != NULL && user->shared) lu__lock_acquire(&user->lock);
+    void *result = huge ? lu__huge_resize(block, size) : lu__large_resize(found->span, size);
+    if (user != NULL && user->shared) lu__lock_release(&user->lock);
+    lu__thread_leave(self);
+    return result;
+}
+
+void *lu__engine_resize(void *block, size_t size) {
+    struct found found = {.place = PLACE_BAD};
+    enum place place = find(block, "realloc", &found);
+    if (place == PLACE_BAD || size > LU_ENGINE_MAX) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    void *result = resize_in_place(place, &found, block, size);
+    if (result != NULL) return result;
+    struct heap *user = user_of(place, &found);
+    result = user != NULL ? lu__user_alloc(user, 8, size, false) : lu__fast_alloc(size);
+    if (result == NULL) {
+        if (size > found.usable) return NULL;
+        return block; /* no memory to become smaller: it fits where it is */
+    }
+    memcpy(result, block, LU_MIN(size, found.usable));
+    free_found(place, &found, block);
+    return result;
+}
+
+size_t lu__engine_usable(const void *block, const char *call) {
+    struct found found = {.place = PLACE_BAD};
+    return find(block, call, &found) == PLACE_BAD ? 0 : found.usable;
+}
+
+struct heap *lu__engine_user_of(const void *block, const char *call) {
+    struct found found = {.place = PLACE_BAD};
+    enum place place = find(block, call, &found);
+    return place == PLACE_BAD ? NULL : user_of(place, &found);
+}
+
+size_t lu__engine_good_size(size_t size) {
+    if (size > LU_ENGINE_MAX) return 0;
+    if (size <= LU_CLASS_BYTES_MAX) return lu__class_size[lu__class_of(size)];
+    size_t pages = lu__align_up(size, LU_OS_PAGE);
+    return pages > LU_ENGINE_MAX ? 0 : pages;
+}
+
+bool lu__engine_owns(const void *address) {
+    struct lu__huge huge;
+    return lu__region_of(address) != NULL || lu__huge_find(address, &huge) ||
+           lu__emergency_usable(address) != 0;
+}
+
+/* ---------------------------------------------------------------- the whole */
+
+static void sweep_visit(struct heap *heap, void *arg) {
+    *(size_t *)arg += lu__sweep_all(heap);
+}
+
+size_t lu__engine_purge(void) {
+    struct heap *heap = lu__thread_enter();
+    if (heap == NULL) return 0;
+    size_t returned = 0;
+    __atomic_fetch_add(&lu__purge_request, 1, __ATOMIC_RELAXED);
+    lu__remote_flush(heap);
+    returned += lu__sweep_all(heap);
+    lu__pool_each(sweep_visit, &returned);
+    returned += lu__run_purge((uint32_t)lu__os_now_ms() + 1, SIZE_MAX);
+    lu__thread_leave(heap);
+    return returned;
+}
+
+void lu__engine_set_perturb(int value) {
+    perturb_byte = (unsigned char)value;
+    lu__perturbing = value != 0;
+    struct heap *heap = lu__thread_heap();
+    if (heap != NULL) lu__heap = value != 0 ? &lu__empty_heap : heap;
+}
+
+void lu__engine_fork_child(void) {
+    lu__huge_fork_child();
+    bool interrupted = lu__lock_is_mine(&lu__span_lock);
+    if (!interrupted) {
+        bool was_held = __atomic_load_n(&lu__span_lock.word, __ATOMIC_RELAXED) != 0;
+        lu__lock_reset(&lu__span_lock);
+        if (was_held || lu__run_purging()) lu__run_rebuild();
+    }
+    lu__thread_fork_child();
+}

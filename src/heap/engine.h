@@ -1,0 +1,45 @@
+/*
+ * engine.h - the contract between the malloc(3) surface (src/api) and an engine under it.
+ *
+ * The surface knows the rules of C, POSIX, C++ and glibc; the engine knows memory. The flagship
+ * (src/heap) fulfils this contract; a classic allocator can stand in its place.
+ *
+ * Common rules. Sizes are bytes. Functions that return a block return NULL with errno = ENOMEM
+ * when there is no memory, and nothing is lost. Blocks of 16 bytes and more are aligned to 16,
+ * smaller ones to 8. All functions are thread safe and keep errno on success. Misuse (a pointer
+ * that is no live block) ends in lu__violation with the name of the call given.
+ */
+#ifndef LU_ENGINE_H
+#define LU_ENGINE_H
+
+#include "base/base.h"
+
+/* Largest request: PTRDIFF_MAX, as glibc. Above it every function gives NULL and ENOMEM. */
+#define LU_ENGINE_MAX ((size_t)PTRDIFF_MAX)
+
+void *lu__engine_alloc(size_t size);        /* size 0: a block of the smallest class */
+void *lu__engine_alloc_zeroed(size_t size); /* all usable bytes asked for are 0      */
+/* `alignment` is a power of two of any size. */
+void *lu__engine_alloc_aligned(size_t alignment, size_t size);
+void lu__engine_free(void *block); /* NULL is fine */
+/* As lu__engine_free, and checks that `size` and `alignment` (0: not said) could have given it. */
+void lu__engine_free_sized(void *block, size_t alignment, size_t size, const char *call);
+/* Resize `block` (not NULL) to `size` (not 0); on failure NULL, and the block stays as it is. */
+void *lu__engine_resize(void *block, size_t size);
+size_t lu__engine_usable(const void *block, const char *call); /* not NULL */
+size_t lu__engine_good_size(size_t size);                      /* 0 if too large */
+bool lu__engine_owns(const void *address);
+
+/* Return what can be returned to the system now; bytes. */
+size_t lu__engine_purge(void);
+
+/* Filling, for M_PERTURB. 0 stops it; after any other value the low byte of it fills every block as
+ * it is freed, and its complement every block that alloc and alloc_aligned give and every byte that
+ * resize adds by moving a block. alloc_zeroed is untouched: its bytes are 0. Blocks that are free or
+ * live at the call stay as they are. While it is 0 the fast path pays nothing for this. */
+void lu__engine_set_perturb(int value);
+
+/* fork(2): called in the child, by the one thread that it has. */
+void lu__engine_fork_child(void);
+
+#endif

@@ -1,0 +1,62 @@
+/*
+ * fast.h - the fast paths of malloc and free, to be inlined in the surface.
+ *
+ * Both do their work only when everything is as it should be and otherwise hand the whole call to
+ * the slow path, which finds out why. docs/ARCHITECTURE.md follows them step by step.
+ */
+#ifndef LU_FAST_H
+#define LU_FAST_H
+
+#include "heap/engine.h"
+#include "heap/heap.h"
+
+void *lu__alloc_slow(size_t size) __attribute__((cold));
+void lu__free_slow(void *block) __attribute__((cold));
+void lu__free_needed(struct heap *heap, struct span *span) __attribute__((cold));
+
+#if defined(__SANITIZE_THREAD__)
+#define LU_OWNER(span) __atomic_load_n(&(span)->owner, __ATOMIC_RELAXED)
+#else
+#define LU_OWNER(span) ((span)->owner) /* constant while a block of the span is live */
+#endif
+
+LU_INLINE void *lu__fast_pop(struct heap *heap, unsigned c, size_t size) {
+    uintptr_t block = heap->list[c];
+    if (LU_UNLIKELY(lu__list_is_empty(block))) return lu__alloc_slow(size);
+    uintptr_t delta = lu__link_delta(heap->key, block);
+    if (LU_UNLIKELY(!lu__delta_is_link(delta))) return lu__alloc_slow(size);
+    heap->list[c] = block ^ delta;
+    *(uintptr_t *)block = 0;
+    return (void *)block;
+}
+
+/* As lu__engine_alloc. */
+LU_INLINE void *lu__fast_alloc(size_t size) {
+    if (LU_LIKELY(size <= LU_SMALL_MAX)) {
+        return lu__fast_pop(lu__heap, lu__class_small[(size + 7) >> 3], size);
+    }
+    if (LU_LIKELY(size <= LU_CLASS_BYTES_MAX)) {
+        return lu__fast_pop(lu__heap, lu__class_mid[(size + 127) >> 7], size);
+    }
+    return lu__alloc_slow(size);
+}
+
+/* As lu__engine_free. */
+LU_INLINE void lu__fast_free(void *ptr) {
+    struct heap *heap = lu__heap;
+    uintptr_t block = (uintptr_t)ptr;
+    uintptr_t at = block - (uintptr_t)heap->base;
+    if (LU_UNLIKELY(at >= heap->size)) return lu__free_slow(ptr); /* NULL, foreign, huge */
+    struct span *span = lu__region_desc(&(struct region){.base = heap->base}, at >> LU_SLICE_SHIFT);
+    if (LU_UNLIKELY(LU_OWNER(span) != heap)) return lu__free_slow(ptr); /* remote, large */
+    uint32_t offset = (uint16_t)block;
+    if (LU_UNLIKELY(offset >= span->limit)) return lu__free_slow(ptr); /* never handed out */
+    if (LU_UNLIKELY(offset * span->inverse >= span->inverse)) return lu__free_slow(ptr); /* inside */
+    if (LU_UNLIKELY(lu__delta_is_link(lu__link_delta(heap->key, block)))) {
+        return lu__free_slow(ptr); /* freed before? */
+    }
+    lu__list_push(heap->key, span->list, block);
+    if (LU_UNLIKELY(--span->needed == 0)) lu__free_needed(heap, span);
+}
+
+#endif

@@ -1,0 +1,205 @@
+/*
+ * heap.h - the structures of a heap, and what its files share.
+ *
+ * A heap owns SMALL spans and has, for every size class, a list of free blocks that malloc pops:
+ *
+ *     heap->list[c]    -> block -> block -> ... (odd: empty)      all of one span:
+ *     heap->current[c] -> span whose blocks those are             span->list == &heap->list[c]
+ *     heap->partial[c] -> span <-> span <-> ...                   spans with something to give
+ *
+ * A free block's first word is its link, encoded as  key ^ (next ^ block),  where an odd `next`
+ * ends the list. All blocks of a list lie in one aligned window of 512 KiB, so the decoded
+ * difference is below 2^19; anything else means that the free block was written to. A block handed
+ * out has its first word cleared, so a block being freed whose word decodes as a link was almost
+ * surely freed before (see lu__link_is_free).
+ *
+ * Thread heaps are used by one thread at a time, without a lock. A lu_heap is the same structure
+ * with a lock. Blocks freed by others come back through `pending` (remote.c).
+ */
+#ifndef LU_HEAP_H
+#define LU_HEAP_H
+
+#include "base/base.h"
+#include "os/lock.h"
+#include "span/span.h"
+
+#define LU_EMPTY_LIST ((uintptr_t)1) /* no current span */
+
+#define LU_RING 16 /* spans for which a thread collects remote frees at a time */
+
+/* Remote frees of one span that were not posted yet. */
+struct remote_batch {
+    struct span *span;  /* NULL: unused                     */
+    uintptr_t first, last;
+    uint32_t count;
+};
+
+enum heap_kind { LU_HEAP_OF_THREAD, LU_HEAP_OF_USER };
+enum heap_state { LU_HEAP_ACTIVE, LU_HEAP_POOLED, LU_HEAP_ORPHAN };
+
+struct heap {
+    /* The fast path: read and written by the owner alone. */
+    uintptr_t key; /* of the links; the same in all heaps                         */
+    char *base;    /* of the first region; 0 with size 0 sends all frees slow      */
+    size_t size;
+    uintptr_t list[LU_CLASSES];
+
+    /* Slow paths of the owner. */
+    struct span *current[LU_CLASSES];
+    struct span *partial[LU_CLASSES];      /* first of a doubly linked list        */
+    struct span *partial_last[LU_CLASSES];
+    uint32_t partial_count[LU_CLASSES];
+    uint32_t span_count[LU_CLASSES];
+    struct remote_batch ring[LU_RING];
+    uint32_t tick_left;     /* slow paths until the clock is read                  */
+    uint32_t ticked_ms;     /* when it was read last                               */
+    uint32_t pass_ms;       /* when the running or last sweep began                */
+    uint32_t sweep_class;   /* where it stands; LU_CLASSES: done                   */
+    uint32_t sweep_left;    /* partial spans of that class still to visit          */
+    uint32_t purge_seen;    /* lu__purge_request when it was last obeyed           */
+    uint8_t busy;           /* the owner is in a slow path (also read after fork)  */
+    uint8_t kind;           /* enum heap_kind */
+    uint8_t shared;         /* LU_HEAP_OF_USER: take the lock                      */
+    uint8_t state;          /* enum heap_state; under the pool lock                */
+
+    /* LU_HEAP_OF_USER only, under the lock. */
+    struct lu__lock lock;
+    struct span *all; /* every SMALL and LARGE run of this heap                    */
+
+    struct heap *next_heap; /* all heaps ever made; set once                       */
+    struct heap *next_pooled;
+
+    /* Written by other threads: a line of its own. */
+    struct span *pending __attribute__((aligned(64))); /* atomic; spans with posted frees */
+};
+
+/* What every thread starts with and ends with: no lists, no region, so all calls go slow. */
+extern struct heap lu__empty_heap;
+/* The heap that malloc and free use; never NULL. */
+extern __thread struct heap *lu__heap
+    __attribute__((tls_model("initial-exec"), visibility("hidden")));
+extern uintptr_t lu__link_key;
+
+/* ---------------------------------------------------------------- links */
+
+LU_INLINE uintptr_t lu__link_delta(uintptr_t key, uintptr_t block) {
+    return *(const uintptr_t *)block ^ key;
+}
+LU_INLINE bool lu__delta_is_link(uintptr_t delta) {
+    return (delta >> LU_WINDOW_SHIFT) == 0;
+}
+/* Put `block` in front of the list whose first is *list. */
+LU_INLINE void lu__list_push(uintptr_t key, uintptr_t *list, uintptr_t block) {
+    *(uintptr_t *)block = (*list ^ block) ^ key;
+    __atomic_signal_fence(__ATOMIC_RELEASE); /* a forked child may see what was done so far */
+    *list = block;
+}
+LU_INLINE bool lu__list_is_empty(uintptr_t list) {
+    return (list & 1) != 0;
+}
+/* The block behind `block`, unchecked. */
+LU_INLINE uintptr_t lu__list_next(uintptr_t key, uintptr_t block) {
+    return block ^ lu__link_delta(key, block);
+}
+/* True if `block` of `span`, whose first word decodes as a link, is indeed on a list: what it
+ * links to must be a block of the span that is linked onward in turn, or the end. A block in use
+ * passes by chance with probability below 2^-45. Reads only; may race with the owner's changes. */
+bool lu__link_is_free(const struct span *span, uintptr_t block);
+
+/* ---------------------------------------------------------------- small.c: spans and blocks */
+
+LU_INLINE uint32_t lu__span_capacity_bytes(const struct span *span) {
+    uint32_t size = lu__class_size[span->class_id];
+    return (span->slices << LU_SLICE_SHIFT) / size * size;
+}
+LU_INLINE uint32_t lu__span_carved(const struct span *span) {
+    return span->limit / lu__class_size[span->class_id];
+}
+/* Pages of the (one-slice) span that the block at `offset` touches, as bits. */
+LU_INLINE uint32_t lu__block_pages(uint32_t offset, uint32_t size) {
+    uint32_t first = offset >> 12, last = (offset + size - 1) >> 12;
+    return (uint32_t)((2ull << last) - (1ull << first));
+}
+
+/* A block of class `c`, first word cleared. *zero: the whole block is known to be zero. */
+void *lu__small_alloc(struct heap *heap, unsigned c, bool *zero);
+/* Free a checked block of the heap's own span. */
+void lu__small_free(struct heap *heap, struct span *span, uintptr_t block);
+/* span->needed has come down to 0. */
+void lu__small_needed(struct heap *heap, struct span *span);
+/* `count` blocks, linked from first to last, come back to a span of this heap at once. */
+void lu__small_return(struct heap *heap, struct span *span, uintptr_t first, uintptr_t last,
+                      uint32_t count);
+/* Make the current span of class `c` an ordinary one, with its free blocks on its own list. */
+void lu__small_demote(struct heap *heap, unsigned c);
+void lu__partial_remove(struct heap *heap, struct span *span);
+void lu__partial_append(struct heap *heap, struct span *span);
+/* Give the empty span back. */
+void lu__span_release(struct heap *heap, struct span *span);
+/* Keep the list of all runs of a lu_heap. */
+void lu__heap_link(struct heap *heap, struct span *span);
+void lu__heap_unlink(struct heap *heap, struct span *span);
+
+/* ---------------------------------------------------------------- remote.c */
+
+/* Free a checked block of another thread's heap. heap: the caller's, to collect in, or NULL. */
+void lu__remote_free(struct heap *heap, struct span *span, uintptr_t block);
+/* Post what the heap has collected. */
+void lu__remote_flush(struct heap *heap);
+/* Take in what others have posted to this heap. */
+void lu__remote_drain(struct heap *heap);
+/* Blocks posted to the span and not taken in yet. */
+uint32_t lu__remote_count(const struct span *span);
+
+/* ---------------------------------------------------------------- large.c */
+
+void *lu__large_alloc(struct heap *user, size_t align, size_t size, bool *zero);
+/* `span` is LARGE and `block` its start. */
+void lu__large_free(struct span *span);
+void *lu__large_resize(struct span *span, size_t size);
+LU_INLINE size_t lu__large_bytes(const struct span *span) {
+    return __atomic_load_n(&span->remote, __ATOMIC_RELAXED);
+}
+
+/* ---------------------------------------------------------------- sweep.c */
+
+/* Called in slow paths: now and then, purges what has been free for long. */
+void lu__tick_slow(struct heap *heap);
+LU_INLINE void lu__tick(struct heap *heap) {
+    if (LU_UNLIKELY(--heap->tick_left == 0)) lu__tick_slow(heap);
+}
+/* Give back all whole free pages of the heap's spans now. Bytes. */
+size_t lu__sweep_all(struct heap *heap);
+/* Local frees of a current span until its owner looks at the clock. */
+uint32_t lu__cadence(void);
+/* Raised by lu_purge: every heap sweeps itself at its next tick. */
+extern uint32_t lu__purge_request;
+
+/* ---------------------------------------------------------------- thread.c */
+
+/* Enter a slow path: the calling thread's heap, marked busy, or NULL if there can be none (no
+ * memory, or a signal handler interrupted this thread in a slow path). */
+struct heap *lu__thread_enter(void);
+void lu__thread_leave(struct heap *heap);
+/* True in a signal handler that interrupted this thread in a slow path. */
+bool lu__thread_interrupted(void);
+/* Heap of the calling thread or NULL, without making one. */
+struct heap *lu__thread_heap(void);
+/* Prepare a heap structure from fresh memory. NULL: no memory. */
+struct heap *lu__heap_make(enum heap_kind kind);
+/* Give the structure of an ended lu_heap back for the next. */
+void lu__heap_recycle(struct heap *heap);
+/* Call `visit` for every pooled heap, taken out of the pool meanwhile. */
+void lu__pool_each(void (*visit)(struct heap *, void *), void *arg);
+void lu__pool_counts(size_t *active, size_t *pooled);
+void lu__thread_fork_child(void);
+
+/* ---------------------------------------------------------------- emergency.c */
+
+/* Memory for a signal handler that interrupted this thread in a slow path: lock free, and never
+ * reused. */
+void *lu__emergency_alloc(size_t align, size_t size);
+/* Usable bytes, or 0 if `block` is not from there. */
+size_t lu__emergency_usable(const void *block);
+
+#endif

@@ -1,0 +1,113 @@
+/*
+ * remote.c - freeing blocks of another thread's spans.
+ *
+ * The freeing thread collects up to 8 KiB of blocks per span in a small ring of chains, and posts a
+ * chain with one compare-and-swap on the span's `remote` word:
+ *
+ *     bit 63   48        32         16         0
+ *     | 1 | count (15) | last (16) | first (16) |     first, last: offset / 8 in the window
+ *
+ * Chains are linked like every free list, with `last` ending it; a later chain goes in front of
+ * the earlier, and the word keeps count and last, so that the owner adopts any number of blocks
+ * without walking them. Who finds the word 0 also pushes the span on the owner's `pending` stack;
+ * the owner takes the whole stack, then each span's word.
+ *
+ * A span has its word set only while it is on that stack or about to be pushed, and its blocks
+ * count as out until drained: so it cannot end meanwhile, and is never on the stack twice.
+ *
+ * Memory order: posting releases the chain's links, draining acquires them.
+ * What a thread holds back is bounded by LU_RING * 8 KiB; blocks above 4 KiB are posted at once.
+ */
+#include "heap/heap.h"
+
+#define BATCH_BYTES 8192u
+#define POSTED ((uint64_t)1 << 63)
+#define COUNT_MOST 0x7fffu
+
+static uintptr_t window_of(uintptr_t block) {
+    return block & ~(((uintptr_t)1 << LU_WINDOW_SHIFT) - 1);
+}
+
+static uint64_t pack(uintptr_t first, uintptr_t last, uint64_t count) {
+    uintptr_t window = window_of(first);
+    return POSTED | count << 32 | (uint64_t)((last - window) >> 3) << 16 |
+           (uint64_t)((first - window) >> 3);
+}
+static uintptr_t packed_first(uint64_t word, uintptr_t window) {
+    return window + ((word & 0xffff) << 3);
+}
+static uintptr_t packed_last(uint64_t word, uintptr_t window) {
+    return window + (((word >> 16) & 0xffff) << 3);
+}
+static uint32_t packed_count(uint64_t word) {
+    return (uint32_t)(word >> 32) & COUNT_MOST;
+}
+
+uint32_t lu__remote_count(const struct span *span) {
+    return packed_count(__atomic_load_n(&span->remote, __ATOMIC_RELAXED));
+}
+
+static void post(struct span *span, uintptr_t first, uintptr_t last, uint32_t count) {
+    uintptr_t window = window_of(first), key = lu__link_key;
+    struct heap *owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);
+    uint64_t old = __atomic_load_n(&span->remote, __ATOMIC_RELAXED), new;
+    do {
+        uintptr_t next = old != 0 ? packed_first(old, window) : last | 1;
+        __atomic_store_n((uintptr_t *)last, (next ^ last) ^ key, __ATOMIC_RELAXED);
+        new = old != 0 ? pack(first, packed_last(old, window), packed_count(old) + count)
+                       : pack(first, last, count);
+    } while (!__atomic_compare_exchange_n(&span->remote, &old, new, true, __ATOMIC_RELEASE,
+                                          __ATOMIC_RELAXED));
+    if (old != 0) return;
+    struct span *top = __atomic_load_n(&owner->pending, __ATOMIC_RELAXED);
+    do {
+        __atomic_store_n(&span->pending_next, top, __ATOMIC_RELAXED);
+    } while (!__atomic_compare_exchange_n(&owner->pending, &top, span, true, __ATOMIC_RELEASE,
+                                          __ATOMIC_RELAXED));
+}
+
+static void post_batch(struct remote_batch *batch) {
+    struct span *span = batch->span;
+    batch->span = NULL;
+    post(span, batch->first, batch->last, batch->count);
+}
+
+void lu__remote_free(struct heap *heap, struct span *span, uintptr_t block) {
+    uint32_t size = lu__class_size[span->class_id];
+    if (heap == NULL || size > BATCH_BYTES / 2) {
+        post(span, block, block, 1);
+        return;
+    }
+    size_t index = (uintptr_t)span >> LU_DESC_SHIFT;
+    struct remote_batch *batch = &heap->ring[(index ^ index >> 4) % LU_RING];
+    if (batch->span != span) {
+        if (batch->span != NULL) post_batch(batch);
+        batch->span = span;
+        batch->first = block | 1;
+        batch->last = block;
+        batch->count = 0;
+    }
+    __atomic_store_n((uintptr_t *)block, (batch->first ^ block) ^ heap->key, __ATOMIC_RELAXED);
+    batch->first = block;
+    if (++batch->count * size >= BATCH_BYTES || batch->count == 64) post_batch(batch);
+}
+
+void lu__remote_flush(struct heap *heap) {
+    for (size_t i = 0; i < LU_RING; i++) {
+        if (heap->ring[i].span != NULL) post_batch(&heap->ring[i]);
+    }
+}
+
+void lu__remote_drain(struct heap *heap) {
+    struct span *span = __atomic_exchange_n(&heap->pending, NULL, __ATOMIC_ACQUIRE);
+    while (span != NULL) {
+        /* Read before the word is cleared: from then on the span may be pushed again. */
+        struct span *next = __atomic_load_n(&span->pending_next, __ATOMIC_RELAXED);
+        uint64_t word = __atomic_exchange_n(&span->remote, 0, __ATOMIC_ACQUIRE);
+        uintptr_t window = window_of((uintptr_t)lu__span_start(span));
+        LU_ASSERT(word != 0);
+        lu__small_return(heap, span, packed_first(word, window), packed_last(word, window),
+                         packed_count(word));
+        span = next;
+    }
+}

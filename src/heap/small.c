@@ -1,0 +1,338 @@
+/*
+ * small.c - the life of a small span, and where malloc's blocks come from when its list is empty.
+ *
+ *            new                                    all blocks out
+ *     run ---------> CURRENT ------------------------------------------> SLEEPING
+ *                    ^  |  frees go to the heap's list                     |  enough came back
+ *       picked again |  | demoted by the sweep, or at thread exit          v
+ *                    +--+------------------------------------------->  PARTIAL ---> run
+ *                                                                        all blocks came back
+ *
+ * `needed` counts local frees down to 0, where the slow path looks (lu__small_needed):
+ *     CURRENT    a mere cadence: look at the clock every so many frees. How many blocks are out is
+ *                not counted, so malloc writes no span at all
+ *     SLEEPING   1/16 of the blocks: a span with less to give is not worth a visit. The others that
+ *                are out are in `reserve`
+ *     PARTIAL    all blocks that are out; at 0 the span is empty and its slices go back
+ * Invariant of SLEEPING and PARTIAL:
+ *     needed + reserve == carved - off - (blocks on the span's list)
+ * Blocks freed by other threads count as out until the owner takes them in.
+ *
+ * Refill order: blocks that others have freed, partial spans (the fullest of the first few, so that
+ * the emptier ones drain), pages purged from the current span, its uncarved rest (4 KiB at a time:
+ * memory is touched when it is needed), a new span. As in Bonwick's slabs and mimalloc's free list
+ * sharding, what is free is kept by span, so that neighbours in time become neighbours in space.
+ *
+ * Everything is done by the heap's owner (or under the lock of a lu_heap); no lock here.
+ */
+#include "base/violation.h"
+#include "heap/heap.h"
+
+#define WAKE_SHIFT 4     /* a sleeping span wakes when 1/16 of it is free */
+#define WAKE_MOST 32u
+#define LOOK 4           /* partial spans compared by a refill */
+#define CARVE_BYTES 4096u
+
+static void set_limit(struct span *span, uint32_t limit) {
+    __atomic_store_n(&span->limit, limit, __ATOMIC_RELAXED); /* read by remote frees */
+}
+
+static void set_purged(struct span *span, uint32_t purged) {
+    span->purged = purged;
+    __atomic_store_n(&span->inverse, purged ? 0 : lu__class_inverse[span->class_id],
+                     __ATOMIC_RELAXED);
+}
+
+/* ---------------------------------------------------------------- lists of spans */
+
+void lu__heap_link(struct heap *heap, struct span *span) {
+    span->all_prev = NULL;
+    span->all_next = heap->all;
+    if (heap->all != NULL) heap->all->all_prev = span;
+    heap->all = span;
+}
+
+void lu__heap_unlink(struct heap *heap, struct span *span) {
+    if (span->all_next != NULL) span->all_next->all_prev = span->all_prev;
+    if (span->all_prev != NULL) {
+        span->all_prev->all_next = span->all_next;
+    } else {
+        heap->all = span->all_next;
+    }
+}
+
+static void partial_prepend(struct heap *heap, struct span *span) {
+    unsigned c = span->class_id;
+    span->prev = NULL;
+    span->next = heap->partial[c];
+    if (span->next != NULL) {
+        span->next->prev = span;
+    } else {
+        heap->partial_last[c] = span;
+    }
+    heap->partial[c] = span;
+    heap->partial_count[c]++;
+}
+
+void lu__partial_append(struct heap *heap, struct span *span) {
+    unsigned c = span->class_id;
+    span->next = NULL;
+    span->prev = heap->partial_last[c];
+    if (span->prev != NULL) {
+        span->prev->next = span;
+    } else {
+        heap->partial[c] = span;
+    }
+    heap->partial_last[c] = span;
+    heap->partial_count[c]++;
+}
+
+void lu__partial_remove(struct heap *heap, struct span *span) {
+    unsigned c = span->class_id;
+    if (span->next != NULL) {
+        span->next->prev = span->prev;
+    } else {
+        heap->partial_last[c] = span->prev;
+    }
+    if (span->prev != NULL) {
+        span->prev->next = span->next;
+    } else {
+        heap->partial[c] = span->next;
+    }
+    span->next = span->prev = NULL;
+    heap->partial_count[c]--;
+}
+
+/* ---------------------------------------------------------------- birth, changes, end */
+
+static struct span *span_create(struct heap *heap, unsigned c) {
+    uint32_t slices = lu__class_slices(c);
+    bool zero;
+    struct span *span = lu__run_alloc(slices, slices, LU_KIND_SMALL, &zero);
+    if (span == NULL) return NULL;
+    for (uint32_t i = 1; i < slices; i++) {
+        span[i].owner = NULL;
+        span[i].slices = i;
+        span[i].kind = LU_KIND_INTERIOR;
+    }
+    span->zero = zero;
+    span->head = (uintptr_t)lu__span_start(span) | 1;
+    span->class_id = (uint8_t)c;
+    span->needed = span->reserve = 0;
+    span->next = span->prev = NULL;
+    span->off = 0;
+    span->swept = 0;
+    __atomic_store_n(&span->remote, 0, __ATOMIC_RELAXED);
+    set_purged(span, 0);
+    set_limit(span, 0);
+    __atomic_store_n(&span->owner, heap, __ATOMIC_RELEASE);
+    heap->span_count[c]++;
+    if (heap->kind == LU_HEAP_OF_USER) lu__heap_link(heap, span);
+    return span;
+}
+
+void lu__span_release(struct heap *heap, struct span *span) {
+    LU_ASSERT(lu__remote_count(span) == 0);
+    heap->span_count[span->class_id]--;
+    if (heap->kind == LU_HEAP_OF_USER) lu__heap_unlink(heap, span);
+    __atomic_store_n(&span->owner, NULL, __ATOMIC_RELAXED);
+    lu__run_free(span);
+}
+
+/* The span, in no list, becomes the one whose blocks malloc pops. */
+static void make_current(struct heap *heap, struct span *span) {
+    unsigned c = span->class_id;
+    heap->current[c] = span;
+    heap->list[c] = span->head;
+    span->list = &heap->list[c];
+    span->state = LU_SPAN_CURRENT;
+    span->reserve = 0;
+    span->needed = lu__cadence();
+}
+
+/* The current span, whose list is `list` with `listed` blocks, becomes partial, or sleeps if it has
+ * nothing to give, or ends if nothing of it is out. */
+static void end_current(struct heap *heap, struct span *span, uintptr_t list, uint32_t listed) {
+    unsigned c = span->class_id;
+    uint32_t out = lu__span_carved(span) - span->off - listed;
+    heap->current[c] = NULL;
+    heap->list[c] = LU_EMPTY_LIST;
+    span->head = list;
+    span->list = &span->head;
+    span->stamp = 0;
+    span->swept = 0;
+    if (out == 0) {
+        lu__span_release(heap, span);
+    } else if (listed > 0 || span->purged || span->limit < lu__span_capacity_bytes(span)) {
+        span->state = LU_SPAN_PARTIAL;
+        span->needed = out;
+        span->reserve = 0;
+        lu__partial_append(heap, span);
+    } else {
+        span->state = LU_SPAN_SLEEPING;
+        span->needed = LU_MIN(LU_MAX(out >> WAKE_SHIFT, 1u), WAKE_MOST);
+        span->reserve = out - span->needed;
+    }
+}
+
+void lu__small_demote(struct heap *heap, unsigned c) {
+    struct span *span = heap->current[c];
+    if (span == NULL) return;
+    uint32_t listed = 0;
+    uintptr_t list = heap->list[c];
+    for (uintptr_t b = list; !lu__list_is_empty(b); b = lu__list_next(heap->key, b)) listed++;
+    end_current(heap, span, list, listed);
+}
+
+void lu__small_needed(struct heap *heap, struct span *span) {
+    switch (span->state) {
+    case LU_SPAN_CURRENT:
+        span->needed = lu__cadence();
+        lu__tick(heap);
+        break;
+    case LU_SPAN_SLEEPING:
+        if (span->reserve == 0) {
+            lu__span_release(heap, span);
+        } else {
+            span->state = LU_SPAN_PARTIAL;
+            span->needed = span->reserve;
+            span->reserve = 0;
+            partial_prepend(heap, span);
+        }
+        break;
+    default:
+        LU_ASSERT(span->state == LU_SPAN_PARTIAL);
+        lu__partial_remove(heap, span);
+        lu__span_release(heap, span);
+    }
+}
+
+void lu__small_free(struct heap *heap, struct span *span, uintptr_t block) {
+    lu__list_push(heap->key, span->list, block);
+    if (--span->needed == 0) lu__small_needed(heap, span);
+}
+
+void lu__small_return(struct heap *heap, struct span *span, uintptr_t first, uintptr_t last,
+                      uint32_t count) {
+    *(uintptr_t *)last = (*span->list ^ last) ^ heap->key;
+    *span->list = first;
+    if (span->state == LU_SPAN_CURRENT) return;
+    if (span->state == LU_SPAN_SLEEPING && count >= span->needed) {
+        span->state = LU_SPAN_PARTIAL;
+        span->needed += span->reserve;
+        span->reserve = 0;
+        partial_prepend(heap, span);
+    }
+    LU_ASSERT(count <= span->needed + span->reserve);
+    span->needed -= count;
+    if (span->needed == 0) lu__small_needed(heap, span);
+}
+
+/* ---------------------------------------------------------------- refill */
+
+/* Bring blocks of the current span's first purged pages back; false if there are none. */
+static bool recarve(struct heap *heap, struct span *span) {
+    uint32_t size = lu__class_size[span->class_id];
+    uintptr_t start = (uintptr_t)lu__span_start(span);
+    while (span->purged != 0 && lu__list_is_empty(*span->list)) {
+        uint32_t page = (uint32_t)__builtin_ctz(span->purged);
+        set_purged(span, span->purged & (span->purged - 1));
+        uint32_t end = LU_MIN((page + 1) << 12, span->limit);
+        for (uint32_t at = (page << 12) / size * size; at < end; at += size) {
+            uint32_t pages = lu__block_pages(at, size);
+            if (at + size > span->limit || (pages & span->purged) != 0) continue;
+            lu__list_push(heap->key, span->list, start + at);
+            span->off--;
+        }
+    }
+    span->swept = 0;
+    return !lu__list_is_empty(*span->list);
+}
+
+/* Link the next blocks of the current span, in address order; false if all were carved. */
+static bool carve(struct heap *heap, struct span *span) {
+    uint32_t size = lu__class_size[span->class_id];
+    uint32_t left = lu__span_capacity_bytes(span) - span->limit;
+    if (left == 0) return false;
+    uint32_t step = LU_MAX(CARVE_BYTES / size, 1u) * size;
+    step = LU_MIN(step, left);
+    uintptr_t first = (uintptr_t)lu__span_start(span) + span->limit;
+    uintptr_t last = first + step - size;
+    for (uintptr_t b = first; b < last; b += size) {
+        *(uintptr_t *)b = ((b + size) ^ b) ^ heap->key;
+    }
+    *(uintptr_t *)last = (*span->list ^ last) ^ heap->key;
+    set_limit(span, span->limit + step);
+    *span->list = first;
+    return true;
+}
+
+static struct span *pick_partial(struct heap *heap, unsigned c) {
+    struct span *best = heap->partial[c];
+    unsigned looked = 0;
+    for (struct span *s = best; s != NULL && looked < LOOK; s = s->next, looked++) {
+        if (s->needed > best->needed) best = s;
+    }
+    return best;
+}
+
+/* Put blocks on the heap's empty list. *fresh: the first was never used, and its memory is zero. */
+static bool refill(struct heap *heap, unsigned c, bool *fresh) {
+    *fresh = false;
+    if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__remote_drain(heap);
+    while (lu__list_is_empty(heap->list[c])) {
+        struct span *span = heap->current[c], *next = pick_partial(heap, c);
+        if (next != NULL) {
+            lu__partial_remove(heap, next);
+            if (span != NULL) end_current(heap, span, heap->list[c], 0);
+            make_current(heap, next);
+            if (!lu__list_is_empty(heap->list[c])) return true;
+            span = next;
+        }
+        if (span == NULL || (!recarve(heap, span) && span->limit >= lu__span_capacity_bytes(span))) {
+            struct span *born = span_create(heap, c);
+            if (born == NULL) return false;
+            if (span != NULL) end_current(heap, span, heap->list[c], 0);
+            make_current(heap, span = born);
+        }
+        if (lu__list_is_empty(heap->list[c]) && carve(heap, span)) {
+            *fresh = span->zero != 0;
+            return true;
+        }
+    }
+    return true;
+}
+
+void *lu__small_alloc(struct heap *heap, unsigned c, bool *zero) {
+    *zero = false;
+    if (lu__list_is_empty(heap->list[c])) {
+        lu__tick(heap);
+        if (lu__list_is_empty(heap->list[c]) && !refill(heap, c, zero)) return NULL;
+    }
+    uintptr_t block = heap->list[c];
+    uintptr_t delta = lu__link_delta(heap->key, block);
+    if (LU_UNLIKELY(!lu__delta_is_link(delta))) {
+        lu__violation(LU_CORRUPT_LINK, "malloc", (void *)block, (void *)block, lu__class_size[c]);
+        delta = 1; /* told to go on: the rest of the list is lost */
+    }
+    heap->list[c] = block ^ delta;
+    *(uintptr_t *)block = 0;
+    return (void *)block;
+}
+
+bool lu__link_is_free(const struct span *span, uintptr_t block) {
+    uintptr_t key = lu__link_key, start = (uintptr_t)lu__span_start(span);
+    uint32_t size = lu__class_size[span->class_id];
+    uint32_t limit = __atomic_load_n(&span->limit, __ATOMIC_RELAXED);
+    for (int hop = 0; hop < 4; hop++) {
+        uintptr_t delta = __atomic_load_n((const uintptr_t *)block, __ATOMIC_RELAXED) ^ key;
+        if (!lu__delta_is_link(delta)) return false;
+        uintptr_t next = block ^ delta;
+        if ((next & ~(uintptr_t)1) - start >= limit || ((next & ~(uintptr_t)1) - start) % size) {
+            return false;
+        }
+        if (lu__list_is_empty(next)) return true;
+        block = next;
+    }
+    return true;
+}

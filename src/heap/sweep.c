@@ -1,0 +1,273 @@
+/*
+ * sweep.c - giving memory back to the system after load has fallen, without anybody asking.
+ *
+ * Two kinds of memory go back. Runs that nobody uses are purged when they have been free for
+ * purge_delay (or at once while they exceed trim_threshold): that is span/run.c's part. Whole free
+ * system pages inside partly used spans are the sweep's: it visits a heap's partial spans one after
+ * the other, and what has not changed between two visits is idle, so its free pages go back.
+ *
+ *     page      0        1        2        3
+ *     block  |used|free|free|free|free|used|free|...       page 1 is free throughout: it is
+ *                      ^^^^^^^^^^                           purged, bit 1 of span->purged is set,
+ *                                                           and the blocks that touch it are off
+ *                                                           the list until a refill wants them
+ *
+ * Work is done in ticks: slow paths look at the clock now and then, and spend on sweeping at most a
+ * share of the time that has passed since the last look. A program that calls malloc and free a
+ * few times a second is enough. Everything is done by the heap's owner, or on a pooled heap that
+ * was taken out of the pool for it; no lock is held.
+ */
+#include "base/options.h"
+#include "heap/heap.h"
+#include "os/os.h"
+
+#define TICK_SLOW_PATHS 32u
+#define TICK_EAGER 2u
+#define CADENCE 256u
+#define CADENCE_EAGER 32u /* while there is something to give back */
+#define UNITS_PER_MS 1500u  /* work allowed per millisecond passed; a unit is about 0.1 us */
+#define UNITS_LEAST 200u
+#define UNITS_PURGE 40u     /* what purging one span costs */
+#define RANGES 64
+#define PAGES (LU_SLICE >> 12)
+
+uint32_t lu__purge_request;
+
+static uint32_t delay_ms(void) {
+    long delay = lu__option(LU_OPT_PURGE_DELAY);
+    return delay < 0 ? UINT32_MAX / 4 : (uint32_t)LU_MIN(delay, 1000000000L);
+}
+
+uint32_t lu__cadence(void) {
+    return __atomic_load_n(&lu__span_figures.dirty, __ATOMIC_RELAXED) > 0 ? CADENCE_EAGER : CADENCE;
+}
+
+/* ---------------------------------------------------------------- pages of one span */
+
+struct page_purge {
+    struct lu__os_range ranges[RANGES];
+    size_t count;
+    size_t bytes; /* returned so far */
+};
+
+static void flush_ranges(struct page_purge *purge) {
+    size_t done = lu__os_purge_many(purge->ranges, purge->count);
+    for (size_t i = 0; i < done; i++) purge->bytes += purge->ranges[i].size;
+    purge->count = 0;
+}
+
+static void add_range(struct page_purge *purge, uintptr_t at, size_t size) {
+    purge->ranges[purge->count++] = (struct lu__os_range){(void *)at, size};
+    if (purge->count == RANGES) flush_ranges(purge);
+}
+
+/* Bits of the pages that free blocks and uncarved memory cover wholly. */
+static uint32_t free_pages(struct heap *heap, const struct span *span, uintptr_t start) {
+    uint32_t free_bytes[PAGES] = {0};
+    uint32_t size = lu__class_size[span->class_id];
+    for (uintptr_t b = span->head; !lu__list_is_empty(b); b = lu__list_next(heap->key, b)) {
+        uint32_t at = (uint32_t)(b - start), end = at + size;
+        while (at < end) {
+            uint32_t page_end = LU_MIN((at | 4095) + 1, end);
+            free_bytes[at >> 12] += page_end - at;
+            at = page_end;
+        }
+    }
+    for (uint32_t at = span->limit; at < LU_SLICE;) {
+        uint32_t page_end = (at | 4095) + 1;
+        free_bytes[at >> 12] += page_end - at;
+        at = page_end;
+    }
+    uint32_t pages = 0;
+    for (uint32_t page = 0; page < PAGES; page++) {
+        if (free_bytes[page] == 4096) pages |= 1u << page;
+    }
+    return pages;
+}
+
+/* Take the blocks that touch `pages` off the span's list, keeping the order of the others. */
+static void unlist(struct heap *heap, struct span *span, uintptr_t start, uint32_t pages) {
+    uint32_t size = lu__class_size[span->class_id];
+    uintptr_t kept = start | 1, last = 0;
+    for (uintptr_t b = span->head, next; !lu__list_is_empty(b); b = next) {
+        next = lu__list_next(heap->key, b);
+        if (lu__block_pages((uint32_t)(b - start), size) & pages) {
+            span->off++;
+            continue;
+        }
+        if (last == 0) {
+            kept = b;
+        } else {
+            *(uintptr_t *)last = (b ^ last) ^ heap->key;
+        }
+        last = b;
+    }
+    if (last != 0) *(uintptr_t *)last = ((start | 1) ^ last) ^ heap->key;
+    span->head = kept;
+}
+
+/* Give back the pages inside the free blocks of a span of several slices, whose blocks are large:
+ * each keeps the page of its link and stays on the list. */
+static void purge_insides(struct heap *heap, struct span *span, struct page_purge *purge) {
+    uint32_t size = lu__class_size[span->class_id];
+    for (uintptr_t b = span->head; !lu__list_is_empty(b); b = lu__list_next(heap->key, b)) {
+        uintptr_t first = lu__align_up(b + sizeof b, LU_OS_PAGE);
+        uintptr_t end = lu__align_down(b + size, LU_OS_PAGE);
+        if (end > first) add_range(purge, first, end - first);
+    }
+}
+
+static void purge_span(struct heap *heap, struct span *span, struct page_purge *purge) {
+    span->swept = 1;
+    if (span->slices > 1) {
+        purge_insides(heap, span, purge);
+        return;
+    }
+    uintptr_t start = (uintptr_t)lu__span_start(span);
+    uint32_t pages = free_pages(heap, span, start) & ~span->purged;
+    if (pages == 0) return;
+    unlist(heap, span, start, pages);
+    span->purged |= pages;
+    __atomic_store_n(&span->inverse, 0, __ATOMIC_RELAXED); /* frees look at `purged` first */
+    while (pages != 0) {
+        uint32_t first = (uint32_t)__builtin_ctz(pages);
+        uint32_t length = (uint32_t)__builtin_ctz(~(pages >> first));
+        add_range(purge, start + ((uintptr_t)first << 12), (size_t)length << 12);
+        pages &= ~(((1u << length) - 1) << first);
+    }
+}
+
+/* ---------------------------------------------------------------- passes over a heap */
+
+/* Demote the current span of the class if nothing has happened to it since the last pass. */
+static void visit_current(struct heap *heap, unsigned c) {
+    struct span *span = heap->current[c];
+    if (span == NULL) return;
+    uint32_t mark = (uint32_t)heap->list[c] ^ span->needed ^ span->limit;
+    if (span->stamp == mark) {
+        lu__small_demote(heap, c);
+    } else {
+        span->stamp = mark;
+    }
+}
+
+/* Visit a partial span; the units of work that it took. */
+static uint32_t visit_partial(struct heap *heap, struct span *span, struct page_purge *purge) {
+    uint32_t mark = span->needed;
+    if (span->stamp != mark) {
+        span->stamp = mark;
+        span->swept = 0;
+        return 1;
+    }
+    if (span->swept) return 1;
+    purge_span(heap, span, purge);
+    return UNITS_PURGE;
+}
+
+/* Go on with the pass for at most `units` of work. */
+static void sweep_some(struct heap *heap, uint32_t units) {
+    struct page_purge purge = {.count = 0, .bytes = 0};
+    uint32_t used = 0;
+    while (heap->sweep_class < LU_CLASSES && used < units) {
+        unsigned c = heap->sweep_class;
+        if (heap->sweep_left == 0 || heap->partial[c] == NULL) {
+            if (++heap->sweep_class < LU_CLASSES) {
+                visit_current(heap, heap->sweep_class);
+                heap->sweep_left = heap->partial_count[heap->sweep_class];
+            }
+            used++;
+            continue;
+        }
+        struct span *span = heap->partial[c];
+        heap->sweep_left--;
+        lu__partial_remove(heap, span);
+        lu__partial_append(heap, span);
+        used += visit_partial(heap, span, &purge);
+    }
+    flush_ranges(&purge);
+    __atomic_fetch_add(&lu__span_figures.returned, purge.bytes, __ATOMIC_RELAXED);
+}
+
+static void begin_pass(struct heap *heap, uint32_t now) {
+    heap->pass_ms = now;
+    heap->sweep_class = 0;
+    visit_current(heap, 0);
+    heap->sweep_left = heap->partial_count[0];
+}
+
+size_t lu__sweep_all(struct heap *heap) {
+    struct page_purge purge = {.count = 0, .bytes = 0};
+    if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__remote_drain(heap);
+    for (unsigned c = 0; c < LU_CLASSES; c++) {
+        lu__small_demote(heap, c);
+        for (struct span *span = heap->partial[c]; span != NULL; span = span->next) {
+            purge_span(heap, span, &purge);
+            span->stamp = span->needed;
+        }
+    }
+    flush_ranges(&purge);
+    __atomic_fetch_add(&lu__span_figures.returned, purge.bytes, __ATOMIC_RELAXED);
+    return purge.bytes;
+}
+
+/* ---------------------------------------------------------------- ticks */
+
+struct pooled_sweep {
+    uint32_t now, delay, units;
+};
+
+static void sweep_paced(struct heap *heap, uint32_t now, uint32_t delay, uint32_t units) {
+    if (heap->sweep_class == LU_CLASSES && now - heap->pass_ms >= delay / 2 + 1) {
+        begin_pass(heap, now);
+    }
+    if (heap->sweep_class < LU_CLASSES) sweep_some(heap, units);
+}
+
+static void sweep_pooled(struct heap *heap, void *arg) {
+    const struct pooled_sweep *how = arg;
+    if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__remote_drain(heap);
+    sweep_paced(heap, how->now, how->delay, how->units);
+}
+
+/* Purge free runs; one thread at a time. */
+static void purge_runs(uint32_t now, uint32_t delay) {
+    static uint32_t purging;
+    static uint32_t purged_ms;
+    size_t dirty = __atomic_load_n(&lu__span_figures.dirty, __ATOMIC_RELAXED);
+    bool above = dirty > (size_t)lu__option(LU_OPT_TRIM_THRESHOLD);
+    if (dirty == 0) return;
+    if (!above && now - __atomic_load_n(&purged_ms, __ATOMIC_RELAXED) < delay / 8) return;
+    if (__atomic_exchange_n(&purging, 1, __ATOMIC_ACQUIRE) != 0) return;
+    __atomic_store_n(&purged_ms, now, __ATOMIC_RELAXED);
+    (void)lu__run_purge(above ? now - delay / 8 : now - delay, 256 * LU_MIB);
+    __atomic_store_n(&purging, 0, __ATOMIC_RELEASE);
+}
+
+void lu__tick_slow(struct heap *heap) {
+    static uint32_t pool_swept_ms;
+    uint32_t now = (uint32_t)lu__os_now_ms(), delay = delay_ms();
+    uint32_t passed = now - heap->ticked_ms;
+    bool pages_due = heap->sweep_class < LU_CLASSES;
+    heap->tick_left =
+        __atomic_load_n(&lu__span_figures.dirty, __ATOMIC_RELAXED) > 0 || pages_due
+            ? TICK_EAGER
+            : TICK_SLOW_PATHS;
+    if (passed == 0) return;
+    heap->ticked_ms = now;
+    if (heap->kind == LU_HEAP_OF_THREAD) lu__remote_flush(heap);
+    uint32_t request = __atomic_load_n(&lu__purge_request, __ATOMIC_RELAXED);
+    if (heap->purge_seen != request) {
+        heap->purge_seen = request;
+        (void)lu__sweep_all(heap);
+    }
+    uint32_t units = LU_MIN(passed, 100u) * UNITS_PER_MS + UNITS_LEAST;
+    sweep_paced(heap, now, delay, units);
+    purge_runs(now, delay);
+    uint32_t swept = __atomic_load_n(&pool_swept_ms, __ATOMIC_RELAXED);
+    if (heap->kind == LU_HEAP_OF_THREAD && now - swept >= 16 &&
+        __atomic_compare_exchange_n(&pool_swept_ms, &swept, now, false, __ATOMIC_RELAXED,
+                                    __ATOMIC_RELAXED)) {
+        struct pooled_sweep how = {now, delay, LU_MIN(now - swept, 100u) * UNITS_PER_MS / 4};
+        lu__pool_each(sweep_pooled, &how);
+    }
+}

@@ -1,0 +1,249 @@
+/*
+ * thread.c - which thread uses which heap.
+ *
+ *     first malloc        heap from the pool, else a new one;  lu__heap -> it
+ *     thread ends         what it collected is posted, its lists go back to their spans, and the
+ *                         heap goes into the pool whole: the next thread goes on with it
+ *     after that          (destructors that run later) every call borrows a heap from the pool
+ *     before and after    lu__heap -> lu__empty_heap, so the fast paths hand everything over
+ *
+ * A slow path is entered and left by lu__thread_enter and lu__thread_leave, which mark the heap
+ * busy. A signal handler that allocates while its own thread is in a slow path sees the mark and
+ * is served by emergency.c. In the child of fork, heaps that other threads left busy are given up
+ * (their blocks can still be freed); the others go into the pool.
+ *
+ * Locks: pool_lock guards the pool, states and fresh heap structures; leaf but for lu__span_lock.
+ */
+#include <pthread.h>
+#include <string.h>
+
+#include "base/options.h"
+#include "heap/heap.h"
+#include "os/os.h"
+
+struct heap lu__empty_heap = {
+    .list = {[0 ... LU_CLASSES - 1] = LU_EMPTY_LIST},
+};
+__thread struct heap *lu__heap = &lu__empty_heap;
+uintptr_t lu__link_key;
+bool lu__perturbing; /* fast paths are off; see engine.c */
+
+struct thread {
+    struct heap *heap; /* the thread's own, also while lu__heap is the empty one */
+    bool acquiring;    /* in acquire(), where there is no heap to mark busy      */
+    bool gone;         /* its destructor has run                                 */
+};
+static __thread struct thread self __attribute__((tls_model("initial-exec")));
+
+static struct lu__lock pool_lock;
+static struct heap *pool;       /* linked by next_pooled */
+static size_t pool_count;
+static struct heap *all_heaps;  /* linked by next_heap; grows only */
+static struct heap *recycled;   /* structures of ended lu_heaps, linked by next_pooled */
+static char *fresh, *fresh_end; /* META memory for more structures */
+static bool ready;
+static pthread_key_t exit_key;
+
+static void thread_exit(void *unused);
+
+/* Once, under pool_lock, before the first heap. */
+static void init_locked(void) {
+    if (ready) return;
+    lu__options_init();
+    lu__span_figures.limit = (size_t)lu__option(LU_OPT_LIMIT);
+    lu__perturbing = lu__option(LU_OPT_PERTURB) != 0;
+    lu__link_key = lu__os_random();
+    (void)pthread_key_create(&exit_key, thread_exit); /* fails at 1024 keys: heaps stay bound */
+    ready = true;
+}
+
+static struct heap *structure_locked(void) {
+    size_t bytes = lu__align_up(sizeof(struct heap), 64);
+    struct heap *heap = recycled;
+    if (heap != NULL) {
+        recycled = heap->next_pooled;
+        struct heap *link = heap->next_heap;
+        memset(heap, 0, sizeof *heap);
+        heap->next_heap = link;
+        return heap;
+    }
+    if (fresh == NULL || (size_t)(fresh_end - fresh) < bytes) {
+        bool zero;
+        struct span *run = lu__run_alloc(1, 1, LU_KIND_META, &zero);
+        if (run == NULL) return NULL;
+        fresh = lu__span_start(run);
+        fresh_end = fresh + LU_SLICE;
+        if (!zero) memset(fresh, 0, LU_SLICE);
+    }
+    heap = (struct heap *)(void *)fresh;
+    fresh += bytes;
+    heap->next_heap = all_heaps;
+    __atomic_store_n(&all_heaps, heap, __ATOMIC_RELEASE);
+    return heap;
+}
+
+static struct heap *make_locked(enum heap_kind kind) {
+    init_locked();
+    struct heap *heap = structure_locked();
+    if (heap == NULL) return NULL;
+    for (unsigned c = 0; c < LU_CLASSES; c++) heap->list[c] = LU_EMPTY_LIST;
+    heap->key = lu__link_key;
+    heap->base = lu__regions[0].base;
+    heap->size = lu__regions[0].size;
+    heap->tick_left = 1;
+    heap->sweep_class = LU_CLASSES;
+    heap->kind = (uint8_t)kind;
+    heap->state = LU_HEAP_ACTIVE;
+    return heap;
+}
+
+struct heap *lu__heap_make(enum heap_kind kind) {
+    lu__lock_acquire(&pool_lock);
+    struct heap *heap = make_locked(kind);
+    lu__lock_release(&pool_lock);
+    return heap;
+}
+
+void lu__heap_recycle(struct heap *heap) {
+    lu__lock_acquire(&pool_lock);
+    heap->kind = LU_HEAP_OF_USER; /* not one that fork's child could pool */
+    heap->next_pooled = recycled;
+    recycled = heap;
+    lu__lock_release(&pool_lock);
+}
+
+/* A heap for this thread, from the pool or new. */
+static struct heap *acquire(void) {
+    lu__lock_acquire(&pool_lock);
+    struct heap *heap = pool;
+    if (heap != NULL) {
+        pool = heap->next_pooled;
+        pool_count--;
+        heap->state = LU_HEAP_ACTIVE;
+    } else {
+        heap = make_locked(LU_HEAP_OF_THREAD);
+    }
+    lu__lock_release(&pool_lock);
+    return heap;
+}
+
+static void release(struct heap *heap) {
+    lu__lock_acquire(&pool_lock);
+    heap->state = LU_HEAP_POOLED;
+    heap->next_pooled = pool;
+    pool = heap;
+    pool_count++;
+    lu__lock_release(&pool_lock);
+}
+
+/* The compiler may not move accesses of the slow path across the mark. */
+static void set_busy(struct heap *heap, uint8_t busy) {
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    __atomic_store_n(&heap->busy, busy, __ATOMIC_RELAXED);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+bool lu__thread_interrupted(void) {
+    return self.heap != NULL ? self.heap->busy != 0 : self.acquiring;
+}
+
+struct heap *lu__thread_heap(void) {
+    return self.heap;
+}
+
+struct heap *lu__thread_enter(void) {
+    struct heap *heap = self.heap;
+    if (LU_LIKELY(heap != NULL)) {
+        if (heap->busy) return NULL;
+        set_busy(heap, 1);
+        return heap;
+    }
+    if (self.acquiring) return NULL;
+    self.acquiring = true;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    heap = acquire();
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    self.acquiring = false;
+    if (heap == NULL) return NULL;
+    if (!self.gone) {
+        self.heap = heap;
+        lu__heap = lu__perturbing ? &lu__empty_heap : heap;
+        (void)pthread_setspecific(exit_key, heap); /* may allocate: the heap is there already */
+    }
+    set_busy(heap, 1);
+    return heap;
+}
+
+void lu__thread_leave(struct heap *heap) {
+    set_busy(heap, 0);
+    if (LU_UNLIKELY(self.heap != heap)) {
+        release(heap); /* borrowed */
+    } else if (LU_UNLIKELY(lu__perturbing)) {
+        lu__heap = &lu__empty_heap;
+    }
+}
+
+static void thread_exit(void *unused) {
+    (void)unused;
+    struct heap *heap = self.heap;
+    if (heap == NULL || heap->busy) return;
+    lu__heap = &lu__empty_heap;
+    self.heap = NULL;
+    self.gone = true;
+    set_busy(heap, 1);
+    lu__remote_flush(heap);
+    if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__remote_drain(heap);
+    for (unsigned c = 0; c < LU_CLASSES; c++) lu__small_demote(heap, c);
+    size_t most = (size_t)lu__option(LU_OPT_ARENA_MAX);
+    if (most != 0 && pool_count >= most) (void)lu__sweep_all(heap);
+    set_busy(heap, 0);
+    release(heap);
+}
+
+void lu__pool_each(void (*visit)(struct heap *, void *), void *arg) {
+    lu__lock_acquire(&pool_lock);
+    struct heap *list = pool;
+    pool = NULL;
+    pool_count = 0;
+    for (struct heap *heap = list; heap != NULL; heap = heap->next_pooled) {
+        heap->state = LU_HEAP_ACTIVE;
+    }
+    lu__lock_release(&pool_lock);
+    while (list != NULL) {
+        struct heap *next = list->next_pooled;
+        set_busy(list, 1);
+        visit(list, arg);
+        set_busy(list, 0);
+        release(list);
+        list = next;
+    }
+}
+
+void lu__pool_counts(size_t *active, size_t *pooled) {
+    size_t threads = 0;
+    lu__lock_acquire(&pool_lock);
+    for (struct heap *heap = all_heaps; heap != NULL; heap = heap->next_heap) {
+        threads += heap->kind == LU_HEAP_OF_THREAD && heap->state == LU_HEAP_ACTIVE;
+    }
+    *active = threads;
+    *pooled = pool_count;
+    lu__lock_release(&pool_lock);
+}
+
+void lu__thread_fork_child(void) {
+    if (!ready || lu__lock_is_mine(&pool_lock)) return; /* the interrupted call goes on with it */
+    lu__lock_reset(&pool_lock);
+    pool = NULL;
+    pool_count = 0;
+    for (struct heap *heap = all_heaps; heap != NULL; heap = heap->next_heap) {
+        if (heap->kind != LU_HEAP_OF_THREAD) {
+            if (!lu__lock_is_mine(&heap->lock)) lu__lock_reset(&heap->lock);
+        } else if (heap != self.heap) {
+            if (heap->busy || heap->state == LU_HEAP_ORPHAN) {
+                heap->state = LU_HEAP_ORPHAN;
+            } else {
+                release(heap);
+            }
+        }
+    }
+}

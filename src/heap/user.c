@@ -1,0 +1,89 @@
+/*
+ * user.c - first-class heaps: what they need beyond an ordinary heap.
+ *
+ * A lu_heap links every run it owns (heap->all, through span->all_next), so that all can be given
+ * back at once and every block can be visited. A block is live if it was carved, is on neither its
+ * span's list nor the heap's, and touches no purged page. Huge blocks are found through their
+ * table. The caller holds the heap's lock if it has one.
+ */
+#include "heap/user.h"
+
+#include <string.h>
+
+#include "span/huge.h"
+
+#define BITS_MOST (LU_SLICE / 8) /* blocks in a span at most */
+
+struct huge_walk {
+    void *blocks[64];
+    size_t count;
+};
+
+static void collect_huge(const struct lu__huge *huge, void *arg) {
+    struct huge_walk *walk = arg;
+    if (walk->count < LU_COUNT_OF(walk->blocks)) walk->blocks[walk->count++] = huge->block;
+}
+
+void lu__user_clear(struct heap *heap) {
+    struct span *next;
+    for (struct span *span = heap->all; span != NULL; span = next) {
+        next = span->all_next;
+        __atomic_store_n(&span->owner, NULL, __ATOMIC_RELAXED);
+        lu__run_free(span);
+    }
+    heap->all = NULL;
+    struct huge_walk walk;
+    do { /* in rounds: the table is locked while it is read */
+        walk.count = 0;
+        lu__huge_each(heap, collect_huge, &walk);
+        for (size_t i = 0; i < walk.count; i++) (void)lu__huge_free(walk.blocks[i]);
+    } while (walk.count != 0);
+}
+
+static void mark_list(uint8_t *free_bits, uintptr_t key, uintptr_t list, uintptr_t start,
+                      uint32_t size) {
+    for (uintptr_t b = list; !lu__list_is_empty(b); b = lu__list_next(key, b)) {
+        size_t i = (b - start) / size;
+        free_bits[i / 8] |= (uint8_t)(1u << (i % 8));
+    }
+}
+
+static bool walk_small(struct heap *heap, struct span *span,
+                       bool (*visit)(void *block, size_t bytes, void *arg), void *arg) {
+    uint8_t free_bits[BITS_MOST / 8];
+    uint32_t size = lu__class_size[span->class_id], count = lu__span_carved(span);
+    uintptr_t start = (uintptr_t)lu__span_start(span);
+    memset(free_bits, 0, count / 8 + 1 <= sizeof free_bits ? count / 8 + 1 : sizeof free_bits);
+    mark_list(free_bits, heap->key, *span->list, start, size);
+    for (uint32_t i = 0; i < count; i++) {
+        if (free_bits[i / 8] & (1u << (i % 8))) continue;
+        if (span->slices == 1 && (lu__block_pages(i * size, size) & span->purged) != 0) continue;
+        if (!visit((void *)(start + (size_t)i * size), size, arg)) return false;
+    }
+    return true;
+}
+
+struct huge_visit {
+    bool (*visit)(void *block, size_t bytes, void *arg);
+    void *arg;
+    bool stopped;
+};
+
+static void visit_huge(const struct lu__huge *huge, void *arg) {
+    struct huge_visit *how = arg;
+    if (!how->stopped) how->stopped = !how->visit(huge->block, huge->bytes, how->arg);
+}
+
+bool lu__user_walk(struct heap *heap, bool (*visit)(void *block, size_t bytes, void *arg),
+                   void *arg) {
+    for (struct span *span = heap->all; span != NULL; span = span->all_next) {
+        if (span->kind == LU_KIND_SMALL) {
+            if (!walk_small(heap, span, visit, arg)) return false;
+        } else if (!visit(lu__span_start(span), lu__large_bytes(span), arg)) {
+            return false;
+        }
+    }
+    struct huge_visit how = {visit, arg, false};
+    lu__huge_each(heap, visit_huge, &how);
+    return !how.stopped;
+}

@@ -1,0 +1,57 @@
+/*
+ * os.h - the whole contract with the kernel.
+ *
+ * Functions that can fail return 0 or an errno value and never touch errno themselves. Addresses
+ * and sizes are multiples of LU_OS_PAGE unless said otherwise. None allocates; all are thread
+ * safe. tests/ replaces them one by one to make them fail (os_fault.c).
+ */
+#ifndef LU_OS_H
+#define LU_OS_H
+
+#include "base/base.h"
+
+#define LU_OS_PAGE ((size_t)4096) /* x86-64 has one base page size */
+
+/* Reserve address space without access, aligned to `align` (a power of two >= LU_OS_PAGE). */
+int lu__os_reserve(size_t size, size_t align, void **out) LU_MUST_CHECK;
+/* Make reserved memory readable and writable. It reads as zero. */
+int lu__os_commit(void *at, size_t size) LU_MUST_CHECK;
+/* Give the pages back; the memory stays writable and reads as zero afterwards. */
+int lu__os_purge(void *at, size_t size) LU_MUST_CHECK;
+/* As lu__os_purge for many ranges in as few system calls as the kernel allows. Returns how many
+ * ranges, from the first, were surely purged. */
+struct lu__os_range {
+    void *at;
+    size_t size;
+};
+size_t lu__os_purge_many(const struct lu__os_range *ranges, size_t count) LU_MUST_CHECK;
+/* Replace a range of writable memory by fresh zero pages that merge with their neighbours. */
+int lu__os_renew(void *at, size_t size) LU_MUST_CHECK;
+/* A fresh writable zero mapping. */
+int lu__os_map(size_t size, size_t align, void **out) LU_MUST_CHECK;
+/* Give address space back; works on any part of what reserve or map gave. */
+int lu__os_unmap(void *at, size_t size);
+/* Resize a mapping from lu__os_map, moving it if it must be. */
+int lu__os_remap(void *at, size_t old_size, size_t new_size, void **out) LU_MUST_CHECK;
+/* Move the pages of [from, from+size) to [to, to+size); `from` stays mapped and reads as zero. */
+int lu__os_move_pages(void *from, void *to, size_t size) LU_MUST_CHECK;
+/* Forbid all access. */
+int lu__os_protect(void *at, size_t size) LU_MUST_CHECK;
+/* Ask for huge pages in the range, or (want = false) forbid them. Best effort. */
+void lu__os_huge_pages(void *at, size_t size, bool want);
+
+uint64_t lu__os_now_ms(void);     /* monotonic, coarse                     */
+uint64_t lu__os_random(void);     /* 64 bits that differ in every process  */
+/* Address space this process may still map, in bytes; SIZE_MAX when not limited. */
+size_t lu__os_address_space_limit(void);
+/* System calls for memory made so far (relaxed count). */
+size_t lu__os_call_count(void);
+
+/* Wait while *word == value (futex); may return early. Wake one or all waiters. */
+void lu__os_wait(const uint32_t *word, uint32_t value);
+void lu__os_wake(const uint32_t *word, bool all);
+
+/* write(2) of all bytes, errors ignored; keeps errno. */
+void lu__os_write(int fd, const char *text, size_t length);
+
+#endif

@@ -1,0 +1,212 @@
+/*
+ * os_linux.c - os.h for Linux on x86-64.
+ *
+ * System calls are made directly, so that errno is never touched and no wrapper of libc that
+ * another library interposes (or that allocates) is entered. Everything here is stateless but for
+ * two relaxed words: a count of calls, and what process_madvise has turned out to support.
+ */
+#include "os/os.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <fcntl.h>
+#include <time.h>
+
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+#ifndef SYS_process_madvise
+#define SYS_process_madvise 440
+#endif
+/* The calling process as a pidfd (Linux 6.14); older kernels say EBADF and we use madvise. */
+#define PIDFD_OF_SELF (-10000)
+
+static size_t call_count;
+
+static long raw_call(long number, long a, long b, long c, long d, long e, long f) {
+    long result;
+    register long r10 __asm__("r10") = d;
+    register long r8 __asm__("r8") = e;
+    register long r9 __asm__("r9") = f;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return result;
+}
+
+/* A call that changes memory: counted. */
+static long memory_call(long number, long a, long b, long c, long d, long e, long f) {
+    __atomic_fetch_add(&call_count, 1, __ATOMIC_RELAXED);
+    return raw_call(number, a, b, c, d, e, f);
+}
+
+static int map_pages(void *hint, size_t size, int protection, int flags, void **out) {
+    long result = memory_call(SYS_mmap, (long)hint, (long)size, protection,
+                              MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+    if (result < 0 && result > -4096) return (int)-result;
+    *out = (void *)result;
+    return 0;
+}
+
+int lu__os_unmap(void *at, size_t size) {
+    return (int)-memory_call(SYS_munmap, (long)at, (long)size, 0, 0, 0, 0);
+}
+
+/* Map `size` bytes at a multiple of `align`, giving back what was taken too much. */
+static int map_aligned(size_t size, size_t align, int protection, int flags, void **out) {
+    int error = map_pages(NULL, size, protection, flags, out);
+    if (error != 0 || ((uintptr_t)*out & (align - 1)) == 0) return error;
+    if (lu__os_unmap(*out, size) != 0) return ENOMEM; /* too many mappings: leave it reserved */
+    size_t padded = size + align;
+    if (padded < size) return ENOMEM;
+    error = map_pages(NULL, padded, protection, flags, out);
+    if (error != 0) return error;
+    char *start = *out;
+    char *aligned = (char *)lu__align_up((uintptr_t)start, align);
+    /* If the margins cannot be given back they stay as unused address space: no harm. */
+    if (aligned > start) lu__os_unmap(start, (size_t)(aligned - start));
+    size_t behind = padded - size - (size_t)(aligned - start);
+    if (behind > 0) lu__os_unmap(aligned + size, behind);
+    *out = aligned;
+    return 0;
+}
+
+int lu__os_reserve(size_t size, size_t align, void **out) {
+    return map_aligned(size, align, PROT_NONE, MAP_NORESERVE, out);
+}
+
+int lu__os_map(size_t size, size_t align, void **out) {
+    return map_aligned(size, align, PROT_READ | PROT_WRITE, 0, out);
+}
+
+int lu__os_commit(void *at, size_t size) {
+    return (int)-memory_call(SYS_mprotect, (long)at, (long)size, PROT_READ | PROT_WRITE, 0, 0, 0);
+}
+
+int lu__os_protect(void *at, size_t size) {
+    return (int)-memory_call(SYS_mprotect, (long)at, (long)size, PROT_NONE, 0, 0, 0);
+}
+
+int lu__os_purge(void *at, size_t size) {
+    return (int)-memory_call(SYS_madvise, (long)at, (long)size, MADV_DONTNEED, 0, 0, 0);
+}
+
+static size_t purge_one_by_one(const struct lu__os_range *ranges, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (lu__os_purge(ranges[i].at, ranges[i].size) != 0) return i;
+    }
+    return count;
+}
+
+size_t lu__os_purge_many(const struct lu__os_range *ranges, size_t count) {
+    static int vectored = 1; /* 0 once the kernel has refused */
+    _Static_assert(sizeof(struct lu__os_range) == sizeof(struct iovec), "passed as an iovec");
+    if (count < 2 || !__atomic_load_n(&vectored, __ATOMIC_RELAXED)) {
+        return purge_one_by_one(ranges, count);
+    }
+    long done = memory_call(SYS_process_madvise, PIDFD_OF_SELF, (long)ranges, (long)count,
+                            MADV_DONTNEED, 0, 0);
+    if (done < 0) {
+        __atomic_store_n(&vectored, 0, __ATOMIC_RELAXED);
+        return purge_one_by_one(ranges, count);
+    }
+    size_t left = (size_t)done, i = 0; /* the call says how many bytes it got through */
+    while (i < count && left >= ranges[i].size) left -= ranges[i++].size;
+    return i + purge_one_by_one(ranges + i, count - i);
+}
+
+int lu__os_renew(void *at, size_t size) {
+    void *out;
+    return map_pages(at, size, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_NORESERVE, &out);
+}
+
+int lu__os_remap(void *at, size_t old_size, size_t new_size, void **out) {
+    long result =
+        memory_call(SYS_mremap, (long)at, (long)old_size, (long)new_size, MREMAP_MAYMOVE, 0, 0);
+    if (result < 0 && result > -4096) return (int)-result;
+    *out = (void *)result;
+    return 0;
+}
+
+int lu__os_move_pages(void *from, void *to, size_t size) {
+    long result = memory_call(SYS_mremap, (long)from, (long)size, (long)size,
+                              MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, (long)to, 0);
+    return result < 0 && result > -4096 ? (int)-result : 0;
+}
+
+void lu__os_huge_pages(void *at, size_t size, bool want) {
+    (void)memory_call(SYS_madvise, (long)at, (long)size, want ? MADV_HUGEPAGE : MADV_NOHUGEPAGE, 0,
+                      0, 0);
+}
+
+uint64_t lu__os_now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now); /* cannot fail: served by the vDSO */
+    return (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
+}
+
+static uint64_t mix(uint64_t x) { /* the finaliser of SplitMix64 (Steele, Lea, Flood 2014) */
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
+uint64_t lu__os_random(void) {
+    /* The kernel leaves 16 random bytes for every process it starts: no system call. libc makes
+     * its own secrets from them, so they pass through a one-way mix with an address. */
+    uint64_t seed = (uint64_t)(uintptr_t)&seed;
+    const uint64_t *given = (const uint64_t *)getauxval(AT_RANDOM);
+    if (given != NULL) seed ^= mix(given[0] + 0x9e3779b97f4a7c15u) + mix(given[1] ^ seed);
+    return mix(seed + (uint64_t)(uintptr_t)&lu__os_random);
+}
+
+/* Pages mapped by this process (first number of statm); 0 if unknown. */
+static size_t mapped_pages(void) {
+    char text[64];
+    long fd = raw_call(SYS_openat, AT_FDCWD, (long)"/proc/self/statm", O_RDONLY | O_CLOEXEC, 0, 0,
+                       0);
+    if (fd < 0) return 0;
+    long length = raw_call(SYS_read, fd, (long)text, sizeof text, 0, 0, 0);
+    (void)raw_call(SYS_close, fd, 0, 0, 0, 0, 0);
+    size_t pages = 0;
+    for (long i = 0; i < length && text[i] >= '0' && text[i] <= '9'; i++) {
+        pages = pages * 10 + (size_t)(text[i] - '0');
+    }
+    return pages;
+}
+
+size_t lu__os_address_space_limit(void) {
+    struct rlimit limit;
+    if (raw_call(SYS_prlimit64, 0, RLIMIT_AS, 0, (long)&limit, 0, 0) != 0) return SIZE_MAX;
+    if (limit.rlim_cur == RLIM_INFINITY) return SIZE_MAX;
+    size_t used = mapped_pages() * LU_OS_PAGE;
+    return limit.rlim_cur > used ? (size_t)limit.rlim_cur - used : 0;
+}
+
+size_t lu__os_call_count(void) {
+    return __atomic_load_n(&call_count, __ATOMIC_RELAXED);
+}
+
+void lu__os_wait(const uint32_t *word, uint32_t value) {
+    (void)raw_call(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, (long)value, 0, 0, 0);
+}
+
+void lu__os_wake(const uint32_t *word, bool all) {
+    (void)raw_call(SYS_futex, (long)word, FUTEX_WAKE_PRIVATE, all ? INT32_MAX : 1, 0, 0, 0);
+}
+
+void lu__os_write(int fd, const char *text, size_t length) {
+    while (length > 0) {
+        long done = raw_call(SYS_write, fd, (long)text, (long)length, 0, 0, 0);
+        if (done == -EINTR) continue;
+        if (done <= 0) return;
+        text += done;
+        length -= (size_t)done;
+    }
+}

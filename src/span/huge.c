@@ -1,0 +1,171 @@
+/*
+ * huge.c - blocks in mappings of their own.
+ *
+ * From mmap_threshold up a block is one mapping: its pages come and go with it, and mremap resizes
+ * it without copying. The blocks are few and large, so they are found in a hash table keyed by
+ * their start (open addressing, linear probing, doubled when half full), under one lock.
+ *
+ *     slots  [ block bytes owner ] [ - ] [ block 0 - ] ...      bytes == 0: given up, reusable
+ *
+ * Every change of a slot is complete before the one store that reveals it, so that the child of
+ * fork can go on with the table as it is.
+ */
+#include "span/huge.h"
+
+#include "os/lock.h"
+#include "os/os.h"
+#include "span/span.h"
+
+#define SLOTS_AT_FIRST 64
+
+static struct lu__huge slots_at_first[SLOTS_AT_FIRST];
+static struct lu__huge *slots = slots_at_first;
+static size_t slot_count = SLOTS_AT_FIRST;
+static size_t slots_touched; /* not NULL, given up ones included */
+static struct lu__lock huge_lock;
+
+static size_t hash(const void *block, size_t count) {
+    return (((uintptr_t)block >> 12) * 0x9e3779b97f4a7c15u >> 20) & (count - 1);
+}
+
+static struct lu__huge *slot_of(const void *block) {
+    for (size_t i = hash(block, slot_count);; i = (i + 1) & (slot_count - 1)) {
+        if (slots[i].block == block && slots[i].bytes != 0) return &slots[i];
+        if (slots[i].block == NULL) return NULL;
+    }
+}
+
+static void slot_fill(struct lu__huge *table, size_t count, const struct lu__huge *entry) {
+    size_t i = hash(entry->block, count);
+    while (table[i].block != NULL) i = (i + 1) & (count - 1);
+    table[i].owner = entry->owner;
+    table[i].bytes = entry->bytes;
+    __atomic_store_n(&table[i].block, entry->block, __ATOMIC_RELEASE);
+}
+
+/* Make room for one more slot. */
+static bool slots_reserve(void) {
+    if (slots_touched * 2 < slot_count) return true;
+    size_t live = 0;
+    for (size_t i = 0; i < slot_count; i++) live += slots[i].bytes != 0;
+    size_t count = live * 4 < slot_count ? slot_count : slot_count * 2;
+    void *memory;
+    if (lu__os_map(lu__align_up(count * sizeof *slots, LU_OS_PAGE), LU_OS_PAGE, &memory) != 0) {
+        return slots_touched + 1 < slot_count; /* go on with a fuller table */
+    }
+    struct lu__huge *bigger = memory, *old = slots;
+    size_t old_count = slot_count;
+    for (size_t i = 0; i < old_count; i++) {
+        if (old[i].bytes != 0) slot_fill(bigger, count, &old[i]);
+    }
+    /* The larger count belongs to the new table only: in a forked child a small count with the
+     * new table loses lookups, a large count with the old one would leave it. */
+    __atomic_store_n(&slots, bigger, __ATOMIC_RELEASE);
+    __atomic_store_n(&slot_count, count, __ATOMIC_RELEASE);
+    slots_touched = live;
+    if (old != slots_at_first) {
+        lu__os_unmap(old, lu__align_up(old_count * sizeof *slots, LU_OS_PAGE));
+    }
+    return true;
+}
+
+static bool remember(char *block, size_t bytes, struct heap *owner) {
+    const struct lu__huge entry = {block, bytes, owner};
+    lu__lock_acquire(&huge_lock);
+    bool done = slots_reserve();
+    if (done) {
+        slot_fill(slots, slot_count, &entry);
+        slots_touched++;
+        __atomic_store_n(&lu__span_figures.huge_blocks, lu__span_figures.huge_blocks + 1,
+                         __ATOMIC_RELAXED);
+    }
+    lu__lock_release(&huge_lock);
+    return done;
+}
+
+static bool forget(const void *block, struct lu__huge *out) {
+    lu__lock_acquire(&huge_lock);
+    struct lu__huge *slot = slot_of(block);
+    if (slot != NULL) {
+        *out = *slot;
+        __atomic_store_n(&slot->bytes, 0, __ATOMIC_RELEASE);
+        __atomic_store_n(&lu__span_figures.huge_blocks, lu__span_figures.huge_blocks - 1,
+                         __ATOMIC_RELAXED);
+    }
+    lu__lock_release(&huge_lock);
+    return slot != NULL;
+}
+
+void *lu__huge_alloc(size_t size, size_t align, struct heap *owner) {
+    size_t bytes = lu__align_up(size, LU_OS_PAGE);
+    if (bytes < size || !lu__span_charge(bytes)) return NULL;
+    void *block;
+    if (lu__os_map(bytes, LU_MAX(align, LU_OS_PAGE), &block) != 0) {
+        lu__span_uncharge(bytes);
+        return NULL;
+    }
+    if (!remember(block, bytes, owner)) {
+        lu__os_unmap(block, bytes);
+        lu__span_uncharge(bytes);
+        return NULL;
+    }
+    return block;
+}
+
+bool lu__huge_find(const void *address, struct lu__huge *out) {
+    if (__atomic_load_n(&lu__span_figures.huge_blocks, __ATOMIC_RELAXED) == 0) return false;
+    lu__lock_acquire(&huge_lock);
+    const struct lu__huge *slot = slot_of(address);
+    for (size_t i = 0; slot == NULL && i < slot_count; i++) {
+        if ((uintptr_t)address - (uintptr_t)slots[i].block < slots[i].bytes) slot = &slots[i];
+    }
+    if (slot != NULL) *out = *slot;
+    lu__lock_release(&huge_lock);
+    return slot != NULL;
+}
+
+bool lu__huge_free(void *block) {
+    struct lu__huge entry;
+    if (!forget(block, &entry)) return false;
+    __atomic_store_n(&lu__span_figures.returned, lu__span_figures.returned + entry.bytes,
+                     __ATOMIC_RELAXED);
+    lu__span_uncharge(entry.bytes);
+    if (lu__os_unmap(entry.block, entry.bytes) != 0 &&
+        lu__os_purge(entry.block, entry.bytes) != 0) {
+        return true; /* neither: the pages stay, the address space is lost, nothing else is */
+    }
+    return true;
+}
+
+void *lu__huge_resize(void *block, size_t size) {
+    size_t bytes = lu__align_up(size, LU_OS_PAGE);
+    struct lu__huge entry;
+    if (bytes < size || !lu__huge_find(block, &entry) || entry.block != block) return NULL;
+    if (bytes == entry.bytes) return block;
+    if (bytes > entry.bytes && !lu__span_charge(bytes - entry.bytes)) return NULL;
+    void *moved;
+    /* Out of the table while it has no certain address: another thread may be given the old one
+     * as soon as mremap has left it. */
+    (void)forget(block, &entry);
+    if (lu__os_remap(block, entry.bytes, bytes, &moved) != 0) {
+        if (bytes > entry.bytes) lu__span_uncharge(bytes - entry.bytes);
+        (void)remember(block, entry.bytes, entry.owner); /* its slot is still there */
+        return NULL;
+    }
+    if (bytes < entry.bytes) lu__span_uncharge(entry.bytes - bytes);
+    (void)remember(moved, bytes, entry.owner);
+    return moved;
+}
+
+void lu__huge_each(const struct heap *owner, void (*visit)(const struct lu__huge *, void *),
+                   void *arg) {
+    lu__lock_acquire(&huge_lock);
+    for (size_t i = 0; i < slot_count; i++) {
+        if (slots[i].bytes != 0 && slots[i].owner == owner) visit(&slots[i], arg);
+    }
+    lu__lock_release(&huge_lock);
+}
+
+void lu__huge_fork_child(void) {
+    if (!lu__lock_is_mine(&huge_lock)) lu__lock_reset(&huge_lock);
+}

@@ -1,0 +1,172 @@
+/*
+ * span.h - address space -> slices -> runs and spans.
+ *
+ * Memory is reserved in regions (usually one, of 1 TiB), cut into slices of 64 KiB. A run is a
+ * sequence of slices used for one thing. One descriptor of two cache lines stands for every slice,
+ * found by arithmetic alone; that of a run's first slice, its head, describes the run:
+ *
+ *     region   |desc 0|desc 1| ...        ... |slice f|slice f+1| ... |   reserved, not committed
+ *     base ----^                              ^ first                 ^ top          ^ committed
+ *
+ *     descriptor of address a:   base + ((a - base) >> 16) * 128
+ *
+ * Kinds of runs:
+ *     SMALL   blocks of one size class, owned by a heap (a "span" in the narrow sense)
+ *     LARGE   one block
+ *     META    lucid's own structures
+ *     FREE    dirty (was used, still resident) or clean (reads as zero)
+ *     PURGING being given back by some thread; nobody else touches it
+ *
+ * Every slice below `top` belongs to exactly one run; the descriptors of slices that are not heads
+ * have kind NONE (or INTERIOR in a SMALL run, TAIL at the end of a FREE one). Marks are changed in
+ * an order such that walking head to head from `first` meets only whole runs at any moment: that
+ * is what lets the child of fork rebuild everything else (lu__run_rebuild).
+ */
+#ifndef LU_SPAN_H
+#define LU_SPAN_H
+
+#include "base/base.h"
+#include "os/lock.h"
+#include "span/class.h"
+
+#define LU_SLICE_SHIFT 16
+#define LU_SLICE ((size_t)1 << LU_SLICE_SHIFT)
+#define LU_DESC_SHIFT 7
+/* Spans of several slices lie inside an aligned window of this many bits, and so do links. */
+#define LU_WINDOW_SHIFT 19
+
+enum lu__kind {
+    LU_KIND_NONE = 0,
+    LU_KIND_SMALL,
+    LU_KIND_INTERIOR, /* a slice of a SMALL run behind its head; `slices` leads back to the head */
+    LU_KIND_LARGE,
+    LU_KIND_META,
+    LU_KIND_FREE,
+    LU_KIND_TAIL, /* last slice of a FREE run of several; `slices` is the length of the run */
+    LU_KIND_PURGING,
+};
+
+/* Where a SMALL span is in its life; see heap/small.c. */
+enum lu__span_state { LU_SPAN_CURRENT = 1, LU_SPAN_SLEEPING, LU_SPAN_PARTIAL };
+
+struct heap;
+
+struct span {
+    /* ---- first line: read by free. Written by the owner, or under lu__span_lock if not SMALL. */
+    struct heap *owner;  /* SMALL: always; LARGE: the lu_heap it belongs to, or NULL            */
+    uintptr_t *list;     /* the list that local frees push on: &head, or the heap's own list    */
+    uintptr_t head;      /* list of free blocks while the span is not current; odd when empty   */
+    uint32_t needed;     /* local frees until the slow path wants to know                       */
+    uint32_t inverse;    /* of the class; 0 sends every free to the slow path                   */
+    uint32_t limit;      /* bytes from the start up to which blocks were carved                 */
+    uint8_t class_id;
+    uint8_t kind;        /* enum lu__kind */
+    uint8_t state;       /* enum lu__span_state */
+    uint8_t zero;        /* FREE, and SMALL beyond limit: the memory reads as zero              */
+    uint32_t slices;     /* length of the run; offset from the head for INTERIOR                */
+    uint32_t reserve;    /* blocks out that `needed` does not count                             */
+    struct span *next, *prev; /* heap's partial list, or bin of free runs                       */
+
+    /* ---- second line: remote frees and rare things */
+    uint64_t remote;     /* atomic: posted remote frees, packed; see heap/remote.c              */
+    struct span *pending_next; /* in the owner's pending stack                                  */
+    struct span *all_next, *all_prev; /* all runs of a lu_heap                                  */
+    uint32_t purged;     /* bit i: system page i of the span was given back, its blocks are off
+                            every list                                                          */
+    uint32_t off;        /* number of such blocks                                               */
+    uint32_t stamp;      /* FREE and dirty: when it became free. SMALL: frees seen at last sweep */
+    uint8_t moved;       /* mremap has put foreign pages here; renew instead of purge           */
+    uint8_t swept;       /* SMALL: nothing was freed since the last sweep                       */
+} __attribute__((aligned(128)));
+_Static_assert(sizeof(struct span) == (size_t)1 << LU_DESC_SHIFT, "descriptors are 128 bytes");
+_Static_assert(offsetof(struct span, remote) == 64, "the second line starts with `remote`");
+
+struct region {
+    char *base;       /* aligned to the window; the descriptor table starts here          */
+    size_t size;      /* bytes reserved                                                   */
+    uint32_t first;   /* first slice behind the descriptor table                          */
+    uint32_t top;     /* slices from here were never handed out: zero                     */
+    uint32_t limit;   /* slices in all                                                    */
+    uint32_t ready;   /* slices below are committed, and so are their descriptors         */
+    size_t desc_ready; /* bytes of the descriptor table that are committed                */
+};
+
+#define LU_REGIONS 256
+extern struct region lu__regions[LU_REGIONS];
+extern uint32_t lu__region_count; /* atomic; grows only */
+
+LU_INLINE struct span *lu__region_desc(const struct region *region, size_t slice) {
+    return (struct span *)(region->base + (slice << LU_DESC_SHIFT));
+}
+
+/* The region of `address`, or NULL. Any thread, no lock. */
+struct region *lu__region_of(const void *address);
+/* The head of the run that holds `address`, which lies in `region`; NULL for descriptors, META and
+ * memory never handed out. Exact for live blocks; a guess where other threads change the run. */
+struct span *lu__span_of(const struct region *region, const void *address);
+/* First byte of the run. */
+char *lu__span_start(const struct span *span);
+
+LU_INLINE size_t lu__span_bytes(const struct span *span) {
+    return (size_t)span->slices << LU_SLICE_SHIFT;
+}
+
+/* Guards runs, regions and the figures below. Taken in slow paths only; a leaf lock. */
+extern struct lu__lock lu__span_lock;
+
+/* Figures in bytes, written under lu__span_lock, read anywhere (relaxed). */
+struct lu__span_figures {
+    size_t used;      /* in SMALL, LARGE and META runs          */
+    size_t dirty;     /* in FREE runs that are not clean        */
+    size_t huge;      /* in mappings of their own               */
+    size_t returned;  /* given back since the start             */
+    size_t reserved, committed, meta;
+    size_t peak;      /* of used + dirty + huge                 */
+    size_t limit;     /* on used + dirty + huge, 0 for none     */
+    size_t huge_blocks;
+};
+extern struct lu__span_figures lu__span_figures;
+LU_INLINE size_t lu__span_held(void) {
+    return __atomic_load_n(&lu__span_figures.used, __ATOMIC_RELAXED) +
+           __atomic_load_n(&lu__span_figures.dirty, __ATOMIC_RELAXED) +
+           __atomic_load_n(&lu__span_figures.huge, __ATOMIC_RELAXED);
+}
+
+/* ---- runs (run.c). All take lu__span_lock themselves. */
+
+/* A run of `slices`, its start a multiple of `align_slices` (a power of two), of the given kind.
+ * *zero tells whether all of it reads as zero. NULL if there is no memory or the limit forbids. */
+struct span *lu__run_alloc(size_t slices, size_t align_slices, enum lu__kind kind, bool *zero);
+void lu__run_free(struct span *run);
+/* Make a LARGE run longer or shorter in place; growing fails if what lies behind is in use.
+ * Fresh slices have undefined contents. */
+bool lu__run_grow(struct span *run, size_t slices);
+void lu__run_shrink(struct span *run, size_t slices);
+/* Purge dirty runs that became free before `before_ms`, at most `most_bytes`. Bytes returned. */
+size_t lu__run_purge(uint32_t before_ms, size_t most_bytes);
+/* Add to the limit-checked figures for memory outside regions; false if the limit forbids it. */
+bool lu__span_charge(size_t bytes);
+void lu__span_uncharge(size_t bytes);
+/* True while some thread purges a run without the lock. */
+bool lu__run_purging(void);
+/* In the child of fork, where another thread may have held the lock: rebuild the bins from the
+ * descriptors. */
+void lu__run_rebuild(void);
+
+/* Free-run bins (bins.c), for run.c only; under lu__span_lock. */
+void lu__bins_insert(struct span *run);
+void lu__bins_remove(struct span *run);
+/* A free run with room for `slices` at the alignment; smallest size first, dirty before clean. */
+struct span *lu__bins_find(size_t slices, size_t align_slices);
+/* Any dirty run with a stamp before `before_ms`, or NULL. */
+struct span *lu__bins_find_dirty(uint32_t before_ms);
+void lu__bins_clear(void);
+
+/* ---- regions (region.c); under lu__span_lock. */
+
+/* Take `slices` fresh ones from the top of a region, aligned: the index of the first, and in
+ * *skipped how many slices below it were passed over for the alignment. False: no memory. */
+bool lu__region_extend(size_t slices, size_t align_slices, struct region **region, uint32_t *slice,
+                       uint32_t *skipped);
+
+#endif

@@ -1,0 +1,161 @@
+/*
+ * allocator.c - from a name to a library that can be preloaded.
+ *
+ *     lucid              LUCID_LIBRARY, else beside this executable, else ../lib of it
+ *     glibc              libc.so.6 itself, so that its malloc comes first also in a program that
+ *                        is linked with another one, as Debian links redis-server with jemalloc
+ *     jemalloc …         the sonames below, in the directories where distributions put them
+ *     NAME=PATH          that file, shown as NAME
+ *
+ * The dynamic loader only warns when it cannot preload something, and the program then runs on
+ * glibc's malloc under a wrong label. So a file is checked here before anything runs: it must be
+ * an ELF shared object of this machine's class and architecture. LD_PRELOAD is split at spaces
+ * and colons, so a path with one of these is refused as well.
+ */
+#include "allocator.h"
+
+#include "tool.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A soname: the loader finds it where the program's own libc is. */
+#define GLIBC "libc.so.6"
+
+/* Debian's names first, then those of a build from source. */
+static const struct known {
+    const char *name;
+    const char *sonames[3];
+} known[] = {
+    {"jemalloc", {"libjemalloc.so.2", "libjemalloc.so", NULL}},
+    {"mimalloc", {"libmimalloc.so.3", "libmimalloc.so.2", "libmimalloc.so"}},
+    {"tcmalloc", {"libtcmalloc.so.4", "libtcmalloc.so", NULL}},
+    {"tcmalloc_minimal", {"libtcmalloc_minimal.so.4", "libtcmalloc_minimal.so", NULL}},
+};
+
+static const char *const directories[] = {
+    "/usr/lib/x86_64-linux-gnu",
+    "/lib/x86_64-linux-gnu",
+    "/usr/local/lib",
+    "/usr/lib64",
+    "/usr/lib",
+};
+
+static const char *const lucid_places[] = {"liblucid.so", "../lib/liblucid.so",
+                                           "../lib/x86_64-linux-gnu/liblucid.so"};
+
+/* NULL, or why the file cannot be preloaded. */
+static const char *why_not_preloadable(const char *path) {
+    Elf64_Ehdr header;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return strerror(errno);
+    ssize_t got = read(fd, &header, sizeof(header));
+    close(fd);
+    if (got != (ssize_t)sizeof(header) || memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
+        return "not an ELF file";
+    if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != EM_X86_64)
+        return "not for this machine";
+    if (header.e_type != ET_DYN) return "not a shared object";
+    if (strpbrk(path, " :\t\n") != NULL)
+        return "LD_PRELOAD cannot hold a path with spaces or colons";
+    return NULL;
+}
+
+/* The absolute form of `path` if the file exists, else NULL. The caller frees. */
+static char *absolute(const char *path) {
+    return realpath(path, NULL);
+}
+
+static char *find_lucid(void) {
+    const char *asked = getenv("LUCID_LIBRARY");
+    if (asked != NULL && asked[0] != '\0') {
+        char *path = absolute(asked);
+        if (path == NULL) tool_die("LUCID_LIBRARY=%s: %s", asked, strerror(errno));
+        return path;
+    }
+    char self[PATH_MAX];
+    ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    if (length <= 0) tool_die("cannot read /proc/self/exe: %s", strerror(errno));
+    self[length] = '\0';
+    *strrchr(self, '/') = '\0';
+    for (size_t i = 0; i < TOOL_COUNT_OF(lucid_places); i++) {
+        char *place = tool_format("%s/%s", self, lucid_places[i]);
+        char *path = absolute(place);
+        free(place);
+        if (path != NULL) return path;
+    }
+    tool_die("liblucid.so is neither in %s nor in its ../lib; set LUCID_LIBRARY", self);
+}
+
+static char *find_known(const struct known *peer) {
+    for (size_t d = 0; d < TOOL_COUNT_OF(directories); d++) {
+        for (size_t s = 0; s < TOOL_COUNT_OF(peer->sonames) && peer->sonames[s] != NULL; s++) {
+            char *place = tool_format("%s/%s", directories[d], peer->sonames[s]);
+            char *path = absolute(place);
+            free(place);
+            if (path != NULL) return path;
+        }
+    }
+    tool_die("%s is not installed here (looked for %s); name its library: %s=PATH", peer->name,
+             peer->sonames[0], peer->name);
+}
+
+static char *find_by_name(const char *name) {
+    if (strcmp(name, "lucid") == 0) return find_lucid();
+    if (strcmp(name, "glibc") == 0) return tool_format("%s", GLIBC);
+    for (size_t i = 0; i < TOOL_COUNT_OF(known); i++)
+        if (strcmp(known[i].name, name) == 0) return find_known(&known[i]);
+    tool_die("no allocator is known as '%s': lucid, glibc, jemalloc, mimalloc, tcmalloc, "
+             "tcmalloc_minimal or NAME=PATH",
+             name);
+}
+
+static struct allocator resolve(const char *spec) {
+    struct allocator result;
+    const char *equals = strchr(spec, '=');
+    if (equals == NULL) {
+        result.name = tool_format("%s", spec);
+        result.library = find_by_name(spec);
+    } else {
+        result.name = tool_format("%.*s", (int)(equals - spec), spec);
+        result.library = absolute(equals + 1);
+        if (result.library == NULL) tool_die("%s: %s", spec, strerror(errno));
+    }
+    if (result.name[0] == '\0') tool_die("an allocator has no name: '%s'", spec);
+    bool is_file = strchr(result.library, '/') != NULL;
+    const char *problem = is_file ? why_not_preloadable(result.library) : NULL;
+    if (problem != NULL)
+        tool_die("%s: cannot preload %s: %s", result.name, result.library, problem);
+    return result;
+}
+
+void allocator_add(struct allocator_list *list, const char *spec) {
+    struct allocator found = resolve(spec);
+    for (size_t i = 0; i < list->count; i++)
+        if (strcmp(list->at[i].name, found.name) == 0)
+            tool_die("allocator '%s' is named twice", found.name);
+    list->at = tool_grow(list->at, list->count + 1, sizeof(list->at[0]));
+    list->at[list->count++] = found;
+}
+
+void allocator_add_all(struct allocator_list *list, const char *specs) {
+    char *copy = tool_format("%s", specs);
+    char *rest = copy;
+    for (char *spec = strsep(&rest, ","); spec != NULL; spec = strsep(&rest, ","))
+        allocator_add(list, spec);
+    free(copy);
+}
+
+void allocator_list_fini(struct allocator_list *list) {
+    for (size_t i = 0; i < list->count; i++) {
+        free(list->at[i].name);
+        free(list->at[i].library);
+    }
+    free(list->at);
+    *list = (struct allocator_list){NULL, 0};
+}

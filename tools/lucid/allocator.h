@@ -1,0 +1,25 @@
+/* allocator.h - the allocators that the command can put under a program, by name. */
+#ifndef LUCID_ALLOCATOR_H
+#define LUCID_ALLOCATOR_H
+
+#include <stddef.h>
+
+struct allocator {
+    char *name;    /* as shown                                                  */
+    char *library; /* to preload: an absolute path, or the C library's soname   */
+};
+
+/* A list of them that grows; zero is an empty one. */
+struct allocator_list {
+    struct allocator *at;
+    size_t count;
+};
+
+/* Add the allocator that `spec` means: a known name, or NAME=PATH. Dies with a message for an
+ * unknown name, a library that is not found or that is no shared object, and a name twice. */
+void allocator_add(struct allocator_list *list, const char *spec);
+/* As allocator_add for each part of a comma-separated list. */
+void allocator_add_all(struct allocator_list *list, const char *specs);
+void allocator_list_fini(struct allocator_list *list);
+
+#endif

@@ -1,0 +1,52 @@
+/*
+ * main.c - the command `lucid`: finds the subcommand in the builtin table and calls it.
+ *
+ *     lucid run …       run.c       run a program on an allocator and report what it did
+ *     lucid compare …   compare.c   run it on several allocators, interleaved
+ *     lucid options     options.c   the keys of LUCID_OPTIONS
+ *     lucid version     version.c
+ *     lucid help [SUB]  help.c
+ *
+ * To add a subcommand, write NAME.c with `tool_NAME_main` and its argp parser, declare it in
+ * tool.h and add one line to the table below. A subcommand sees argv[0] = "lucid NAME", so that
+ * argp's own messages say which one they are of. The program is one thread; nothing here locks.
+ */
+#include "tool.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const struct tool_command tool_commands[] = {
+    {"run", "run a program on an allocator and report what it did", tool_run_main},
+    {"compare", "run a program on several allocators, interleaved", tool_compare_main},
+    {"options", "list the keys of LUCID_OPTIONS and their values", tool_options_main},
+    {"version", "print the version", tool_version_main},
+    {"help", "explain a command", tool_help_main},
+    {NULL, NULL, NULL},
+};
+
+const struct tool_command *tool_find_command(const char *name) {
+    for (const struct tool_command *command = tool_commands; command->name != NULL; command++)
+        if (strcmp(command->name, name) == 0) return command;
+    return NULL;
+}
+
+/* `lucid --help` and `lucid --version` are the subcommands of these names. */
+static const char *without_dashes(const char *word) {
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) return "help";
+    if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0) return "version";
+    return word;
+}
+
+int main(int argc, char **argv) {
+    argp_err_exit_status = TOOL_FAILED;
+    if (argc < 2) tool_die("no command given; 'lucid help' lists them");
+    const char *name = without_dashes(argv[1]);
+    const struct tool_command *command = tool_find_command(name);
+    if (command == NULL) tool_die("'%s' is not a command; 'lucid help' lists them", name);
+    argv[1] = tool_format("lucid %s", command->name);
+    int status = command->main(argc - 1, argv + 1);
+    free(argv[1]);
+    if (fflush(stdout) != 0 || ferror(stdout)) tool_die("cannot write to standard output");
+    return status;
+}

@@ -1,0 +1,70 @@
+/*
+ * options.c - `lucid options`: every key of LUCID_OPTIONS, its default, the value that a program
+ * started now would have, and where that comes from.
+ *
+ * The engine itself is linked into this command under its lu_ names, so what is listed is what
+ * this version knows, and a bad key in the environment is reported here as in any program. The
+ * command's own malloc stays the C library's.
+ */
+#include "lucid/lucid.h"
+#include "output.h"
+#include "tool.h"
+
+#include <string.h>
+
+enum { KEY_JSON = 256 };
+
+static const struct argp_option options[] = {
+    {"json", KEY_JSON, NULL, 0, "List as JSON (schema lucid-options-1)", 0},
+    {0},
+};
+
+static const char doc[] =
+    "List the keys of LUCID_OPTIONS: default, effective value, origin."
+    "\vSet them as LUCID_OPTIONS=key:value,key:value in a program's environment.";
+
+static error_t parse_option(int key, char *arg, struct argp_state *state) {
+    (void)arg;
+    if (key != KEY_JSON) return ARGP_ERR_UNKNOWN;
+    *(bool *)state->input = true;
+    return 0;
+}
+
+static void print_json(struct output *out) {
+    json_t *list = json_array();
+    lu_option_info_t info;
+    for (size_t i = 0; lu_option_at(i, &info); i++)
+        json_array_append_new(list,
+                              json_pack("{s:s, s:s, s:s, s:s, s:s}", "key", info.key, "summary",
+                                        info.summary, "default", info.default_value, "value",
+                                        info.value, "origin", info.origin));
+    json_t *json = json_pack("{s:s, s:o}", "schema", "lucid-options-1", "options", list);
+    output_json(out, json);
+    json_decref(json);
+}
+
+static void print_text(struct output *out) {
+    lu_option_info_t info;
+    fprintf(out->to, "%s%-16s %-12s %-12s %-12s %s%s\n", output_bold(out), "key", "default",
+            "value", "origin", "what it is", output_plain(out));
+    for (size_t i = 0; lu_option_at(i, &info); i++) {
+        bool changed = strcmp(info.origin, "default") != 0;
+        fprintf(out->to, "%-16s %-12s %s%-12s%s %-12s %s\n", info.key, info.default_value,
+                changed ? output_bold(out) : "", info.value, changed ? output_plain(out) : "",
+                info.origin, info.summary);
+    }
+}
+
+int tool_options_main(int argc, char **argv) {
+    const struct argp parser = {options, parse_option, NULL, doc, NULL, NULL, NULL};
+    struct output out;
+    bool json = false;
+    tool_parse(&parser, argc, argv, &json);
+    output_open(&out, NULL, stdout);
+    if (json)
+        print_json(&out);
+    else
+        print_text(&out);
+    output_close(&out);
+    return 0;
+}
