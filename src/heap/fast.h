@@ -45,13 +45,14 @@ LU_INLINE void *lu__fast_alloc(size_t size) {
 LU_INLINE void lu__fast_free(void *ptr) {
     struct heap *heap = lu__heap;
     uintptr_t block = (uintptr_t)ptr;
-    uintptr_t at = block - (uintptr_t)heap->base;
+    uintptr_t at = heap->base_away + block;
     if (LU_UNLIKELY(at >= heap->size)) return lu__free_slow(ptr); /* NULL, foreign, huge */
-    struct span *span = lu__region_desc(&(struct region){.base = heap->base}, at >> LU_SLICE_SHIFT);
+    struct span *span =
+        (struct span *)((at >> LU_SLICE_SHIFT << LU_DESC_SHIFT) + heap->base);
     if (LU_UNLIKELY(LU_OWNER(span) != heap)) return lu__free_slow(ptr); /* remote, large */
+    /* One test for "the start of a block" and "already carved": see span/class.c. */
     uint32_t offset = (uint16_t)block;
-    if (LU_UNLIKELY(offset >= span->limit)) return lu__free_slow(ptr); /* never handed out */
-    if (LU_UNLIKELY(offset * span->inverse >= span->inverse)) return lu__free_slow(ptr); /* inside */
+    if (LU_UNLIKELY(offset * span->inverse >= span->bound)) return lu__free_slow(ptr);
     if (LU_UNLIKELY(lu__delta_is_link(lu__link_delta(heap->key, block)))) {
         return lu__free_slow(ptr); /* freed before? */
     }

@@ -39,10 +39,11 @@ enum heap_state { LU_HEAP_ACTIVE, LU_HEAP_POOLED, LU_HEAP_ORPHAN };
 
 struct heap {
     /* The fast path: read and written by the owner alone. */
-    uintptr_t key; /* of the links; the same in all heaps                         */
-    char *base;    /* of the first region; 0 with size 0 sends all frees slow      */
+    uintptr_t list[LU_CLASSES]; /* at offset 0: one instruction less in malloc     */
+    uintptr_t key;       /* of the links; the same in all heaps                    */
+    uintptr_t base;      /* of the first region; size 0 sends all frees slow       */
+    uintptr_t base_away; /* -base: adding it to a pointer saves a register         */
     size_t size;
-    uintptr_t list[LU_CLASSES];
 
     /* Slow paths of the owner. */
     struct span *current[LU_CLASSES];

@@ -33,14 +33,19 @@
 #define LOOK 4           /* partial spans compared by a refill */
 #define CARVE_BYTES 4096u
 
+static void set_bound(struct span *span) {
+    uint32_t error = span->inverse * lu__class_size[span->class_id]; /* beyond 2^32 */
+    span->bound = span->purged ? 0 : LU_MIN(lu__span_carved(span) * error, span->inverse);
+}
+
 static void set_limit(struct span *span, uint32_t limit) {
     __atomic_store_n(&span->limit, limit, __ATOMIC_RELAXED); /* read by remote frees */
+    set_bound(span);
 }
 
 static void set_purged(struct span *span, uint32_t purged) {
     span->purged = purged;
-    __atomic_store_n(&span->inverse, purged ? 0 : lu__class_inverse[span->class_id],
-                     __ATOMIC_RELAXED);
+    set_bound(span);
 }
 
 /* ---------------------------------------------------------------- lists of spans */
@@ -118,12 +123,13 @@ static struct span *span_create(struct heap *heap, unsigned c) {
     span->zero = zero;
     span->head = (uintptr_t)lu__span_start(span) | 1;
     span->class_id = (uint8_t)c;
+    span->inverse = lu__class_inverse[c];
     span->needed = span->reserve = 0;
     span->next = span->prev = NULL;
     span->off = 0;
     span->swept = 0;
     __atomic_store_n(&span->remote, 0, __ATOMIC_RELAXED);
-    set_purged(span, 0);
+    span->purged = 0;
     set_limit(span, 0);
     __atomic_store_n(&span->owner, heap, __ATOMIC_RELEASE);
     heap->span_count[c]++;

@@ -88,7 +88,8 @@ static struct heap *make_locked(enum heap_kind kind) {
     if (heap == NULL) return NULL;
     for (unsigned c = 0; c < LU_CLASSES; c++) heap->list[c] = LU_EMPTY_LIST;
     heap->key = lu__link_key;
-    heap->base = lu__regions[0].base;
+    heap->base = (uintptr_t)lu__regions[0].base;
+    heap->base_away = -heap->base;
     heap->size = lu__regions[0].size;
     heap->tick_left = 1;
     heap->sweep_class = LU_CLASSES;

@@ -8,10 +8,13 @@
  *   lu__class_small[(size + 7) / 8]       class of a size up to 1 KiB
  *   lu__class_mid[(size + 127) / 128]     class of a size up to 64 KiB (above 1 KiB, classes are
  *                                         multiples of 128, so nothing is lost by rounding)
- *   lu__class_inverse[c]                  ceil(2^32 / size). For offsets below 2^16, `offset` is a
- *                                         multiple of `size` exactly if the low 32 bits of
- *                                         offset * inverse are below inverse (Lemire, Kaser and
- *                                         Kurz, "Faster remainder by direct computation", 2019)
+ *   lu__class_inverse[c]                  floor(2^32 / size) + 1, to test offsets into a span
+ *
+ * The test of an offset below 2^16 (after Lemire, Kaser and Kurz, "Faster remainder by direct
+ * computation", 2019): let e = inverse * size - 2^32, which is from 1 to size. For the block number
+ * k, at offset k * size, the low 32 bits of offset * inverse are exactly k * e, below inverse; for
+ * an offset inside a block they are at least inverse. So one comparison with carved * e tells both
+ * that an offset is the start of a block and that this block is one of the first `carved`.
  */
 #include "span/class.h"
 
@@ -28,20 +31,20 @@ const uint32_t lu__class_size[LU_CLASSES] = {
 };
 
 const uint32_t lu__class_inverse[LU_CLASSES] = {
-    0x20000000u, 0x10000000u,  0x8000000u,  0x5555556u,  0x4000000u,  0x3333334u,
-     0x2aaaaabu,  0x2492493u,  0x2000000u,  0x1c71c72u,  0x199999au,  0x1745d18u,
-     0x1555556u,  0x13b13b2u,  0x124924au,  0x1111112u,  0x1000000u,   0xe38e39u,
+    0x20000001u, 0x10000001u,  0x8000001u,  0x5555556u,  0x4000001u,  0x3333334u,
+     0x2aaaaabu,  0x2492493u,  0x2000001u,  0x1c71c72u,  0x199999au,  0x1745d18u,
+     0x1555556u,  0x13b13b2u,  0x124924au,  0x1111112u,  0x1000001u,   0xe38e39u,
       0xcccccdu,   0xba2e8cu,   0xaaaaabu,   0x9d89d9u,   0x924925u,   0x888889u,
-      0x800000u,   0x71c71du,   0x666667u,   0x5d1746u,   0x555556u,   0x4ec4edu,
-      0x492493u,   0x444445u,   0x400000u,   0x38e38fu,   0x333334u,   0x2e8ba3u,
-      0x2aaaabu,   0x276277u,   0x24924au,   0x222223u,   0x200000u,   0x1c71c8u,
+      0x800001u,   0x71c71du,   0x666667u,   0x5d1746u,   0x555556u,   0x4ec4edu,
+      0x492493u,   0x444445u,   0x400001u,   0x38e38fu,   0x333334u,   0x2e8ba3u,
+      0x2aaaabu,   0x276277u,   0x24924au,   0x222223u,   0x200001u,   0x1c71c8u,
       0x19999au,   0x1745d2u,   0x155556u,   0x13b13cu,   0x124925u,   0x111112u,
-      0x100000u,    0xe38e4u,    0xccccdu,    0xba2e9u,    0xaaaabu,    0x9d89eu,
-       0x92493u,    0x88889u,    0x80000u,    0x71c72u,    0x66667u,    0x5d175u,
-       0x55556u,    0x4ec4fu,    0x4924au,    0x44445u,    0x40000u,    0x38e39u,
+      0x100001u,    0xe38e4u,    0xccccdu,    0xba2e9u,    0xaaaabu,    0x9d89eu,
+       0x92493u,    0x88889u,    0x80001u,    0x71c72u,    0x66667u,    0x5d175u,
+       0x55556u,    0x4ec4fu,    0x4924au,    0x44445u,    0x40001u,    0x38e39u,
        0x33334u,    0x2e8bbu,    0x2aaabu,    0x27628u,    0x24925u,    0x22223u,
-       0x20000u,    0x1c71du,    0x1999au,    0x1745eu,    0x15556u,    0x13b14u,
-       0x12493u,    0x11112u,    0x10000u,
+       0x20001u,    0x1c71du,    0x1999au,    0x1745eu,    0x15556u,    0x13b14u,
+       0x12493u,    0x11112u,    0x10001u,
 };
 
 const uint8_t lu__class_small[LU_SMALL_MAX / 8 + 1] = {

@@ -57,20 +57,22 @@ struct span {
     uintptr_t *list;     /* the list that local frees push on: &head, or the heap's own list    */
     uintptr_t head;      /* list of free blocks while the span is not current; odd when empty   */
     uint32_t needed;     /* local frees until the slow path wants to know                       */
-    uint32_t inverse;    /* of the class; 0 sends every free to the slow path                   */
+    uint32_t inverse;    /* of the class                                                        */
+    uint32_t bound;      /* offset * inverse is below it for starts of carved blocks (class.c);
+                            0 sends every free to the slow path                                 */
     uint32_t limit;      /* bytes from the start up to which blocks were carved                 */
     uint8_t class_id;
     uint8_t kind;        /* enum lu__kind */
     uint8_t state;       /* enum lu__span_state */
     uint8_t zero;        /* FREE, and SMALL beyond limit: the memory reads as zero              */
     uint32_t slices;     /* length of the run; offset from the head for INTERIOR                */
-    uint32_t reserve;    /* blocks out that `needed` does not count                             */
     struct span *next, *prev; /* heap's partial list, or bin of free runs                       */
 
     /* ---- second line: remote frees and rare things */
     uint64_t remote;     /* atomic: posted remote frees, packed; see heap/remote.c              */
     struct span *pending_next; /* in the owner's pending stack                                  */
     struct span *all_next, *all_prev; /* all runs of a lu_heap                                  */
+    uint32_t reserve;    /* blocks out that `needed` does not count                             */
     uint32_t purged;     /* bit i: system page i of the span was given back, its blocks are off
                             every list                                                          */
     uint32_t off;        /* number of such blocks                                               */
