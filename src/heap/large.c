@@ -21,7 +21,7 @@ static size_t slices_of(size_t bytes) {
 }
 
 static void set_bytes(struct span *span, size_t size) {
-    __atomic_store_n(&span->remote, lu__align_up(size, LU_OS_PAGE), __ATOMIC_RELAXED);
+    __atomic_store_n(&span->remote, lu__align_up(LU_MAX(size, 1), LU_OS_PAGE), __ATOMIC_RELAXED);
 }
 
 void *lu__large_alloc(struct heap *user, size_t align, size_t size, bool *zero) {
@@ -32,7 +32,7 @@ void *lu__large_alloc(struct heap *user, size_t align, size_t size, bool *zero) 
         return lu__huge_alloc(LU_MAX(size, 1), align, user);
     }
     struct span *span =
-        lu__run_alloc(slices_of(size), slices_of(align), LU_KIND_LARGE, zero);
+        lu__run_alloc(slices_of(LU_MAX(size, 1)), slices_of(align), LU_KIND_LARGE, zero);
     if (span == NULL) return NULL;
     set_bytes(span, size);
     span->moved = 0;
