@@ -43,17 +43,17 @@ struct lu_cache {
     void *arg;                   /* constant */
     char name[32];               /* constant, cut; for who looks at a core file */
 
-    struct lu__lock lock;       /* protects what follows                             */
+    struct lu__lock lock; /* protects what follows                             */
     struct list ready, raw, full;
     struct lu__slab_set set;
-    size_t ready_count;         /* free constructed objects in all slabs             */
-    size_t next_colour;         /* of the next slab                                  */
-    bool locked_for_fork;       /* between prepare and done                          */
-    struct lu_cache *next;      /* in the list of all caches, under caches_lock      */
+    size_t ready_count;    /* free constructed objects in all slabs             */
+    size_t next_colour;    /* of the next slab                                  */
+    bool locked_for_fork;  /* between prepare and done                          */
+    struct lu_cache *next; /* in the list of all caches, under caches_lock      */
 };
 
 static struct lu__lock caches_lock;
-static struct lu_cache *caches;  /* under caches_lock; whole at any instant      */
+static struct lu_cache *caches;   /* under caches_lock; whole at any instant      */
 static bool list_locked_for_fork; /* between prepare and done, by the one forker */
 
 /* ------------------------------------------------------------------ lists of slabs ----------- */
@@ -61,8 +61,7 @@ static bool list_locked_for_fork; /* between prepare and done, by the one forker
 static void push(struct list *list, struct lu__slab *slab) {
     slab->previous = NULL;
     slab->next = list->first;
-    if (list->first != NULL)
-        list->first->previous = slab;
+    if (list->first != NULL) list->first->previous = slab;
     list->first = slab;
 }
 
@@ -71,8 +70,7 @@ static void unlink_slab(struct list *list, struct lu__slab *slab) {
         slab->previous->next = slab->next;
     else
         list->first = slab->next;
-    if (slab->next != NULL)
-        slab->next->previous = slab->previous;
+    if (slab->next != NULL) slab->next->previous = slab->previous;
 }
 
 /* The list that a slab belongs on by its counts. */
@@ -83,8 +81,7 @@ static struct list *list_of(struct lu_cache *cache, const struct lu__slab *slab)
 /* After the counts of a slab changed: to the list that it belongs on now. */
 static void relink(struct lu_cache *cache, struct lu__slab *slab, struct list *was) {
     struct list *now = list_of(cache, slab);
-    if (now == was)
-        return;
+    if (now == was) return;
     unlink_slab(was, slab);
     push(now, slab);
 }
@@ -101,16 +98,14 @@ static void register_cache(struct lu_cache *cache) {
 static void unregister_cache(struct lu_cache *cache) {
     lu__lock_acquire(&caches_lock);
     struct lu_cache **link = &caches;
-    while (*link != cache)
-        link = &(*link)->next;
+    while (*link != cache) link = &(*link)->next;
     __atomic_store_n(link, cache->next, __ATOMIC_RELEASE);
     lu__lock_release(&caches_lock);
 }
 
 lu_cache_t *lu_cache_create(const char *name, size_t object_size, size_t alignment,
                             lu_construct_fn *construct, lu_destruct_fn *destruct, void *arg) {
-    if (alignment == 0)
-        alignment = object_size < 16 ? 8 : 16;
+    if (alignment == 0) alignment = object_size < 16 ? 8 : 16;
     if (object_size == 0 || !lu__is_pow2(alignment)) {
         errno = EINVAL;
         return NULL;
@@ -121,14 +116,12 @@ lu_cache_t *lu_cache_create(const char *name, size_t object_size, size_t alignme
         return NULL;
     }
     struct lu_cache *cache = lu__engine_alloc_zeroed(sizeof *cache);
-    if (cache == NULL)
-        return NULL;
+    if (cache == NULL) return NULL;
     cache->shape = shape;
     cache->construct = construct;
     cache->destruct = destruct;
     cache->arg = arg;
-    if (name != NULL)
-        memcpy(cache->name, name, strnlen(name, sizeof cache->name - 1));
+    if (name != NULL) memcpy(cache->name, name, strnlen(name, sizeof cache->name - 1));
     register_cache(cache);
     return cache;
 }
@@ -143,8 +136,7 @@ static bool make_place(struct lu_cache *cache) {
         lu__lock_release(&cache->lock);
         void *table = lu__engine_alloc_zeroed(capacity * sizeof(struct lu__slab *));
         lu__lock_acquire(&cache->lock);
-        if (table == NULL)
-            return false;
+        if (table == NULL) return false;
         if (capacity > cache->set.capacity)
             table = lu__slab_set_replace(&cache->set, table, capacity, cache->shape.slab_bytes);
         lu__lock_release(&cache->lock);
@@ -160,8 +152,7 @@ static bool grow(struct lu_cache *cache) {
     lu__lock_release(&cache->lock);
     struct lu__slab *slab = lu__slab_create(&cache->shape, colour);
     lu__lock_acquire(&cache->lock);
-    if (slab == NULL)
-        return false;
+    if (slab == NULL) return false;
     if (!make_place(cache)) {
         lu__lock_release(&cache->lock);
         lu__slab_destroy(slab);
@@ -199,8 +190,7 @@ static LU_NOINLINE void *alloc_raw(struct lu_cache *cache) {
 
     void *object = lu__slab_object(&cache->shape, slab, index);
     int error = cache->construct != NULL ? cache->construct(object, cache->arg) : 0;
-    if (error == 0)
-        return object;
+    if (error == 0) return object;
     give_back_raw(cache, slab, index);
     errno = error;
     return NULL;
@@ -209,8 +199,7 @@ static LU_NOINLINE void *alloc_raw(struct lu_cache *cache) {
 void *lu_cache_alloc(lu_cache_t *cache) {
     lu__lock_acquire(&cache->lock);
     struct lu__slab *slab = cache->ready.first;
-    if (LU_UNLIKELY(slab == NULL))
-        return alloc_raw(cache);
+    if (LU_UNLIKELY(slab == NULL)) return alloc_raw(cache);
     uint32_t index = lu__slab_pop_ready(slab);
     lu__slab_flip_live(slab, index);
     cache->ready_count--;
@@ -230,12 +219,12 @@ static LU_COLD void refuse(const struct lu_cache *cache, lu_violation_kind_t kin
 /* Refused: what lies in no slab of this cache, or in one but where no object is (wrong heap); what
  * points inside an object (interior pointer); an object that is not with the program (double free). */
 void lu_cache_free(lu_cache_t *cache, void *object) {
-    if (object == NULL)
-        return;
+    if (object == NULL) return;
     const struct lu__slab_shape *shape = &cache->shape;
     lu__lock_acquire(&cache->lock);
     struct lu__slab *slab = lu__slab_set_find(&cache->set, object, shape->slab_bytes);
-    size_t offset = slab != NULL ? (size_t)((uintptr_t)object - (uintptr_t)slab->objects) : SIZE_MAX;
+    size_t offset = slab != NULL ? (size_t)((uintptr_t)object - (uintptr_t)slab->objects)
+                                 : SIZE_MAX;
     size_t index = offset / shape->stride; /* past the last for what lies before the first */
     if (LU_UNLIKELY(index >= shape->count)) {
         lu__lock_release(&cache->lock);
@@ -296,8 +285,7 @@ size_t lu_cache_reap(lu_cache_t *cache, size_t keep) {
 
 /* Destruct every object of a slab that is constructed: the live and the ready. */
 static void destruct_all(struct lu_cache *cache, struct lu__slab *slab) {
-    while (slab->ready > 0)
-        lu__slab_flip_live(slab, lu__slab_pop_ready(slab));
+    while (slab->ready > 0) lu__slab_flip_live(slab, lu__slab_pop_ready(slab));
     for (uint32_t i = 0; i < cache->shape.count; i++)
         if (lu__slab_is_live(slab, i))
             cache->destruct(lu__slab_object(&cache->shape, slab, i), cache->arg);
@@ -307,16 +295,14 @@ static void destroy_list(struct lu_cache *cache, struct list *list) {
     struct lu__slab *slab = list->first;
     while (slab != NULL) {
         struct lu__slab *next = slab->next;
-        if (cache->destruct != NULL)
-            destruct_all(cache, slab);
+        if (cache->destruct != NULL) destruct_all(cache, slab);
         lu__slab_destroy(slab);
         slab = next;
     }
 }
 
 void lu_cache_destroy(lu_cache_t *cache) {
-    if (cache == NULL)
-        return;
+    if (cache == NULL) return;
     unregister_cache(cache);
     destroy_list(cache, &cache->ready);
     destroy_list(cache, &cache->raw);
@@ -330,8 +316,7 @@ void lu_cache_destroy(lu_cache_t *cache) {
 /* Acquire for fork; false if this thread holds the lock already, below the signal handler that
  * forks. */
 static bool acquire_for_fork(struct lu__lock *lock) {
-    if (lu__lock_is_mine(lock))
-        return false;
+    if (lu__lock_is_mine(lock)) return false;
     lu__lock_acquire(lock);
     return true;
 }
@@ -346,8 +331,7 @@ void lu__cache_fork_done(void) {
     for (struct lu_cache *cache = caches; cache != NULL; cache = cache->next) {
         bool locked = cache->locked_for_fork;
         cache->locked_for_fork = false;
-        if (locked)
-            lu__lock_release(&cache->lock);
+        if (locked) lu__lock_release(&cache->lock);
     }
     if (list_locked_for_fork) {
         list_locked_for_fork = false;

@@ -67,8 +67,7 @@ extern void __cxa_end_catch(void) WEAK;
 /* throw std::bad_alloc(). The helper of the runtime does it where it is linked; without it the
  * object is made by hand: a pointer to the virtual functions, past the two words before them. */
 __attribute__((noreturn)) static LU_COLD void throw_bad_alloc(void) {
-    if (std_throw_bad_alloc != NULL)
-        std_throw_bad_alloc();
+    if (std_throw_bad_alloc != NULL) std_throw_bad_alloc();
     if (__cxa_allocate_exception != NULL && __cxa_throw != NULL && bad_alloc_destroy != NULL) {
         void **exception = __cxa_allocate_exception(sizeof(void *));
         *exception = bad_alloc_vtable + 2 * sizeof(void *);
@@ -83,10 +82,9 @@ __attribute__((noreturn)) static LU_COLD void throw_bad_alloc(void) {
 /* catch_all(fn, alignment, size): what fn(alignment, size) returns, or NULL if it threw. */
 void *lu__cxx_catch_all(void *(*fn)(size_t, size_t), size_t alignment, size_t size)
     __attribute__((visibility("hidden")));
-_Unwind_Reason_Code lu__cxx_personality(int version, _Unwind_Action actions,
-                                        _Unwind_Exception_Class class,
-                                        struct _Unwind_Exception *exception,
-                                        struct _Unwind_Context *context)
+_Unwind_Reason_Code
+lu__cxx_personality(int version, _Unwind_Action actions, _Unwind_Exception_Class class,
+                    struct _Unwind_Exception *exception, struct _Unwind_Context *context)
     __attribute__((visibility("hidden")));
 void lu__cxx_swallow(void *exception) __attribute__((visibility("hidden")));
 extern const char lu__cxx_returned[] __attribute__((visibility("hidden")));
@@ -131,11 +129,9 @@ _Unwind_Reason_Code lu__cxx_personality(int version, _Unwind_Action actions,
                                         struct _Unwind_Exception *exception,
                                         struct _Unwind_Context *context) {
     (void)version, (void)class;
-    if ((actions & _UA_FORCE_UNWIND) != 0 ||
-        _Unwind_GetIP(context) != (uintptr_t)lu__cxx_returned)
+    if ((actions & _UA_FORCE_UNWIND) != 0 || _Unwind_GetIP(context) != (uintptr_t)lu__cxx_returned)
         return _URC_CONTINUE_UNWIND;
-    if ((actions & _UA_SEARCH_PHASE) != 0)
-        return _URC_HANDLER_FOUND;
+    if ((actions & _UA_SEARCH_PHASE) != 0) return _URC_HANDLER_FOUND;
     _Unwind_SetGR(context, 0, (uintptr_t)exception); /* 0: rax */
     _Unwind_SetIP(context, (uintptr_t)lu__cxx_landing);
     return _URC_INSTALL_CONTEXT;
@@ -158,33 +154,28 @@ static void *try_alloc(size_t alignment, size_t size) {
 static LU_COLD void *alloc_with_handler(size_t alignment, size_t size) {
     for (;;) {
         new_handler_fn *handler = get_new_handler != NULL ? get_new_handler() : NULL;
-        if (handler == NULL)
-            return NULL;
+        if (handler == NULL) return NULL;
         handler();
         void *block = try_alloc(alignment, size);
-        if (block != NULL)
-            return block;
+        if (block != NULL) return block;
     }
 }
 
 static LU_COLD void *alloc_or_throw(size_t alignment, size_t size) {
     void *block = alloc_with_handler(alignment, size);
-    if (block == NULL)
-        throw_bad_alloc();
+    if (block == NULL) throw_bad_alloc();
     return block;
 }
 
 /* Alignments that are no power of two are no memory, as in libstdc++. */
 static void *aligned_or_throw(size_t size, size_t alignment) {
-    if (LU_UNLIKELY(!lu__is_pow2(alignment)))
-        throw_bad_alloc();
+    if (LU_UNLIKELY(!lu__is_pow2(alignment))) throw_bad_alloc();
     void *block = lu__alloc_aligned_checked(alignment, size);
     return LU_LIKELY(block != NULL) ? block : alloc_or_throw(alignment, size);
 }
 
 static void *aligned_or_null(size_t size, size_t alignment) {
-    if (LU_UNLIKELY(!lu__is_pow2(alignment)))
-        return NULL;
+    if (LU_UNLIKELY(!lu__is_pow2(alignment))) return NULL;
     void *block = lu__alloc_aligned_checked(alignment, size);
     return LU_LIKELY(block != NULL) ? block
                                     : lu__cxx_catch_all(alloc_with_handler, alignment, size);
@@ -243,16 +234,14 @@ static void *plain_or_null(size_t size) {
 /* new(size, nothrow) */
 OPERATOR void *_ZnwmRKSt9nothrow_t(size_t size, const void *nothrow) {
     (void)nothrow;
-    if (LU_LIKELY(_Znwm == new_plain))
-        return plain_or_null(size);
+    if (LU_LIKELY(_Znwm == new_plain)) return plain_or_null(size);
     return lu__cxx_catch_all(call_new, NO_ALIGNMENT, size);
 }
 
 /* new[](size, nothrow) */
 OPERATOR void *_ZnamRKSt9nothrow_t(size_t size, const void *nothrow) {
     (void)nothrow;
-    if (LU_LIKELY(_Znam == new_array && _Znwm == new_plain))
-        return plain_or_null(size);
+    if (LU_LIKELY(_Znam == new_array && _Znwm == new_plain)) return plain_or_null(size);
     return lu__cxx_catch_all(call_new_array, NO_ALIGNMENT, size);
 }
 
@@ -280,8 +269,7 @@ OPERATOR void *_ZnamSt11align_val_tRKSt9nothrow_t(size_t size, size_t alignment,
 static const char delete_call[] = "operator delete";
 
 static void free_sized(void *block, size_t alignment, size_t size) {
-    if (block != NULL)
-        lu__engine_free_sized(block, alignment, size, delete_call);
+    if (block != NULL) lu__engine_free_sized(block, alignment, size, delete_call);
 }
 
 /* delete(p) */

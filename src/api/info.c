@@ -31,8 +31,7 @@ static size_t minus(size_t a, size_t b) {
 
 static size_t free_blocks(const lu_stats_t *stats) {
     size_t count = 0;
-    for (size_t i = 0; i < stats->class_count; i++)
-        count += stats->classes[i].free_blocks;
+    for (size_t i = 0; i < stats->class_count; i++) count += stats->classes[i].free_blocks;
     return count;
 }
 
@@ -125,8 +124,8 @@ static void write_sizes(FILE *stream, const lu_stats_t *stats) {
         const lu_class_stats_t *class = &stats->classes[i];
         if (class->free_blocks > 0)
             fprintf(stream, "  <size from=\"%zu\" to=\"%zu\" total=\"%zu\" count=\"%zu\"/>\n",
-                    class->block_bytes, class->block_bytes,
-                    class->free_blocks * class->block_bytes, class->free_blocks);
+                    class->block_bytes, class->block_bytes, class->free_blocks * class->block_bytes,
+                    class->free_blocks);
     }
     fprintf(stream, "</sizes>\n");
 }

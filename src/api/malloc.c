@@ -48,8 +48,7 @@ void *lu_malloc(size_t size) {
 
 void *lu_calloc(size_t count, size_t size) {
     size_t total;
-    if (LU_UNLIKELY(__builtin_mul_overflow(count, size, &total)))
-        return fail(ENOMEM);
+    if (LU_UNLIKELY(__builtin_mul_overflow(count, size, &total))) return fail(ENOMEM);
     return lu__engine_alloc_zeroed(total);
 }
 
@@ -58,8 +57,7 @@ void lu_free(void *block) {
 }
 
 void *lu_realloc(void *block, size_t size) {
-    if (LU_UNLIKELY(block == NULL))
-        return lu__fast_alloc(size);
+    if (LU_UNLIKELY(block == NULL)) return lu__fast_alloc(size);
     if (LU_UNLIKELY(size == 0)) {
         lu__fast_free(block);
         return NULL;
@@ -69,41 +67,35 @@ void *lu_realloc(void *block, size_t size) {
 
 void *lu_reallocarray(void *block, size_t count, size_t size) {
     size_t total;
-    if (LU_UNLIKELY(__builtin_mul_overflow(count, size, &total)))
-        return fail(ENOMEM);
+    if (LU_UNLIKELY(__builtin_mul_overflow(count, size, &total))) return fail(ENOMEM);
     return lu_realloc(block, total);
 }
 
 void lu_free_sized(void *block, size_t size) {
-    if (block != NULL)
-        lu__engine_free_sized(block, 0, size, "free_sized");
+    if (block != NULL) lu__engine_free_sized(block, 0, size, "free_sized");
 }
 
 void lu_free_aligned_sized(void *block, size_t alignment, size_t size) {
-    if (block != NULL)
-        lu__engine_free_sized(block, alignment, size, "free_aligned_sized");
+    if (block != NULL) lu__engine_free_sized(block, alignment, size, "free_aligned_sized");
 }
 
 /* ------------------------------------------------------------------ aligned ------------------ */
 
 void *lu_aligned_alloc(size_t alignment, size_t size) {
-    if (LU_UNLIKELY(!lu__is_pow2(alignment)))
-        return fail(EINVAL);
+    if (LU_UNLIKELY(!lu__is_pow2(alignment))) return fail(EINVAL);
     return lu__alloc_aligned_checked(alignment, size);
 }
 
 void *lu_memalign(size_t alignment, size_t size) {
     if (LU_UNLIKELY(!lu__is_pow2(alignment))) {
-        if (alignment > SIZE_MAX / 2 + 1)
-            return fail(EINVAL);
+        if (alignment > SIZE_MAX / 2 + 1) return fail(EINVAL);
         alignment = alignment == 0 ? 1 : (size_t)2 << lu__log2(alignment);
     }
     return lu__alloc_aligned_checked(alignment, size);
 }
 
 int lu_posix_memalign(void **out, size_t alignment, size_t size) {
-    if (!lu__is_pow2(alignment) || alignment % sizeof(void *) != 0)
-        return EINVAL;
+    if (!lu__is_pow2(alignment) || alignment % sizeof(void *) != 0) return EINVAL;
     int saved = errno;
     void *block = lu__alloc_aligned_checked(alignment, size);
     if (block == NULL) {
@@ -119,8 +111,7 @@ void *lu_valloc(size_t size) {
 }
 
 void *lu_pvalloc(size_t size) {
-    if (LU_UNLIKELY(size > LU_ENGINE_MAX))
-        return fail(ENOMEM);
+    if (LU_UNLIKELY(size > LU_ENGINE_MAX)) return fail(ENOMEM);
     return lu__alloc_aligned_checked(LU_OS_PAGE, lu__align_up(size, LU_OS_PAGE));
 }
 
@@ -193,10 +184,11 @@ LU_API struct mallinfo2 mallinfo2(void) {
     return lu__mallinfo2();
 }
 
-LU_API struct mallinfo mallinfo(void) {
+LU_API struct mallinfo __libc_mallinfo(void); /* libc's header calls the other name deprecated */
+LU_API struct mallinfo __libc_mallinfo(void) {
     return lu__mallinfo();
 }
-struct mallinfo __libc_mallinfo(void) ALIAS(mallinfo);
+struct mallinfo mallinfo(void) ALIAS(__libc_mallinfo);
 
 LU_API void malloc_stats(void) {
     lu__malloc_stats();

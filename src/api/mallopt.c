@@ -24,8 +24,7 @@
 static const char origin[] = "mallopt";
 
 static int set_number(enum lu__option id, long value, long least, long most) {
-    if (value < least || value > most)
-        return 0;
+    if (value < least || value > most) return 0;
     lu__option_set_number(id, value, origin);
     return 1;
 }
@@ -55,12 +54,10 @@ int lu__mallopt(int parameter, int value) {
 }
 
 static void carry_out(enum lu__option id) {
-    if (id == LU_OPT_PERTURB)
-        lu__engine_set_perturb((int)lu__option(LU_OPT_PERTURB));
+    if (id == LU_OPT_PERTURB) lu__engine_set_perturb((int)lu__option(LU_OPT_PERTURB));
 }
 
 void lu__surface_init(void) {
     lu__options_on_change(carry_out);
-    if (lu__option(LU_OPT_PERTURB) != 0)
-        carry_out(LU_OPT_PERTURB);
+    if (lu__option(LU_OPT_PERTURB) != 0) carry_out(LU_OPT_PERTURB);
 }

@@ -36,15 +36,13 @@ _Static_assert(sizeof(struct chunk) % ALIGNMENT == 0, "blocks follow the header"
 /* A chunk that is in no scope yet; NULL with ENOMEM. */
 static struct chunk *chunk_create(size_t bytes) {
     struct chunk *chunk = lu__engine_alloc(bytes);
-    if (chunk != NULL)
-        chunk->bytes = bytes;
+    if (chunk != NULL) chunk->bytes = bytes;
     return chunk;
 }
 
 /* Size of the next bump chunk; a first chunk above MOST_BYTES is one for a large request. */
 static size_t next_bytes(const struct chunk *first) {
-    if (first == NULL || first->bytes > MOST_BYTES)
-        return FIRST_BYTES;
+    if (first == NULL || first->bytes > MOST_BYTES) return FIRST_BYTES;
     return LU_MIN(LU_MAX(first->bytes * 2, (size_t)FIRST_BYTES), (size_t)MOST_BYTES);
 }
 
@@ -56,8 +54,7 @@ static char *align_pointer(char *at, size_t alignment) {
 /* A chunk for one block, behind the first. */
 static void *alloc_large(struct lu_scope *scope, size_t alignment, size_t bytes) {
     struct chunk *chunk = chunk_create(bytes);
-    if (chunk == NULL)
-        return NULL;
+    if (chunk == NULL) return NULL;
     struct chunk *first = scope->chunks;
     if (first == NULL) { /* then it is the first itself, with no free part */
         chunk->older = NULL;
@@ -78,11 +75,9 @@ static LU_NOINLINE void *alloc_slow(struct lu_scope *scope, size_t alignment, si
         return NULL;
     }
     size_t bytes = next_bytes(scope->chunks);
-    if (need > bytes || need > LARGE_BYTES)
-        return alloc_large(scope, alignment, need);
+    if (need > bytes || need > LARGE_BYTES) return alloc_large(scope, alignment, need);
     struct chunk *chunk = chunk_create(bytes);
-    if (chunk == NULL)
-        return NULL;
+    if (chunk == NULL) return NULL;
     chunk->older = scope->chunks;
     scope->chunks = chunk;
     char *block = align_pointer((char *)(chunk + 1), alignment);
@@ -99,8 +94,7 @@ void *lu_scope_aligned_alloc(lu_scope_t *scope, size_t alignment, size_t size) {
     size += size == 0; /* blocks of size 0 are different blocks too */
     size_t room = (size_t)(scope->end - scope->next);
     size_t gap = -(uintptr_t)scope->next & (alignment - 1);
-    if (LU_UNLIKELY(gap > room || size > room - gap))
-        return alloc_slow(scope, alignment, size);
+    if (LU_UNLIKELY(gap > room || size > room - gap)) return alloc_slow(scope, alignment, size);
     char *block = scope->next + gap;
     scope->next = block + size;
     return block;

@@ -27,8 +27,8 @@
 
 enum {
     LEAST_SLAB_BYTES = 16 << 10,
-    WASTE_PART = 8,      /* at most 1/8 of a slab should be lost to header and rest ... */
-    GROWTH_MOST = 16,    /* ... unless it would need a slab of so many objects          */
+    WASTE_PART = 8,   /* at most 1/8 of a slab should be lost to header and rest ... */
+    GROWTH_MOST = 16, /* ... unless it would need a slab of so many objects          */
     LEAST_CAPACITY = 16
 };
 #define OBJECT_MOST (LU_ENGINE_MAX / 256) /* keeps every sum and shift below from overflowing */
@@ -48,21 +48,18 @@ static size_t header_bytes(size_t count, size_t alignment) {
 /* Most objects that fit a slab, at most what a number in order[] can say. */
 static size_t count_in(size_t slab_bytes, size_t stride, size_t alignment) {
     size_t count = LU_MIN(slab_bytes / stride, (size_t)UINT16_MAX);
-    while (count > 0 && header_bytes(count, alignment) + count * stride > slab_bytes)
-        count--;
+    while (count > 0 && header_bytes(count, alignment) + count * stride > slab_bytes) count--;
     return count;
 }
 
 bool lu__slab_shape(struct lu__slab_shape *out, size_t size, size_t alignment) {
-    if (size > OBJECT_MOST || alignment > OBJECT_MOST)
-        return false;
+    if (size > OBJECT_MOST || alignment > OBJECT_MOST) return false;
     size_t stride = lu__align_up(size, alignment);
     size_t slab_bytes = LEAST_SLAB_BYTES, count;
     for (;; slab_bytes *= 2) {
         count = count_in(slab_bytes, stride, alignment);
         size_t lost = slab_bytes - count * stride;
-        if (count > 0 && (lost <= slab_bytes / WASTE_PART || count >= GROWTH_MOST))
-            break;
+        if (count > 0 && (lost <= slab_bytes / WASTE_PART || count >= GROWTH_MOST)) break;
     }
     out->slab_bytes = slab_bytes;
     out->stride = stride;
@@ -77,17 +74,14 @@ bool lu__slab_shape(struct lu__slab_shape *out, size_t size, size_t alignment) {
 
 struct lu__slab *lu__slab_create(const struct lu__slab_shape *shape, size_t colour) {
     struct lu__slab *slab = lu__engine_alloc_aligned(shape->slab_bytes, shape->slab_bytes);
-    if (slab == NULL)
-        return NULL;
+    if (slab == NULL) return NULL;
     size_t live = lu__align_up(sizeof *slab + shape->count * sizeof slab->order[0], 8);
     *slab = (struct lu__slab){.raw = shape->count};
     slab->live = (uint64_t *)(void *)((char *)slab + live);
-    for (size_t i = 0; i < live_bytes(shape->count) / sizeof slab->live[0]; i++)
-        slab->live[i] = 0;
-    for (uint32_t i = 0; i < shape->count; i++)
-        slab->order[i] = (uint16_t)i;
-    slab->objects =
-        (char *)slab + shape->first_offset + colour % shape->colours * shape->colour_step;
+    for (size_t i = 0; i < live_bytes(shape->count) / sizeof slab->live[0]; i++) slab->live[i] = 0;
+    for (uint32_t i = 0; i < shape->count; i++) slab->order[i] = (uint16_t)i;
+    slab->objects = (char *)slab + shape->first_offset +
+                    colour % shape->colours * shape->colour_step;
     return slab;
 }
 
@@ -114,8 +108,7 @@ size_t lu__slab_set_next_capacity(const struct lu__slab_set *set) {
 void lu__slab_set_insert(struct lu__slab_set *set, struct lu__slab *slab, size_t slab_bytes) {
     LU_ASSERT(!lu__slab_set_is_full(set));
     size_t at = home(set, slab, slab_bytes);
-    while (set->table[at] != NULL)
-        at = (at + 1) & (set->capacity - 1);
+    while (set->table[at] != NULL) at = (at + 1) & (set->capacity - 1);
     set->table[at] = slab;
     set->used++;
 }
@@ -125,16 +118,14 @@ void *lu__slab_set_replace(struct lu__slab_set *set, struct lu__slab **table, si
     struct lu__slab_set old = *set;
     *set = (struct lu__slab_set){.table = table, .capacity = capacity};
     for (size_t i = 0; i < old.capacity; i++)
-        if (old.table[i] != NULL)
-            lu__slab_set_insert(set, old.table[i], slab_bytes);
+        if (old.table[i] != NULL) lu__slab_set_insert(set, old.table[i], slab_bytes);
     return old.table;
 }
 
 struct lu__slab *lu__slab_set_find(const struct lu__slab_set *set, const void *address,
                                    size_t slab_bytes) {
     uintptr_t start = lu__align_down((uintptr_t)address, slab_bytes);
-    if (set->capacity == 0)
-        return NULL;
+    if (set->capacity == 0) return NULL;
     size_t at = home(set, (const void *)start, slab_bytes);
     while (set->table[at] != NULL && (uintptr_t)set->table[at] != start)
         at = (at + 1) & (set->capacity - 1);
@@ -144,8 +135,7 @@ struct lu__slab *lu__slab_set_find(const struct lu__slab_set *set, const void *a
 /* The hole that is left is closed by moving up what searches would no longer reach over it. */
 void lu__slab_set_remove(struct lu__slab_set *set, struct lu__slab *slab, size_t slab_bytes) {
     size_t mask = set->capacity - 1, hole = home(set, slab, slab_bytes);
-    while (set->table[hole] != slab)
-        hole = (hole + 1) & mask;
+    while (set->table[hole] != slab) hole = (hole + 1) & mask;
     for (size_t at = (hole + 1) & mask; set->table[at] != NULL; at = (at + 1) & mask) {
         size_t from = home(set, set->table[at], slab_bytes);
         if (((at - from) & mask) >= ((at - hole) & mask)) { /* its search passes the hole */

@@ -29,24 +29,20 @@ void lu__text_init(struct lu__text *text, char *buffer, size_t buffer_bytes) {
     text->at = buffer;
     text->room = buffer_bytes;
     text->need = 0;
-    if (buffer_bytes > 0)
-        *buffer = '\0';
+    if (buffer_bytes > 0) *buffer = '\0';
 }
 
 static void add_char(struct lu__text *text, char c) {
     text->need++;
-    if (text->room <= 1)
-        return;
+    if (text->room <= 1) return;
     *text->at++ = c;
     *text->at = '\0';
     text->room--;
 }
 
 static void add_string(struct lu__text *text, const char *string) {
-    if (string == NULL)
-        string = "(null)";
-    while (*string != '\0')
-        add_char(text, *string++);
+    if (string == NULL) string = "(null)";
+    while (*string != '\0') add_char(text, *string++);
 }
 
 static void add_number(struct lu__text *text, uint64_t value, unsigned base) {
@@ -56,13 +52,11 @@ static void add_number(struct lu__text *text, uint64_t value, unsigned base) {
         digits[count++] = "0123456789abcdef"[value % base];
         value /= base;
     } while (value != 0);
-    while (count > 0)
-        add_char(text, digits[--count]);
+    while (count > 0) add_char(text, digits[--count]);
 }
 
 static void add_signed(struct lu__text *text, int64_t value) {
-    if (value < 0)
-        add_char(text, '-');
+    if (value < 0) add_char(text, '-');
     add_number(text, value < 0 ? 0 - (uint64_t)value : (uint64_t)value, 10);
 }
 
@@ -150,8 +144,7 @@ void lu__print(int fd, const char *format, ...) {
     va_end(args);
 
     size_t length = LU_MIN(text.need, sizeof buffer - 1);
-    if (text.need > length)
-        buffer[length - 1] = '\n';
+    if (text.need > length) buffer[length - 1] = '\n';
     int saved = errno;
     ssize_t written = write(fd, buffer, length);
     (void)written; /* there is nobody left to tell */
@@ -182,17 +175,14 @@ _Bool lu__parse_bytes(const char *text, size_t length, size_t *out) {
     unsigned shift = length > 0 ? suffix_shift(text[length - 1]) : 0;
     size_t digits = shift != 0 ? length - 1 : length;
     size_t value = 0;
-    if (digits == 0)
-        return false;
+    if (digits == 0) return false;
     for (size_t i = 0; i < digits; i++) {
-        if (text[i] < '0' || text[i] > '9')
-            return false;
+        if (text[i] < '0' || text[i] > '9') return false;
         if (__builtin_mul_overflow(value, (size_t)10, &value) ||
             __builtin_add_overflow(value, (size_t)(text[i] - '0'), &value))
             return false;
     }
-    if (value > SIZE_MAX >> shift)
-        return false;
+    if (value > SIZE_MAX >> shift) return false;
     *out = value << shift;
     return true;
 }

@@ -41,9 +41,9 @@ struct row {
     const char *key;
     const char *summary;
     enum kind kind;
-    bool start_only;   /* cannot be set once the library runs */
-    long initial;      /* the default                         */
-    long least, most;  /* bounds of a number                  */
+    bool start_only;  /* cannot be set once the library runs */
+    long initial;     /* the default                         */
+    long least, most; /* bounds of a number                  */
 };
 
 /* The defaults stand here once, for the table and for the values that are valid before any code
@@ -108,11 +108,9 @@ static const char *parse_number(const char *text, size_t length, long *out) {
     bool negative = length > 0 && text[0] == '-';
     size_t i = negative ? 1 : 0;
     long value = 0;
-    if (i == length)
-        return "not a number";
+    if (i == length) return "not a number";
     for (; i < length; i++) {
-        if (text[i] < '0' || text[i] > '9')
-            return "not a number";
+        if (text[i] < '0' || text[i] > '9') return "not a number";
         if (__builtin_mul_overflow(value, 10L, &value) ||
             __builtin_add_overflow(value, (long)(text[i] - '0'), &value))
             return "out of range";
@@ -123,12 +121,9 @@ static const char *parse_number(const char *text, size_t length, long *out) {
 
 static const char *parse_bytes(const char *text, size_t length, long *out) {
     size_t value;
-    if (length > 0 && text[0] == '-')
-        return parse_number(text, length, out);
-    if (!lu__parse_bytes(text, length, &value))
-        return "not a size";
-    if (value > LONG_MAX)
-        return "out of range";
+    if (length > 0 && text[0] == '-') return parse_number(text, length, out);
+    if (!lu__parse_bytes(text, length, &value)) return "not a size";
+    if (value > LONG_MAX) return "out of range";
     *out = (long)value;
     return NULL;
 }
@@ -144,8 +139,7 @@ static const char *parse_stats(const char *text, size_t length, long *out) {
 }
 
 static const char *set_stats_file(const char *path, size_t length) {
-    if (length >= sizeof lu__option_stats_file)
-        return "path too long";
+    if (length >= sizeof lu__option_stats_file) return "path too long";
     lu__spin_acquire(&file_lock);
     memcpy(lu__option_stats_file, path, length);
     memset(lu__option_stats_file + length, 0, sizeof lu__option_stats_file - length);
@@ -178,10 +172,8 @@ static const char *set_text(enum lu__option id, const char *text, size_t length,
         wrong = set_stats_file(text, length);
         break;
     }
-    if (wrong == NULL && (value < row->least || value > row->most))
-        wrong = "out of range";
-    if (wrong == NULL)
-        store(id, value, origin);
+    if (wrong == NULL && (value < row->least || value > row->most)) wrong = "out of range";
+    if (wrong == NULL) store(id, value, origin);
     return wrong;
 }
 
@@ -220,8 +212,7 @@ static enum lu__option find(const char *key, size_t length) {
 /* Copy for a message: cut to the buffer, and nothing that could play with a terminal. */
 static void copy_printable(char *buffer, size_t buffer_bytes, const char *text, size_t length) {
     size_t count = LU_MIN(length, buffer_bytes - 1);
-    for (size_t i = 0; i < count; i++)
-        buffer[i] = text[i] >= ' ' && text[i] <= '~' ? text[i] : '?';
+    for (size_t i = 0; i < count; i++) buffer[i] = text[i] >= ' ' && text[i] <= '~' ? text[i] : '?';
     buffer[count] = '\0';
 }
 
@@ -240,23 +231,19 @@ static void read_item(const char *item, size_t length) {
     size_t value_length = (size_t)(item + length - value);
     const char *wrong = colon != NULL ? set_text(id, value, value_length, origin_environment)
                                       : "no value";
-    if (wrong == NULL)
-        return;
+    if (wrong == NULL) return;
     copy_printable(value_text, sizeof value_text, value, value_length);
     lu__print(STDERR_FILENO, "lucid: option %s: bad value '%s' (%s)\n", key_text, value_text,
               wrong);
 }
 
 void lu__options_init(void) {
-    if (__atomic_load_n(&initialised, __ATOMIC_RELAXED) || environ == NULL)
-        return;
-    if (__atomic_exchange_n(&initialised, true, __ATOMIC_RELAXED))
-        return;
+    if (__atomic_load_n(&initialised, __ATOMIC_RELAXED) || environ == NULL) return;
+    if (__atomic_exchange_n(&initialised, true, __ATOMIC_RELAXED)) return;
     const char *item = secure_getenv("LUCID_OPTIONS");
     while (item != NULL && *item != '\0') {
         size_t length = strcspn(item, ",");
-        if (length > 0)
-            read_item(item, length);
+        if (length > 0) read_item(item, length);
         item += length;
         item += *item == ',';
     }
@@ -266,8 +253,7 @@ void lu__options_init(void) {
 
 static void tell_changed(enum lu__option id) {
     lu__option_changed_fn *changed = __atomic_load_n(&changed_fn, __ATOMIC_RELAXED);
-    if (changed != NULL)
-        changed(id);
+    if (changed != NULL) changed(id);
 }
 
 void lu__option_set_number(enum lu__option id, long value, const char *origin) {
@@ -283,12 +269,9 @@ void lu__options_on_change(lu__option_changed_fn *changed) {
 int lu_option_set(const char *key, const char *value) {
     lu__options_init();
     enum lu__option id = find(key, strlen(key));
-    if (id == LU_OPT_COUNT)
-        return ENOENT;
-    if (rows[id].start_only)
-        return EPERM;
-    if (set_text(id, value, strlen(value), origin_program) != NULL)
-        return EINVAL;
+    if (id == LU_OPT_COUNT) return ENOENT;
+    if (rows[id].start_only) return EPERM;
+    if (set_text(id, value, strlen(value), origin_program) != NULL) return EINVAL;
     tell_changed(id);
     return 0;
 }
@@ -296,15 +279,13 @@ int lu_option_set(const char *key, const char *value) {
 int lu_option_get(const char *key, char *text, size_t text_bytes) {
     lu__options_init();
     enum lu__option id = find(key, strlen(key));
-    if (id == LU_OPT_COUNT)
-        return ENOENT;
+    if (id == LU_OPT_COUNT) return ENOENT;
     return show_value(id, text, text_bytes) < text_bytes ? 0 : ERANGE;
 }
 
 bool lu_option_at(size_t index, lu_option_info_t *out) {
     lu__options_init();
-    if (index >= LU_OPT_COUNT)
-        return false;
+    if (index >= LU_OPT_COUNT) return false;
     enum lu__option id = (enum lu__option)index;
     const char *origin = __atomic_load_n(&origins[id], __ATOMIC_RELAXED);
     out->key = rows[id].key;
@@ -315,8 +296,7 @@ bool lu_option_at(size_t index, lu_option_info_t *out) {
 
     struct lu__text text;
     lu__text_init(&text, out->default_value, sizeof out->default_value);
-    if (rows[id].kind != KIND_PATH)
-        add_value(&text, &rows[id], rows[id].initial);
+    if (rows[id].kind != KIND_PATH) add_value(&text, &rows[id], rows[id].initial);
     return true;
 }
 

@@ -18,8 +18,7 @@ struct lu__spin {
 };
 
 LU_INLINE void lu__spin_acquire(struct lu__spin *spin) {
-    while (__atomic_exchange_n(&spin->taken, 1, __ATOMIC_ACQUIRE) != 0)
-        sched_yield();
+    while (__atomic_exchange_n(&spin->taken, 1, __ATOMIC_ACQUIRE) != 0) sched_yield();
 }
 /* The release that the acquire above waits for. */
 LU_INLINE void lu__spin_release(struct lu__spin *spin) {

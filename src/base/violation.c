@@ -60,11 +60,9 @@ static void build_line(char *line, const lu_violation_t *violation) {
     lu__text_init(&text, line, LINE_BYTES);
     lu__text_add(&text, "lucid: %s(%p): %s", violation->call, violation->pointer,
                  kind_text(violation->kind));
-    if (violation->block == NULL)
-        return;
+    if (violation->block == NULL) return;
     lu__text_add(&text, ": block %p", violation->block);
-    if (violation->block_bytes != 0)
-        lu__text_add(&text, " of %zu bytes", violation->block_bytes);
+    if (violation->block_bytes != 0) lu__text_add(&text, " of %zu bytes", violation->block_bytes);
 }
 
 /* True if the program has a handler and it says to go on. */
@@ -73,8 +71,7 @@ static bool handler_goes_on(const lu_violation_t *violation) {
     lu_violation_fn *fn = handler_fn;
     void *arg = handler_arg;
     lu__spin_release(&handler_lock);
-    if (fn == NULL || handling != 0)
-        return false;
+    if (fn == NULL || handling != 0) return false;
     handling++;
     bool go_on = fn(violation, arg);
     handling--;
@@ -94,8 +91,7 @@ void lu__violation(lu_violation_kind_t kind, const char *call, const void *point
     build_line(line, &violation);
     if (!handler_goes_on(&violation)) {
         lu__print(STDERR_FILENO, "%s\n", line);
-        if (lu__option(LU_OPT_ABORT) != 0)
-            abort();
+        if (lu__option(LU_OPT_ABORT) != 0) abort();
     }
     errno = saved;
 }

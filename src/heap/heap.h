@@ -58,6 +58,8 @@ struct heap {
     uint32_t sweep_class;   /* where it stands; LU_CLASSES: done                   */
     uint32_t sweep_left;    /* partial spans of that class still to visit          */
     uint32_t purge_seen;    /* lu__purge_request when it was last obeyed           */
+    uint8_t restless;       /* the last whole pass found spans that changed        */
+    uint8_t changed;        /* the running one has                                 */
     uint8_t busy;           /* the owner is in a slow path (also read after fork)  */
     uint8_t kind;           /* enum heap_kind */
     uint8_t shared;         /* LU_HEAP_OF_USER: take the lock                      */
@@ -172,7 +174,7 @@ LU_INLINE void lu__tick(struct heap *heap) {
 /* Give back all whole free pages of the heap's spans now. Bytes. */
 size_t lu__sweep_all(struct heap *heap);
 /* Local frees of a current span until its owner looks at the clock. */
-uint32_t lu__cadence(void);
+uint32_t lu__cadence(const struct heap *heap);
 /* Raised by lu_purge: every heap sweeps itself at its next tick. */
 extern uint32_t lu__purge_request;
 

@@ -153,7 +153,7 @@ static void make_current(struct heap *heap, struct span *span) {
     span->list = &heap->list[c];
     span->state = LU_SPAN_CURRENT;
     span->reserve = 0;
-    span->needed = lu__cadence();
+    span->needed = lu__cadence(heap);
 }
 
 /* The current span, whose list is `list` with `listed` blocks, becomes partial, or sleeps if it has
@@ -193,7 +193,7 @@ void lu__small_demote(struct heap *heap, unsigned c) {
 void lu__small_needed(struct heap *heap, struct span *span) {
     switch (span->state) {
     case LU_SPAN_CURRENT:
-        span->needed = lu__cadence();
+        span->needed = lu__cadence(heap);
         lu__tick(heap);
         break;
     case LU_SPAN_SLEEPING:

@@ -24,10 +24,12 @@
 #define TICK_SLOW_PATHS 32u
 #define TICK_EAGER 2u
 #define CADENCE 256u
-#define CADENCE_EAGER 32u /* while there is something to give back */
-#define UNITS_PER_MS 1500u  /* work allowed per millisecond passed; a unit is about 0.1 us */
+#define CADENCE_DIRTY 32u    /* while free runs wait to be purged          */
+#define CADENCE_RESTLESS 16u /* while partial spans may have pages to give */
+#define UNITS_PER_MS 4000u  /* work allowed per millisecond passed; a unit is about 0.1 us */
+#define PASSED_MOST 20u     /* milliseconds counted at a time: the longest pause is 8 ms   */
 #define UNITS_LEAST 200u
-#define UNITS_PURGE 40u     /* what purging one span costs */
+#define UNITS_PURGE 250u    /* what purging one span costs */
 #define RANGES 64
 #define PAGES (LU_SLICE >> 12)
 
@@ -38,8 +40,9 @@ static uint32_t delay_ms(void) {
     return delay < 0 ? UINT32_MAX / 4 : (uint32_t)LU_MIN(delay, 1000000000L);
 }
 
-uint32_t lu__cadence(void) {
-    return __atomic_load_n(&lu__span_figures.dirty, __ATOMIC_RELAXED) > 0 ? CADENCE_EAGER : CADENCE;
+uint32_t lu__cadence(const struct heap *heap) {
+    if (heap->restless) return CADENCE_RESTLESS;
+    return __atomic_load_n(&lu__span_figures.dirty, __ATOMIC_RELAXED) > 0 ? CADENCE_DIRTY : CADENCE;
 }
 
 /* ---------------------------------------------------------------- pages of one span */
@@ -157,10 +160,12 @@ static uint32_t visit_partial(struct heap *heap, struct span *span, struct page_
     if (span->stamp != mark) {
         span->stamp = mark;
         span->swept = 0;
+        heap->changed = 1;
         return 1;
     }
     if (span->swept) return 1;
     purge_span(heap, span, purge);
+    heap->changed = 1;
     return UNITS_PURGE;
 }
 
@@ -184,12 +189,14 @@ static void sweep_some(struct heap *heap, uint32_t units) {
         lu__partial_append(heap, span);
         used += visit_partial(heap, span, &purge);
     }
+    if (heap->sweep_class == LU_CLASSES) heap->restless = heap->changed;
     flush_ranges(&purge);
     __atomic_fetch_add(&lu__span_figures.returned, purge.bytes, __ATOMIC_RELAXED);
 }
 
 static void begin_pass(struct heap *heap, uint32_t now) {
     heap->pass_ms = now;
+    heap->changed = 0;
     heap->sweep_class = 0;
     visit_current(heap, 0);
     heap->sweep_left = heap->partial_count[0];
@@ -247,11 +254,9 @@ void lu__tick_slow(struct heap *heap) {
     static uint32_t pool_swept_ms;
     uint32_t now = (uint32_t)lu__os_now_ms(), delay = delay_ms();
     uint32_t passed = now - heap->ticked_ms;
-    bool pages_due = heap->sweep_class < LU_CLASSES;
-    heap->tick_left =
-        __atomic_load_n(&lu__span_figures.dirty, __ATOMIC_RELAXED) > 0 || pages_due
-            ? TICK_EAGER
-            : TICK_SLOW_PATHS;
+    heap->tick_left = heap->restless                                                    ? 1
+                      : __atomic_load_n(&lu__span_figures.dirty, __ATOMIC_RELAXED) > 0 ? TICK_EAGER
+                                                                                       : TICK_SLOW_PATHS;
     if (passed == 0) return;
     heap->ticked_ms = now;
     if (heap->kind == LU_HEAP_OF_THREAD) lu__remote_flush(heap);
@@ -260,14 +265,14 @@ void lu__tick_slow(struct heap *heap) {
         heap->purge_seen = request;
         (void)lu__sweep_all(heap);
     }
-    uint32_t units = LU_MIN(passed, 100u) * UNITS_PER_MS + UNITS_LEAST;
+    uint32_t units = LU_MIN(passed, PASSED_MOST) * UNITS_PER_MS + UNITS_LEAST;
     sweep_paced(heap, now, delay, units);
     purge_runs(now, delay);
     uint32_t swept = __atomic_load_n(&pool_swept_ms, __ATOMIC_RELAXED);
     if (heap->kind == LU_HEAP_OF_THREAD && now - swept >= 16 &&
         __atomic_compare_exchange_n(&pool_swept_ms, &swept, now, false, __ATOMIC_RELAXED,
                                     __ATOMIC_RELAXED)) {
-        struct pooled_sweep how = {now, delay, LU_MIN(now - swept, 100u) * UNITS_PER_MS / 4};
+        struct pooled_sweep how = {now, delay, LU_MIN(now - swept, PASSED_MOST) * UNITS_PER_MS / 4};
         lu__pool_each(sweep_pooled, &how);
     }
 }

@@ -20,8 +20,8 @@ __thread char lu__thread_token __attribute__((tls_model("initial-exec"), visibil
 static bool spin(struct lu__lock *lock) {
     for (int i = 0; i < SPINS; i++) {
         uint32_t seen = __atomic_load_n(&lock->word, __ATOMIC_RELAXED);
-        if (seen == 0 && __atomic_compare_exchange_n(&lock->word, &seen, 1, false,
-                                                     __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+        if (seen == 0 && __atomic_compare_exchange_n(&lock->word, &seen, 1, false, __ATOMIC_ACQUIRE,
+                                                     __ATOMIC_RELAXED))
             return true;
         __builtin_ia32_pause();
     }
@@ -29,8 +29,6 @@ static bool spin(struct lu__lock *lock) {
 }
 
 void lu__lock_acquire_slow(struct lu__lock *lock) {
-    if (spin(lock))
-        return;
-    while (__atomic_exchange_n(&lock->word, 2, __ATOMIC_ACQUIRE) != 0)
-        lu__os_wait(&lock->word, 2);
+    if (spin(lock)) return;
+    while (__atomic_exchange_n(&lock->word, 2, __ATOMIC_ACQUIRE) != 0) lu__os_wait(&lock->word, 2);
 }

@@ -37,8 +37,8 @@ LU_INLINE void *lu__lock_me(void) {
 
 LU_INLINE void lu__lock_acquire(struct lu__lock *lock) {
     uint32_t expected = 0;
-    if (LU_UNLIKELY(!__atomic_compare_exchange_n(&lock->word, &expected, 1, false,
-                                                 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)))
+    if (LU_UNLIKELY(!__atomic_compare_exchange_n(&lock->word, &expected, 1, false, __ATOMIC_ACQUIRE,
+                                                 __ATOMIC_RELAXED)))
         lu__lock_acquire_slow(lock);
     __atomic_store_n(&lock->owner, lu__lock_me(), __ATOMIC_RELAXED);
 }
