@@ -7,7 +7,8 @@
  * A C program must not need libstdc++, so whatever comes from there is a weak reference: in a
  * program without it nobody calls these operators and the references stay NULL. In a static program
  * only those parts of libstdc++ are there that something else asked for; throw_bad_alloc below makes
- * do with what every program that can catch has.
+ * do with what a program that throws has. One that only catches, and nothing but std::exception or
+ * (...), is to be linked with -u _ZSt17__throw_bad_allocv.
  *
  * The operators call each other exactly where the standard says that the default ones do, because a
  * program may replace some of them only, and then expects new[] to come through its own new, and

@@ -248,6 +248,18 @@ static void free_found(enum place place, const struct found *found, void *block)
     }
 }
 
+/* A block in the first region that is not the calling thread's: most often another thread's. The
+ * same checks as in lu__fast_free; what does not pass is looked at again from scratch. */
+void lu__free_other(struct heap *heap, struct span *span, uintptr_t block) {
+    if (LU_LIKELY(span->of_thread) &&
+        LU_LIKELY((uint16_t)block * span->inverse < LU_RELAXED(span->bound)) &&
+        LU_LIKELY(!lu__delta_is_link(lu__link_delta(heap->key, block)))) {
+        lu__remote_collect(heap, span, block);
+    } else {
+        lu__free_slow((void *)block);
+    }
+}
+
 void lu__free_slow(void *block) {
     if (block == NULL) return;
     struct found found = {.place = PLACE_BAD};

@@ -12,13 +12,8 @@
 
 void *lu__alloc_slow(size_t size) __attribute__((cold));
 void lu__free_slow(void *block) __attribute__((cold));
+void lu__free_other(struct heap *heap, struct span *span, uintptr_t block);
 void lu__free_needed(struct heap *heap, struct span *span) __attribute__((cold));
-
-#if defined(__SANITIZE_THREAD__)
-#define LU_OWNER(span) __atomic_load_n(&(span)->owner, __ATOMIC_RELAXED)
-#else
-#define LU_OWNER(span) ((span)->owner) /* constant while a block of the span is live */
-#endif
 
 LU_INLINE void *lu__fast_pop(struct heap *heap, unsigned c, size_t size) {
     uintptr_t block = heap->list[c];
@@ -49,7 +44,7 @@ LU_INLINE void lu__fast_free(void *ptr) {
     if (LU_UNLIKELY(at >= heap->size)) return lu__free_slow(ptr); /* NULL, foreign, huge */
     struct span *span =
         (struct span *)((at >> LU_SLICE_SHIFT << LU_DESC_SHIFT) + heap->base);
-    if (LU_UNLIKELY(LU_OWNER(span) != heap)) return lu__free_slow(ptr); /* remote, large */
+    if (LU_UNLIKELY(LU_RELAXED(span->owner) != heap)) return lu__free_other(heap, span, block);
     /* One test for "the start of a block" and "already carved": see span/class.c. */
     uint32_t offset = (uint16_t)block;
     if (LU_UNLIKELY(offset * span->inverse >= span->bound)) return lu__free_slow(ptr);

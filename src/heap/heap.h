@@ -31,7 +31,8 @@
 struct remote_batch {
     struct span *span;  /* NULL: unused                     */
     uintptr_t first, last;
-    uint32_t count;
+    uint32_t room;  /* blocks until it is posted; never 0    */
+    uint32_t most;  /* room of an empty one                  */
 };
 
 enum heap_kind { LU_HEAP_OF_THREAD, LU_HEAP_OF_USER };
@@ -82,6 +83,14 @@ extern struct heap lu__empty_heap;
 extern __thread struct heap *lu__heap
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
 extern uintptr_t lu__link_key;
+
+/* Fields of a span that its owner writes and others read, at any time but without consequence if
+ * the value is old: a plain load, which can be an operand, but for the thread sanitizer. */
+#if defined(__SANITIZE_THREAD__)
+#define LU_RELAXED(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
+#else
+#define LU_RELAXED(field) (field)
+#endif
 
 /* ---------------------------------------------------------------- links */
 
@@ -147,6 +156,21 @@ void lu__heap_unlink(struct heap *heap, struct span *span);
 
 /* Free a checked block of another thread's heap. heap: the caller's, to collect in, or NULL. */
 void lu__remote_free(struct heap *heap, struct span *span, uintptr_t block);
+/* Start a batch with `block`, posting what the slot held; post a full one. */
+void lu__remote_begin(struct heap *heap, struct remote_batch *batch, struct span *span,
+                      uintptr_t block);
+void lu__remote_post(struct remote_batch *batch);
+/* The fast path: put the block in the heap's batch for its span. */
+LU_INLINE void lu__remote_collect(struct heap *heap, struct span *span, uintptr_t block) {
+    struct remote_batch *batch = &heap->ring[((uintptr_t)span >> LU_DESC_SHIFT) % LU_RING];
+    if (LU_UNLIKELY(batch->span != span)) {
+        lu__remote_begin(heap, batch, span, block);
+        return;
+    }
+    __atomic_store_n((uintptr_t *)block, (batch->first ^ block) ^ heap->key, __ATOMIC_RELAXED);
+    batch->first = block;
+    if (LU_UNLIKELY(--batch->room == 0)) lu__remote_post(batch);
+}
 /* Post what the heap has collected. */
 void lu__remote_flush(struct heap *heap);
 /* Take in what others have posted to this heap. */

@@ -16,12 +16,13 @@
  * count as out until drained: so it cannot end meanwhile, and is never on the stack twice.
  *
  * Memory order: posting releases the chain's links, draining acquires them.
- * What a thread holds back is bounded by LU_RING * 8 KiB; blocks above 4 KiB are posted at once.
+ * What a thread holds back is bounded by LU_RING * 8 KiB; blocks above 4 KiB are posted one by one.
  */
 #include "heap/heap.h"
 
 #define BATCH_BYTES 8192u
 #define POSTED ((uint64_t)1 << 63)
+#define BATCH_BLOCKS 64u
 #define COUNT_MOST 0x7fffu
 
 static uintptr_t window_of(uintptr_t block) {
@@ -69,27 +70,32 @@ static void post(struct span *span, uintptr_t first, uintptr_t last, uint32_t co
 static void post_batch(struct remote_batch *batch) {
     struct span *span = batch->span;
     batch->span = NULL;
-    post(span, batch->first, batch->last, batch->count);
+    post(span, batch->first, batch->last, batch->most - batch->room);
+}
+
+void lu__remote_begin(struct heap *heap, struct remote_batch *batch, struct span *span,
+                      uintptr_t block) {
+    if (batch->span != NULL) post_batch(batch);
+    uint32_t size = lu__class_size[span->class_id];
+    batch->most = LU_MIN(LU_MAX(BATCH_BYTES / size, 1u), BATCH_BLOCKS);
+    batch->room = batch->most - 1;
+    batch->first = batch->last = block;
+    __atomic_store_n((uintptr_t *)block, (uintptr_t)1 ^ heap->key, __ATOMIC_RELAXED);
+    __atomic_signal_fence(__ATOMIC_RELEASE); /* a forked child must not see the old chain */
+    batch->span = span;
+    if (batch->room == 0) post_batch(batch);
+}
+
+void lu__remote_post(struct remote_batch *batch) {
+    post_batch(batch);
 }
 
 void lu__remote_free(struct heap *heap, struct span *span, uintptr_t block) {
-    uint32_t size = lu__class_size[span->class_id];
-    if (heap == NULL || size > BATCH_BYTES / 2) {
+    if (heap == NULL) {
         post(span, block, block, 1);
-        return;
+    } else {
+        lu__remote_collect(heap, span, block);
     }
-    size_t index = (uintptr_t)span >> LU_DESC_SHIFT;
-    struct remote_batch *batch = &heap->ring[(index ^ index >> 4) % LU_RING];
-    if (batch->span != span) {
-        if (batch->span != NULL) post_batch(batch);
-        batch->span = span;
-        batch->first = block | 1;
-        batch->last = block;
-        batch->count = 0;
-    }
-    __atomic_store_n((uintptr_t *)block, (batch->first ^ block) ^ heap->key, __ATOMIC_RELAXED);
-    batch->first = block;
-    if (++batch->count * size >= BATCH_BYTES || batch->count == 64) post_batch(batch);
 }
 
 void lu__remote_flush(struct heap *heap) {

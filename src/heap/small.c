@@ -35,11 +35,12 @@
 
 static void set_bound(struct span *span) {
     uint32_t error = span->inverse * lu__class_size[span->class_id]; /* beyond 2^32 */
-    span->bound = span->purged ? 0 : LU_MIN(lu__span_carved(span) * error, span->inverse);
+    uint32_t bound = span->purged ? 0 : LU_MIN(lu__span_carved(span) * error, span->inverse);
+    __atomic_store_n(&span->bound, bound, __ATOMIC_RELAXED); /* read by remote frees */
 }
 
 static void set_limit(struct span *span, uint32_t limit) {
-    __atomic_store_n(&span->limit, limit, __ATOMIC_RELAXED); /* read by remote frees */
+    __atomic_store_n(&span->limit, limit, __ATOMIC_RELAXED); /* read by remote frees as well */
     set_bound(span);
 }
 
@@ -121,6 +122,7 @@ static struct span *span_create(struct heap *heap, unsigned c) {
         span[i].kind = LU_KIND_INTERIOR;
     }
     span->zero = zero;
+    span->of_thread = heap->kind == LU_HEAP_OF_THREAD;
     span->head = (uintptr_t)lu__span_start(span) | 1;
     span->class_id = (uint8_t)c;
     span->inverse = lu__class_inverse[c];

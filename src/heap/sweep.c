@@ -131,7 +131,7 @@ static void purge_span(struct heap *heap, struct span *span, struct page_purge *
     if (pages == 0) return;
     unlist(heap, span, start, pages);
     span->purged |= pages;
-    span->bound = 0; /* frees look at `purged` first */
+    __atomic_store_n(&span->bound, 0, __ATOMIC_RELAXED); /* frees look at `purged` first */
     while (pages != 0) {
         uint32_t first = (uint32_t)__builtin_ctz(pages);
         uint32_t length = (uint32_t)__builtin_ctz(~(pages >> first));

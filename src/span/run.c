@@ -40,6 +40,7 @@ static void note_peak(void) {
 /* Make the descriptor the head of a free run. */
 static void mark_free(struct span *head, size_t slices, bool zero, uint32_t stamp) {
     head->owner = NULL;
+    head->of_thread = 0;
     head->zero = zero;
     head->stamp = stamp;
     if (slices > 1) {

@@ -63,7 +63,7 @@ struct span {
     uint32_t limit;      /* bytes from the start up to which blocks were carved                 */
     uint8_t class_id;
     uint8_t kind;        /* enum lu__kind */
-    uint8_t state;       /* enum lu__span_state */
+    uint8_t of_thread;   /* SMALL, and the owner is a thread's heap, not a lu_heap; else 0      */
     uint8_t zero;        /* FREE, and SMALL beyond limit: the memory reads as zero              */
     uint32_t slices;     /* length of the run; offset from the head for INTERIOR                */
     struct span *next, *prev; /* heap's partial list, or bin of free runs                       */
@@ -78,6 +78,7 @@ struct span {
     uint32_t off;        /* number of such blocks                                               */
     uint32_t stamp;      /* FREE and dirty: when it became free. SMALL: frees seen at last sweep */
     uint8_t moved;       /* mremap has put foreign pages here; renew instead of purge           */
+    uint8_t state;       /* SMALL: enum lu__span_state                                          */
     uint8_t swept;       /* SMALL: nothing was freed since the last sweep                       */
 } __attribute__((aligned(128)));
 _Static_assert(sizeof(struct span) == (size_t)1 << LU_DESC_SHIFT, "descriptors are 128 bytes");
