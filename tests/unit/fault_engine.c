@@ -1,0 +1,187 @@
+/*
+ * fault_engine.c - the engine on a system that refuses: every call failing from the N-th on, and
+ * at random. No block may be lost or overlap, NULL must come with ENOMEM, calloc must stay zeroed,
+ * and all must work again when the system gives again.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lucid/lucid.h"
+#include "os_fault.h"
+
+#define SLOTS 400
+
+struct slot {
+    unsigned char *block;
+    size_t size;
+    unsigned char fill;
+};
+static struct slot slots[SLOTS];
+static uint64_t random_state = 7;
+
+static size_t random_below(size_t n) {
+    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
+    return (size_t)(random_state >> 33) % n;
+}
+
+static size_t random_size(void) {
+    switch (random_below(16)) {
+    case 0:
+        return random_below(3000000);
+    case 1:
+        return ((size_t)33 << 20) + random_below(100000);
+    case 2:
+    case 3:
+        return random_below(100000);
+    default:
+        return random_below(1200);
+    }
+}
+
+/* Check and fill only the ends of huge blocks, to be quick. */
+static size_t step_of(size_t size) {
+    return size > 1000000 ? 262144 : size > 100000 ? 8192 : 1;
+}
+
+static void check_slot(const struct slot *slot) {
+    for (size_t i = 0; i < slot->size; i += step_of(slot->size)) {
+        assert_int_equal(slot->block[i], slot->fill);
+    }
+}
+
+static void fill_slot(struct slot *slot) {
+    slot->fill = (unsigned char)random_below(255);
+    for (size_t i = 0; i < slot->size; i += step_of(slot->size)) slot->block[i] = slot->fill;
+}
+
+static void free_slot(struct slot *slot) {
+    check_slot(slot);
+    errno = 1234;
+    lu_free(slot->block);
+    assert_int_equal(errno, 1234);
+    slot->block = NULL;
+}
+
+/* Takes the result of an allocation; NULL must mean ENOMEM. */
+static void take(struct slot *slot, void *block, size_t size) {
+    if (block == NULL) {
+        assert_int_equal(errno, ENOMEM);
+        return;
+    }
+    slot->block = block;
+    slot->size = size;
+    fill_slot(slot);
+}
+
+static void one_step(void) {
+    struct slot *slot = &slots[random_below(SLOTS)];
+    size_t size = random_size();
+    errno = 0;
+    if (slot->block == NULL) {
+        if (random_below(3) == 0) {
+            unsigned char *block = lu_calloc(1, size);
+            for (size_t i = 0; block != NULL && i < size; i += step_of(size)) {
+                assert_int_equal(block[i], 0);
+            }
+            take(slot, block, size);
+        } else if (random_below(8) == 0) {
+            size_t align = (size_t)8 << random_below(18);
+            void *block = lu_memalign(align, size);
+            assert_int_equal((uintptr_t)block % align, 0);
+            take(slot, block, size);
+        } else {
+            take(slot, lu_malloc(size), size);
+        }
+    } else if (random_below(4) == 0 && size > 0) {
+        check_slot(slot);
+        unsigned char *block = lu_realloc(slot->block, size);
+        if (block != NULL) {
+            size_t both = size < slot->size ? size : slot->size;
+            for (size_t i = 0; i < both; i += step_of(slot->size)) {
+                assert_int_equal(block[i], slot->fill);
+            }
+            slot->block = block;
+            slot->size = size;
+            fill_slot(slot);
+        } else {
+            assert_int_equal(errno, ENOMEM);
+        }
+    } else if (random_below(500) == 0) {
+        (void)lu_purge();
+    } else {
+        free_slot(slot);
+    }
+}
+
+static void free_all(void) {
+    for (size_t i = 0; i < SLOTS; i++) {
+        if (slots[i].block != NULL) free_slot(&slots[i]);
+    }
+}
+
+static void failing_from_any_call_on(void **state) {
+    (void)state;
+    for (size_t from = 1; from <= 200; from++) {
+        os_fault_from(from);
+        for (int step = 0; step < 300; step++) one_step();
+        free_all();
+        void *block = lu_malloc(40); /* out of what was just freed */
+        if (from > 20) assert_non_null(block);
+        lu_free(block);
+        os_fault_none();
+        (void)lu_purge();
+        for (int step = 0; step < 50; step++) one_step();
+        block = lu_malloc(50000000); /* the system gives again */
+        assert_non_null(block);
+        lu_free(block);
+    }
+    free_all();
+}
+
+static void failing_at_random(void **state) {
+    (void)state;
+    const size_t rates[] = {100, 10, 2};
+    for (size_t i = 0; i < sizeof rates / sizeof *rates; i++) {
+        os_fault_one_in(rates[i], 11 + i);
+        for (int step = 0; step < 40000; step++) one_step();
+    }
+    os_fault_none();
+    free_all();
+}
+
+static void refused_giving_back_loses_nothing(void **state) {
+    (void)state;
+    os_fault_only(1u << OS_FAULT_PURGE | 1u << OS_FAULT_PURGE_MANY | 1u << OS_FAULT_UNMAP |
+                  1u << OS_FAULT_RENEW);
+    os_fault_from(1);
+    for (int step = 0; step < 40000; step++) one_step();
+    os_fault_none();
+    free_all();
+}
+
+static void every_call_has_failed(void **state) {
+    (void)state;
+    static const char *const names[] = {"reserve", "commit", "purge",  "purge_many", "renew",
+                                        "map",     "unmap",  "remap",  "move_pages"};
+    for (int call = 0; call < OS_FAULT_CALLS; call++) {
+        printf("%s failed %zu times\n", names[call], os_fault_failed((enum os_fault_call)call));
+        assert_true(os_fault_failed((enum os_fault_call)call) > 0);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(failing_from_any_call_on),
+        cmocka_unit_test(failing_at_random),
+        cmocka_unit_test(refused_giving_back_loses_nothing),
+        cmocka_unit_test(every_call_has_failed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
