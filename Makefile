@@ -39,7 +39,7 @@ check: ## the quick part, under a minute: debug build, unit tests, format, layer
 bench: ## the project's benchmarks on lucid, glibc and every peer that is installed
 	@scripts/deps.sh build run bench
 	@$(MAKE) --no-print-directory build-release
-	bench/run $(BENCH)
+	bench/run.py --lib build/release/liblucid.so $(BENCH)
 
 install: ## into PREFIX (default /usr/local); DESTDIR is honoured
 	@$(MAKE) --no-print-directory release

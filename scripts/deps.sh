@@ -11,8 +11,8 @@ set -eu
 build="gcc g++ libc6-dev clang cmake ninja-build make pkg-config libjansson-dev binutils"
 run="python3-minimal python3 sqlite3"
 test="libcmocka-dev clang-format-14 libclang-rt-14-dev valgrind libc6-dbg gdb mandoc strace
-      redis-server redis-tools nginx apache2-utils sqlite3 perl xz-utils git
-      python3-minimal python3 libpython3.11-testsuite procps util-linux file"
+      python3-minimal python3 git procps util-linux diffutils
+      $(grep -v '^#' "$(dirname "$0")/../tests/real/packages.txt")"
 bench="libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4 lua5.4 valgrind libc6-dbg
        python3-minimal python3 sqlite3 perl"
 

@@ -217,7 +217,8 @@ static LU_COLD void refuse(const struct lu_cache *cache, lu_violation_kind_t kin
 }
 
 /* Refused: what lies in no slab of this cache, or in one but where no object is (wrong heap); what
- * points inside an object (interior pointer); an object that is not with the program (double free). */
+ * points inside an object (interior pointer); an object that is not with the program (double
+ * free). */
 void lu_cache_free(lu_cache_t *cache, void *object) {
     if (object == NULL) return;
     const struct lu__slab_shape *shape = &cache->shape;

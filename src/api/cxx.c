@@ -1,14 +1,14 @@
 /*
  * cxx.c - every replaceable operator new and delete of C++17, by mangled name.
  *
- * Build note: compile this file with -fexceptions. A new-handler may throw, and the exception passes
- * through the frames here.
+ * Build note: compile this file with -fexceptions. A new-handler may throw, and the exception
+ * passes through the frames here.
  *
  * A C program must not need libstdc++, so whatever comes from there is a weak reference: in a
  * program without it nobody calls these operators and the references stay NULL. In a static program
- * only those parts of libstdc++ are there that something else asked for; throw_bad_alloc below makes
- * do with what a program that throws has. One that only catches, and nothing but std::exception or
- * (...), is to be linked with -u _ZSt17__throw_bad_allocv.
+ * only those parts of libstdc++ are there that something else asked for; throw_bad_alloc below
+ * makes do with what a program that throws has. One that only catches, and nothing but
+ * std::exception or (...), is to be linked with -u _ZSt17__throw_bad_allocv.
  *
  * The operators call each other exactly where the standard says that the default ones do, because a
  * program may replace some of them only, and then expects new[] to come through its own new, and
@@ -150,8 +150,8 @@ static void *try_alloc(size_t alignment, size_t size) {
                                      : lu__alloc_aligned_checked(alignment, size);
 }
 
-/* The loop of the standard: as long as there is a new-handler, let it free something, and try again.
- * NULL when there is none left. */
+/* The loop of the standard: as long as there is a new-handler, let it free something, and try
+ * again. NULL when there is none left. */
 static LU_COLD void *alloc_with_handler(size_t alignment, size_t size) {
     for (;;) {
         new_handler_fn *handler = get_new_handler != NULL ? get_new_handler() : NULL;

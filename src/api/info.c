@@ -12,9 +12,9 @@
  *     aspace             committed_bytes: address space that is writable
  *
  * Each function takes one snapshot by lu_stats_get, on its stack (some 3 KiB), and reports that; no
- * lock is held while it writes, so that a FILE may allocate its buffer from here. malloc_info is the
- * only place that uses stdio, on a FILE that the caller opened. The int fields of mallinfo stop at
- * INT_MAX where glibc's wrap around.
+ * lock is held while it writes, so that a FILE may allocate its buffer from here. malloc_info is
+ * the only place that uses stdio, on a FILE that the caller opened. The int fields of mallinfo stop
+ * at INT_MAX where glibc's wrap around.
  */
 #include "api/surface.h"
 #include "base/format.h"

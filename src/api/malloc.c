@@ -17,11 +17,12 @@
  *   - size 0 gives a block; realloc(p, 0) frees p and gives NULL with errno as it was (glibc).
  *   - aligned_alloc with an alignment that is no power of two: NULL and EINVAL, as C17, the glibc
  *     manual and glibc since 2.38; older glibc rounded it up.
- *   - memalign rounds such an alignment up to the next power of two, and gives EINVAL where there is
- *     none, as every glibc does.
+ *   - memalign rounds such an alignment up to the next power of two, and gives EINVAL where there
+ *     is none, as every glibc does.
  *   - posix_memalign leaves errno alone, also where glibc's sets it to ENOMEM.
  *   - pvalloc(0) is valloc(0); malloc_trim ignores its pad, there is no top to leave it at.
- *   - malloc_info with options gives -1 and EINVAL, as its manual page; glibc returns EINVAL itself.
+ *   - malloc_info with options gives -1 and EINVAL, as its manual page; glibc returns EINVAL
+ *     itself.
  */
 #include "api/surface.h"
 #include "base/base.h"

@@ -9,12 +9,12 @@
  *
  * These are the parameters that have a meaning here; they set the same numbers as LUCID_OPTIONS and
  * give 1. All others give 0 and change nothing, known to glibc (M_MXFAST, M_ARENA_TEST,
- * M_CHECK_ACTION, M_MMAP_MAX: there are no fast bins, no trial arenas, one action after a violation,
- * and no bound on mappings) or not. glibc gives 1 for most values that it ignores; the manual says
- * 0 for an error, and so a program learns here whether its wish was heard.
+ * M_CHECK_ACTION, M_MMAP_MAX: there are no fast bins, no trial arenas, one action after a
+ * violation, and no bound on mappings) or not. glibc gives 1 for most values that it ignores; the
+ * manual says 0 for an error, and so a program learns here whether its wish was heard.
  *
- * perturb is the one option that the engine cannot simply read when it needs it, since the fast path
- * must not look: every change is told to it. State: none but the options. Any thread may call.
+ * perturb is the one option that the engine cannot simply read when it needs it, since the fast
+ * path must not look: every change is told to it. State: none but the options. Any thread may call.
  */
 #include "api/surface.h"
 #include "base/options.h"

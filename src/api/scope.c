@@ -10,12 +10,13 @@
  *
  * A block is cut from the free part of the first chunk by moving `next` up; nothing is kept about a
  * single block. When the first chunk is too full a new one is put before it, twice as large as the
- * one before, from 4 KiB to 64 KiB, so that a scope of few blocks costs little and one of many calls
- * the engine rarely. A request that would waste much of a chunk gets a chunk of its own, placed
- * behind the first, so that the free part of the first stays in use.
+ * one before, from 4 KiB to 64 KiB, so that a scope of few blocks costs little and one of many
+ * calls the engine rarely. A request that would waste much of a chunk gets a chunk of its own,
+ * placed behind the first, so that the free part of the first stays in use.
  *
- * Invariant: chunks == NULL exactly if next == end == NULL; else next <= end lie in the first chunk.
- * A scope belongs to one thread at a time: no lock. The chunks are ordinary blocks of the engine.
+ * Invariant: chunks == NULL exactly if next == end == NULL; else next <= end lie in the first
+ * chunk. A scope belongs to one thread at a time: no lock. The chunks are ordinary blocks of the
+ * engine.
  */
 #include "base/base.h"
 #include "heap/engine.h"

@@ -14,11 +14,11 @@
  * Invariants: ready + raw <= count; a live bit is set only for numbers in neither stack.
  *
  * Colours (Bonwick, "The Slab Allocator", USENIX Summer 1994, section 4.3): the first objects of
- * successive slabs start at different offsets, as far as the rest of a slab allows, so that the same
- * field of all objects does not fall on the same few lines of a processor cache.
+ * successive slabs start at different offsets, as far as the rest of a slab allows, so that the
+ * same field of all objects does not fall on the same few lines of a processor cache.
  *
- * The set is a hash table with linear probing, so that an address that never came from the cache can
- * be told without reading at it. The caller holds the lock of the cache for everything but
+ * The set is a hash table with linear probing, so that an address that never came from the cache
+ * can be told without reading at it. The caller holds the lock of the cache for everything but
  * lu__slab_shape, lu__slab_create and lu__slab_destroy.
  */
 #include "api/slabs.h"

@@ -35,8 +35,8 @@ size_t lu__engine_purge(void);
 
 /* Filling, for M_PERTURB. 0 stops it; after any other value the low byte of it fills every block as
  * it is freed, and its complement every block that alloc and alloc_aligned give and every byte that
- * resize adds by moving a block. alloc_zeroed is untouched: its bytes are 0. Blocks that are free or
- * live at the call stay as they are. While it is 0 the fast path pays nothing for this. */
+ * resize adds by moving a block. alloc_zeroed is untouched: its bytes are 0. Blocks that are free
+ * or live at the call stay as they are. While it is 0 the fast path pays nothing for this. */
 void lu__engine_set_perturb(int value);
 
 /* fork(2): called in the child, by the one thread that it has. */

@@ -32,12 +32,12 @@ static void *symbol_of(const char *name) {
 
 /* The names of the C library that this malloc must replace, all or none. */
 static const char *const names[] = {
-    "malloc",          "calloc",           "realloc",         "reallocarray",
-    "free",            "aligned_alloc",    "posix_memalign",  "memalign",
-    "valloc",          "pvalloc",          "cfree",           "malloc_usable_size",
-    "malloc_trim",     "mallopt",          "mallinfo",        "mallinfo2",
-    "malloc_stats",    "malloc_info",      "__libc_malloc",   "__libc_calloc",
-    "__libc_realloc",  "__libc_free",      "__libc_memalign", "__libc_valloc",
+    "malloc",         "calloc",        "realloc",         "reallocarray",
+    "free",           "aligned_alloc", "posix_memalign",  "memalign",
+    "valloc",         "pvalloc",       "cfree",           "malloc_usable_size",
+    "malloc_trim",    "mallopt",       "mallinfo",        "mallinfo2",
+    "malloc_stats",   "malloc_info",   "__libc_malloc",   "__libc_calloc",
+    "__libc_realloc", "__libc_free",   "__libc_memalign", "__libc_valloc",
     "__libc_pvalloc",
 };
 /* Not in every C library, but lucid's. */

@@ -148,8 +148,8 @@ typedef void free_aligned_sized_fn(void *block, size_t alignment, size_t size);
 /* C23's sized frees; the C library need not have them, lucid does. */
 static void sized_frees(void) {
     free_sized_fn *free_sized = (free_sized_fn *)dlsym(RTLD_DEFAULT, "free_sized");
-    free_aligned_sized_fn *free_aligned_sized =
-        (free_aligned_sized_fn *)dlsym(RTLD_DEFAULT, "free_aligned_sized");
+    free_aligned_sized_fn *free_aligned_sized = (free_aligned_sized_fn *)dlsym(
+        RTLD_DEFAULT, "free_aligned_sized");
     if (free_sized == NULL || free_aligned_sized == NULL) {
         CHECK_THAT(!check_strict, "free_sized or free_aligned_sized is missing");
         check_passed("(free_sized and free_aligned_sized: not offered by this malloc)");

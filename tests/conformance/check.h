@@ -60,10 +60,10 @@ check_failed(const char *file, int line, const char *format, ...) {
 #define CHECK(x) ((x) ? (void)0 : check_failed(__FILE__, __LINE__, "not true: %s", #x))
 /* As CHECK with words of the caller's: CHECK_THAT(p != NULL, "malloc(%zu) gave NULL", n). */
 #define CHECK_THAT(x, ...) ((x) ? (void)0 : check_failed(__FILE__, __LINE__, __VA_ARGS__))
-#define CHECK_EQ(a, b)                                                                             \
-    do {                                                                                           \
-        long long check_a = (long long)(a), check_b = (long long)(b);                              \
-        CHECK_THAT(check_a == check_b, "%s is %lld, not %lld (%s)", #a, check_a, check_b, #b);     \
+#define CHECK_EQ(a, b)                                                                         \
+    do {                                                                                       \
+        long long check_a = (long long)(a), check_b = (long long)(b);                          \
+        CHECK_THAT(check_a == check_b, "%s is %lld, not %lld (%s)", #a, check_a, check_b, #b); \
     } while (0)
 
 /* Say on stdout what has been checked. */
@@ -153,11 +153,11 @@ CHECK_UNUSED static size_t check_changed(const void *block, size_t size, uint64_
 }
 
 /* The block must hold what check_fill wrote with this seed. */
-#define CHECK_FILLED(block, size, seed)                                                            \
-    do {                                                                                           \
-        size_t check_n = (size), check_at = check_changed((block), check_n, (seed));               \
-        CHECK_THAT(check_at == check_n, "block %p of %zu bytes changed at byte %zu",               \
-                   (void *)(block), check_n, check_at);                                            \
+#define CHECK_FILLED(block, size, seed)                                              \
+    do {                                                                             \
+        size_t check_n = (size), check_at = check_changed((block), check_n, (seed)); \
+        CHECK_THAT(check_at == check_n, "block %p of %zu bytes changed at byte %zu", \
+                   (void *)(block), check_n, check_at);                              \
     } while (0)
 
 /* Index of the first byte that is not 0, or `size`. */
@@ -169,16 +169,16 @@ CHECK_UNUSED static size_t check_nonzero(const void *block, size_t size) {
     return i;
 }
 
-#define CHECK_ZERO(block, size)                                                                    \
-    do {                                                                                           \
-        size_t check_n = (size), check_at = check_nonzero((block), check_n);                       \
-        CHECK_THAT(check_at == check_n, "block %p of %zu bytes is not zero at byte %zu",           \
-                   (void *)(block), check_n, check_at);                                            \
+#define CHECK_ZERO(block, size)                                                          \
+    do {                                                                                 \
+        size_t check_n = (size), check_at = check_nonzero((block), check_n);             \
+        CHECK_THAT(check_at == check_n, "block %p of %zu bytes is not zero at byte %zu", \
+                   (void *)(block), check_n, check_at);                                  \
     } while (0)
 
 #define CHECK_ALIGNED(block, alignment)                                                            \
-    CHECK_THAT(((uintptr_t)(block) & ((uintptr_t)(alignment) - 1)) == 0,                           \
-               "%p is not aligned to %zu", (void *)(block), (size_t)(alignment))
+    CHECK_THAT(((uintptr_t)(block) & ((uintptr_t)(alignment)-1)) == 0, "%p is not aligned to %zu", \
+               (void *)(block), (size_t)(alignment))
 
 /* ------------------------------------------------------------------ numbers ------------------ */
 

@@ -29,14 +29,22 @@ size_t alignment_of(size_t size) {
 /* Operator new number `which` of eight. */
 void *call_new(int which, size_t size, align_val_t alignment) {
     switch (which) {
-    case 0: return ::operator new(size);
-    case 1: return ::operator new[](size);
-    case 2: return ::operator new(size, nothrow);
-    case 3: return ::operator new[](size, nothrow);
-    case 4: return ::operator new(size, alignment);
-    case 5: return ::operator new[](size, alignment);
-    case 6: return ::operator new(size, alignment, nothrow);
-    default: return ::operator new[](size, alignment, nothrow);
+    case 0:
+        return ::operator new(size);
+    case 1:
+        return ::operator new[](size);
+    case 2:
+        return ::operator new(size, nothrow);
+    case 3:
+        return ::operator new[](size, nothrow);
+    case 4:
+        return ::operator new(size, alignment);
+    case 5:
+        return ::operator new[](size, alignment);
+    case 6:
+        return ::operator new(size, alignment, nothrow);
+    default:
+        return ::operator new[](size, alignment, nothrow);
     }
 }
 
@@ -69,8 +77,12 @@ void call_delete(int which, int form, void *block, size_t size, align_val_t alig
         }
     }
     switch (form) {
-    case 0: array ? ::operator delete[](block) : ::operator delete(block); return;
-    case 1: array ? ::operator delete[](block, size) : ::operator delete(block, size); return;
+    case 0:
+        array ? ::operator delete[](block) : ::operator delete(block);
+        return;
+    case 1:
+        array ? ::operator delete[](block, size) : ::operator delete(block, size);
+        return;
     default:
         array ? ::operator delete[](block, nothrow) : ::operator delete(block, nothrow);
         return;

@@ -12,22 +12,14 @@
 static const int odd_values[] = {0, EINTR, ERANGE, -1, 12345, INT32_MAX};
 
 static const size_t too_large[] = {
-    SIZE_MAX,
-    SIZE_MAX - 1,
-    SIZE_MAX - 15,
-    SIZE_MAX - 16,
-    SIZE_MAX - 63,
-    SIZE_MAX - 4095,
-    SIZE_MAX - 4096,
-    SIZE_MAX - 65536,
-    SIZE_MAX / 2 + 2,
-    (size_t)PTRDIFF_MAX + 1,
-    PTRDIFF_MAX,
-    PTRDIFF_MAX - 15,
-    PTRDIFF_MAX - 4096,
-    PTRDIFF_MAX - 65536,
-    (size_t)1 << 62,
-    (size_t)1 << 48, /* more than x86-64's user half */
+    SIZE_MAX,           SIZE_MAX - 1,
+    SIZE_MAX - 15,      SIZE_MAX - 16,
+    SIZE_MAX - 63,      SIZE_MAX - 4095,
+    SIZE_MAX - 4096,    SIZE_MAX - 65536,
+    SIZE_MAX / 2 + 2,   (size_t)PTRDIFF_MAX + 1,
+    PTRDIFF_MAX,        PTRDIFF_MAX - 15,
+    PTRDIFF_MAX - 4096, PTRDIFF_MAX - 65536,
+    (size_t)1 << 62,    (size_t)1 << 48, /* more than x86-64's user half */
 };
 
 static void impossible_sizes(void) {
@@ -172,8 +164,8 @@ static void posix_memalign_rules(void) {
 }
 
 static void free_keeps_errno(void) {
-    static const size_t sizes[] = {0,      1,       16,      100,      1000,     10000,   60000,
-                                   100000, 1000000, 8000000, 40000000, 200000000};
+    static const size_t sizes[] = {0,     1,      16,      100,     1000,     10000,
+                                   60000, 100000, 1000000, 8000000, 40000000, 200000000};
     for (size_t k = 0; k < CHECK_COUNT_OF(odd_values); k++) {
         for (size_t i = 0; i < CHECK_COUNT_OF(sizes); i++) {
             for (size_t f = 0; f < FAMILY_COUNT; f++) {

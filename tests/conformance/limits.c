@@ -174,9 +174,11 @@ static size_t needed_bytes(bool data_only) {
 
 /* Refuse mmap of `bytes_max` bytes and more, and mremap to as many. */
 static void refuse_large_maps(unsigned bytes_max) {
-    enum { NR = offsetof(struct seccomp_data, nr),
-           LENGTH = offsetof(struct seccomp_data, args[1]),
-           NEW_LENGTH = offsetof(struct seccomp_data, args[2]) };
+    enum {
+        NR = offsetof(struct seccomp_data, nr),
+        LENGTH = offsetof(struct seccomp_data, args[1]),
+        NEW_LENGTH = offsetof(struct seccomp_data, args[2])
+    };
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, NR),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mmap, 0, 4),
@@ -205,10 +207,8 @@ struct trial {
 };
 
 static const struct trial trials[] = {
-    {"RLIMIT_AS at need + 64 MiB", RLIMIT_AS, 0},
-    {"RLIMIT_DATA at need + 64 MiB", RLIMIT_DATA, 0},
-    {"no mmap of 1 GiB", -1, 1u << 30},
-    {"no mmap of 100 MiB", -1, 100u << 20},
+    {"RLIMIT_AS at need + 64 MiB", RLIMIT_AS, 0}, {"RLIMIT_DATA at need + 64 MiB", RLIMIT_DATA, 0},
+    {"no mmap of 1 GiB", -1, 1u << 30},           {"no mmap of 100 MiB", -1, 100u << 20},
     {"no mmap of 8 MiB", -1, 8u << 20},
 };
 

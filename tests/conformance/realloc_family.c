@@ -35,9 +35,9 @@ static void null_and_zero(void) {
 
 /* From every size to sizes above and below it. */
 static void every_pair(void) {
-    static const size_t targets[] = {1,     8,     9,     24,    100,    500,    1024,   1025,
-                                     4096,  10000, 32768, 65536, 65537,  100000, 131072,
-                                     300000, 2000000};
+    static const size_t targets[] = {1,     8,      9,      24,     100,    500,
+                                     1024,  1025,   4096,   10000,  32768,  65536,
+                                     65537, 100000, 131072, 300000, 2000000};
     size_t pairs = 0;
     for (size_t from = 1; from <= 400 * CHECK_KIB; from = check_next_size(from * 17 / 16)) {
         for (size_t t = 0; t < CHECK_COUNT_OF(targets); t++, pairs++) {
@@ -96,8 +96,7 @@ static void interleaved(void) {
         unsigned bits = round % 500 == 0 ? 20 : round % 20 == 0 ? 16 : 10;
         size_t size = check_random_size(&state, bits) + 1;
         size_t same = size < sizes[i] ? size : sizes[i];
-        void *block =
-            round % 2 == 0 ? realloc(blocks[i], size) : reallocarray(blocks[i], 1, size);
+        void *block = round % 2 == 0 ? realloc(blocks[i], size) : reallocarray(blocks[i], 1, size);
         CHECK(block != NULL);
         CHECK_FILLED(block, same / 8 * 8, i);
         check_fill(block, size, i);
@@ -169,8 +168,8 @@ static void shrink_returns_memory(void) {
     CHECK(block != NULL);
     CHECK_FILLED(block, 4096, 2);
     size_t after = check_rss_bytes();
-    CHECK_THAT(after <= full - size / 8 * 7, "resident %zu KiB, after realloc %zu KiB",
-               full / 1024, after / 1024);
+    CHECK_THAT(after <= full - size / 8 * 7, "resident %zu KiB, after realloc %zu KiB", full / 1024,
+               after / 1024);
     free(block);
     check_passed("128 MiB shrunk to 4 KiB: resident memory falls");
 }

@@ -130,9 +130,9 @@ static void key_destructor(void *value) {
     atomic_fetch_add(&key_calls, 1);
     use_malloc(payload->key);
     if (payload->round + 1 < ROUNDS) {
-        CHECK_EQ(pthread_setspecific(keys[payload->key],
-                                     make_payload(payload->key, payload->round + 1)),
-                 0);
+        CHECK_EQ(
+            pthread_setspecific(keys[payload->key], make_payload(payload->key, payload->round + 1)),
+            0);
     }
     free(payload->bytes);
     free(payload);

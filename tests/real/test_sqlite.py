@@ -83,12 +83,12 @@ class Sqlite(realtest.RealTest):
         def work(side, directory):
             out = self.answers(side, directory, "file.db", TABLES + CHANGES + TEXT + QUESTIONS
                                + LARGE + END)
-            self.assertEqual(out.count(b"\nok\n"), 2, "integrity_check")
+            self.assertTrue(out.endswith(b"\nok\nok\n"), "integrity_check")
             dump = self.answers(side, directory, "file.db", ".dump\n.sha3sum\n")
             return (len(out), realtest.sha256(out), len(dump), realtest.sha256(dump),
                     realtest.file_sha256(directory, "file.db"))
         out_bytes, _, dump_bytes, *_ = self.assert_same(work)
-        self.assertGreater(out_bytes, 1000000)
+        self.assertGreater(out_bytes, 200000)
         self.assertGreater(dump_bytes, 5000000)
 
     def test_database_in_memory(self):

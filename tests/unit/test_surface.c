@@ -1,5 +1,6 @@
 /*
- * test_surface.c - api/malloc, mallopt and info under lu_ and lu__ names: arguments, errno, results.
+ * test_surface.c - api/malloc, mallopt and info under lu_ and lu__ names: arguments, errno,
+ * results.
  *
  * The rules of the malloc names are tested on any malloc by the programs in tests/conformance; here
  * are the choices that are lucid's own, and everything once more in the sanitizer builds, where the

@@ -1,0 +1,222 @@
+#!/usr/bin/env python3
+"""Run one program per misuse of malloc and check the exact line that the allocator prints.
+
+usage: run.py PROGRAM LIBRARY GROUP
+
+The program (misuse.c) runs with LIBRARY preloaded. It prints the addresses and sizes that it is
+about to misuse; with them the line of the table below is made exact, and stderr must be that line
+and nothing else. GROUP is the first word of a case's name; `--all` are all of them. Every case that
+the program knows must be in the table, and the other way round.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+
+FOREIGN = "pointer not from lucid"
+WILD = "wild pointer"
+OF_BLOCK = ": block {block} of {bytes} bytes"
+INTERIOR = "interior pointer" + OF_BLOCK
+DOUBLE = "double free" + OF_BLOCK
+CORRUPT = "corrupt free list" + OF_BLOCK
+SIZE = "size mismatch" + OF_BLOCK
+ALIGN = "alignment mismatch" + OF_BLOCK
+
+# case: the line after "lucid: ", or several of which one must come (where what the memory once was
+# is not known for certain any more).
+ABORTS = {
+    "free-stack": "free({pointer}): " + FOREIGN,
+    "free-static": "free({pointer}): " + FOREIGN,
+    "free-literal": "free({pointer}): " + FOREIGN,
+    "free-mmap": "free({pointer}): " + FOREIGN,
+    "free-environment": "free({pointer}): " + FOREIGN,
+    "free-low": "free({pointer}): " + FOREIGN,
+    "free-noncanonical": "free({pointer}): " + FOREIGN,
+    "free-first": "free({pointer}): " + FOREIGN,
+    "realloc-stack": "realloc({pointer}): " + FOREIGN,
+    "realloc-static": "realloc({pointer}): " + FOREIGN,
+    "realloc-mmap": "realloc({pointer}): " + FOREIGN,
+    "realloc-zero-stack": ["realloc({pointer}): " + FOREIGN, "free({pointer}): " + FOREIGN],
+    "usable-stack": "malloc_usable_size({pointer}): " + FOREIGN,
+    "usable-static": "malloc_usable_size({pointer}): " + FOREIGN,
+    "usable-mmap": "malloc_usable_size({pointer}): " + FOREIGN,
+    "free-misaligned": "free({pointer}): " + INTERIOR,
+    "free-interior-small": "free({pointer}): " + INTERIOR,
+    "free-interior-medium": "free({pointer}): " + INTERIOR,
+    "free-interior-large": "free({pointer}): " + INTERIOR,
+    "free-interior-slice": "free({pointer}): " + INTERIOR,
+    "free-interior-last-slice": "free({pointer}): " + INTERIOR,
+    "free-interior-huge": "free({pointer}): " + INTERIOR,
+    "free-interior-huge-middle": "free({pointer}): " + INTERIOR,
+    "free-end-of-block": "free({pointer}): " + INTERIOR,
+    "free-interior-remote": "free({pointer}): " + INTERIOR,
+    "realloc-misaligned": "realloc({pointer}): " + INTERIOR,
+    "realloc-interior-small": "realloc({pointer}): " + INTERIOR,
+    "realloc-interior-large": "realloc({pointer}): " + INTERIOR,
+    "realloc-interior-huge": "realloc({pointer}): " + INTERIOR,
+    "usable-misaligned": "malloc_usable_size({pointer}): " + INTERIOR,
+    "usable-interior-small": "malloc_usable_size({pointer}): " + INTERIOR,
+    "usable-interior-large": "malloc_usable_size({pointer}): " + INTERIOR,
+    "usable-interior-huge": "malloc_usable_size({pointer}): " + INTERIOR,
+    "free-wild": "free({pointer}): " + WILD,
+    "realloc-wild": "realloc({pointer}): " + WILD,
+    "usable-wild": "malloc_usable_size({pointer}): " + WILD,
+    "free-inside-free-memory": ["free({pointer}): " + WILD, "free({pointer}): double free"],
+    "free-never-handed-out": "free({pointer}): " + WILD,
+    "double-8": "free({pointer}): " + DOUBLE,
+    "double-24": "free({pointer}): " + DOUBLE,
+    "double-100": "free({pointer}): " + DOUBLE,
+    "double-1000": "free({pointer}): " + DOUBLE,
+    "double-10000": "free({pointer}): " + DOUBLE,
+    "double-60000": "free({pointer}): " + DOUBLE,
+    "double-large": ["free({pointer}): double free", "free({pointer}): " + DOUBLE],
+    "double-huge": ["free({pointer}): double free", "free({pointer}): " + DOUBLE,
+                    "free({pointer}): " + FOREIGN],
+    "double-alone": ["free({pointer}): " + DOUBLE, "free({pointer}): double free",
+                     "free({pointer}): " + WILD],
+    "double-delayed-8": "free({pointer}): " + DOUBLE,
+    "double-delayed-100": "free({pointer}): " + DOUBLE,
+    "double-delayed-5000": "free({pointer}): " + DOUBLE,
+    "double-delayed-all-free": ["free({pointer}): " + DOUBLE, "free({pointer}): double free",
+                                "free({pointer}): " + WILD],
+    "double-delayed-by-traffic": "free({pointer}): " + DOUBLE,
+    "double-last-of-list": ["free({pointer}): " + DOUBLE, "free({pointer}): double free"],
+    "double-aligned": "free({pointer}): " + DOUBLE,
+    "realloc-after-free": "realloc({pointer}): " + DOUBLE,
+    "usable-after-free": "malloc_usable_size({pointer}): " + DOUBLE,
+    "free-after-move": "free({pointer}): " + DOUBLE,
+    "realloc-zero-then-free": "free({pointer}): " + DOUBLE,
+    "double-local-then-remote-8": "free({pointer}): " + DOUBLE,
+    "double-local-then-remote-100": "free({pointer}): " + DOUBLE,
+    "double-local-then-remote-5000": "free({pointer}): " + DOUBLE,
+    "double-local-then-remote-large": ["free({pointer}): double free",
+                                       "free({pointer}): " + DOUBLE],
+    "double-remote-then-local-8": "free({pointer}): " + DOUBLE,
+    "double-remote-then-local-100": "free({pointer}): " + DOUBLE,
+    "double-remote-then-local-5000": "free({pointer}): " + DOUBLE,
+    "double-remote-then-local-large": ["free({pointer}): double free",
+                                       "free({pointer}): " + DOUBLE],
+    "double-remote-then-remote": "free({pointer}): " + DOUBLE,
+    "double-remote-twice-at-once": "free({pointer}): " + DOUBLE,
+    "double-remote-alive-then-local": "free({pointer}): " + DOUBLE,
+    "double-remote-arrived-then-local": "free({pointer}): " + DOUBLE,
+    "double-orphan": "free({pointer}): " + DOUBLE,
+    "corrupt-text": "malloc({pointer}): " + CORRUPT,
+    "corrupt-zero": "malloc({pointer}): " + CORRUPT,
+    "corrupt-pointer": "malloc({pointer}): " + CORRUPT,
+    "corrupt-one-bit": "malloc({pointer}): " + CORRUPT,
+    "corrupt-8": "malloc({pointer}): " + CORRUPT,
+    "corrupt-5000": "malloc({pointer}): " + CORRUPT,
+    "corrupt-calloc": ["malloc({pointer}): " + CORRUPT, "calloc({pointer}): " + CORRUPT],
+    "corrupt-remote": "malloc({pointer}): " + CORRUPT,
+    "corrupt-trim": ["malloc({pointer}): " + CORRUPT, "malloc_trim({pointer}): " + CORRUPT],
+    "corrupt-then-exit": "malloc({pointer}): " + CORRUPT,
+    "sized-small": "free_sized({pointer}): " + SIZE,
+    "sized-smaller": "free_sized({pointer}): " + SIZE,
+    "sized-zero": "free_sized({pointer}): " + SIZE,
+    "sized-small-as-large": "free_sized({pointer}): " + SIZE,
+    "sized-large-as-small": "free_sized({pointer}): " + SIZE,
+    "sized-large": "free_sized({pointer}): " + SIZE,
+    "sized-huge": "free_sized({pointer}): " + SIZE,
+    "sized-impossible": "free_sized({pointer}): " + SIZE,
+    "sized-interior": "free_sized({pointer}): " + INTERIOR,
+    "sized-stack": "free_sized({pointer}): " + FOREIGN,
+    "sized-double": "free_sized({pointer}): " + DOUBLE,
+    "aligned-sized-size": "free_aligned_sized({pointer}): " + SIZE,
+    "aligned-sized-alignment": "free_aligned_sized({pointer}): " + ALIGN,
+    "delete-size": "operator delete({pointer}): " + SIZE,
+    "delete-array-size": "operator delete({pointer}): " + SIZE,
+    "delete-large-size": "operator delete({pointer}): " + SIZE,
+    "delete-aligned-size": "operator delete({pointer}): " + SIZE,
+    "handler-declines": "free({pointer}): " + FOREIGN,
+    "handler-removed": "free({pointer}): " + FOREIGN,
+    "handler-misuses": "free({pointer}): " + FOREIGN,
+}
+
+# case: (LUCID_OPTIONS, lines on stderr, a word that stdout must have); the program ends with 0.
+GOES_ON = {
+    "handler-goes-on": ("", [], "six violations survived"),
+    "handler-corrupt-goes-on": ("", [], "damage survived"),
+    "survive": ("abort:0", ["free({pointer}): " + FOREIGN, "free({pointer}): " + INTERIOR,
+                            "free({pointer}): " + DOUBLE], "survived"),
+}
+
+
+def run(program, library, case, options=""):
+    """Exit status, the facts that the program announced, its stdout and its stderr lines."""
+    env = {k: v for k, v in os.environ.items() if k not in ("LUCID_OPTIONS", "LD_PRELOAD")}
+    env["LD_PRELOAD"] = library
+    if options:
+        env["LUCID_OPTIONS"] = options
+    done = subprocess.run([program, case], env=env, capture_output=True, text=True, timeout=60)
+    facts = [dict(word.split("=") for word in line.split())
+             for line in done.stdout.splitlines() if line.startswith("pointer=")]
+    return done.returncode, facts, done.stdout, done.stderr.splitlines()
+
+
+def status_text(status):
+    return signal.Signals(-status).name if status < 0 else f"exit status {status}"
+
+
+def check_abort(program, library, case):
+    """None, or what is wrong."""
+    status, facts, stdout, lines = run(program, library, case)
+    templates = ABORTS[case] if isinstance(ABORTS[case], list) else [ABORTS[case]]
+    if not facts:
+        return f"the program announced nothing, {status_text(status)}, stderr {lines}"
+    expected = ["lucid: " + template.format(**facts[-1]) for template in templates]
+    if "survived" in stdout:
+        return f"not noticed; expected {expected[0]!r}"
+    if len(lines) != 1 or lines[0] not in expected:
+        return f"stderr is {lines}, expected {' or '.join(map(repr, expected))}; " \
+               f"{status_text(status)}"
+    if status != -signal.SIGABRT:
+        return f"ended with {status_text(status)}, not SIGABRT"
+    return None
+
+
+def check_goes_on(program, library, case):
+    """None, or what is wrong."""
+    options, templates, word = GOES_ON[case]
+    status, facts, stdout, lines = run(program, library, case, options)
+    if templates and len(facts) != len(templates):
+        return f"{len(facts)} misuses announced, {status_text(status)}, stderr {lines}"
+    expected = ["lucid: " + t.format(**fact) for t, fact in zip(templates, facts)]
+    if lines != expected:
+        return f"stderr is {lines}, expected {expected}; {status_text(status)}"
+    if status != 0 or word not in stdout:
+        return f"ended with {status_text(status)}, stdout {stdout!r}"
+    return None
+
+
+def main():
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    program, library, group = sys.argv[1:]
+    known = subprocess.run([program, "--list"], capture_output=True, text=True, check=True)
+    known = known.stdout.split()
+    table = set(ABORTS) | set(GOES_ON)
+    if set(known) != table:
+        sys.exit(f"in the program or in the table only: {sorted(set(known) ^ table)}")
+    if not os.path.exists(library):
+        sys.exit(f"no library {library}")
+    cases = [c for c in known if group == "--all" or re.match(rf"{re.escape(group)}(-|$)", c)]
+    if not cases:
+        sys.exit(f"no case of group {group}")
+    failures = 0
+    for case in cases:
+        check = check_abort if case in ABORTS else check_goes_on
+        try:
+            wrong = check(program, library, case)
+        except subprocess.TimeoutExpired:
+            wrong = "still running after 60 s"
+        print(f"{'FAIL' if wrong else 'ok'}: {case}{': ' + wrong if wrong else ''}")
+        failures += wrong is not None
+    if failures:
+        sys.exit(f"{failures} of {len(cases)} cases failed")
+
+
+if __name__ == "__main__":
+    main()
