@@ -43,6 +43,9 @@ MODES = {
 COUNTS = (20000, 60000)
 # Half an instruction: an amortised slow path need not recur equally often in every build.
 SLACK = 0.5
+# An address with several names has any of them in callgrind's file: gperftools' malloc is also its
+# operator new[].
+KINDS = {"malloc": re.compile(r"alloc|operator new"), "free": re.compile(r"free|operator delete")}
 NAME = re.compile(r"\((\d+)\)(?: (.*))?")
 
 
@@ -82,11 +85,14 @@ class Profile:
                 old = self.calls.setdefault(caller, {}).get(callee, (0, 0))
                 self.calls[caller][callee] = (old[0] + count, old[1] + cost)
 
-    def cost_of(self, caller, callee):
-        if callee not in self.calls.get(caller, {}):
-            sys.exit(f"callgrind: {caller} never called {callee}; it called "
-                     f"{', '.join(self.calls.get(caller, {})) or 'nothing'}")
-        return self.calls[caller][callee]
+    def cost_of(self, caller, kind):
+        """(calls, instructions) of what `caller` called to allocate or to free."""
+        called = self.calls.get(caller, {})
+        found = [cost for name, cost in called.items() if KINDS[kind].search(name)]
+        if not found:
+            sys.exit(f"callgrind: {caller} never called {kind}; it called "
+                     f"{', '.join(called) or 'nothing'}")
+        return sum(calls for calls, _ in found), sum(cost for _, cost in found)
 
 
 def run(program, allocator, arguments):
@@ -111,10 +117,10 @@ def measure(program, allocator, mode, size):
         return None
     _, allocating, freeing = MODES[mode]
     result = {}
-    for caller, callee in ((allocating, "malloc"), (freeing, "free")):
-        calls0, cost0 = few.cost_of(caller, callee)
-        calls1, cost1 = many.cost_of(caller, callee)
-        result[callee] = round((cost1 - cost0) / (calls1 - calls0), 2)
+    for caller, kind in ((allocating, "malloc"), (freeing, "free")):
+        calls0, cost0 = few.cost_of(caller, kind)
+        calls1, cost1 = many.cost_of(caller, kind)
+        result[kind] = round((cost1 - cost0) / (calls1 - calls0), 2)
     return result
 
 

@@ -2,7 +2,7 @@
  * large_zeroed.c - buffers of 64 KiB to 4 MiB from calloc, used page by page.
  *
  * A few are live at a time. An allocator gains by knowing that fresh memory is zero already, and by
- * keeping memory instead of mapping it anew each time; it loses resident memory by keeping too much.
+ * keeping memory instead of mapping it anew each time; it loses resident memory by keeping much.
  */
 #include "common.h"
 

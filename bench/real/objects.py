@@ -26,7 +26,8 @@ def weight(node):
 
 
 def document(index):
-    return {"id": index, "name": f"item {index}", "tags": [f"t{rng.randrange(99)}" for _ in range(8)],
+    return {"id": index, "name": f"item {index}",
+            "tags": [f"t{rng.randrange(99)}" for _ in range(8)],
             "parts": [{"n": i, "w": rng.random(), "s": "x" * rng.randrange(40)} for i in range(12)]}
 
 

@@ -56,7 +56,7 @@ LU_API void *lu_pvalloc(size_t size) LU_MALLOC_LIKE;
 
 /* Bytes that may be used at `block`, at least what was asked for; 0 for NULL. */
 LU_API size_t lu_usable_size(const void *block);
-/* What lu_usable_size would say of malloc(size): round up to it to waste nothing. 0 if too large. */
+/* What lu_usable_size would say of malloc(size): round up to it to waste nothing. 0: too large. */
 LU_API size_t lu_good_size(size_t size);
 /* True if `address` lies in memory that lucid manages (block, free memory or metadata). */
 LU_API bool lu_owns(const void *address);
@@ -65,8 +65,10 @@ LU_API bool lu_owns(const void *address);
 
 typedef struct lu_heap lu_heap_t;
 
-enum { LU_HEAP_SHARED = 0,            /* any thread may allocate and free (a lock inside)         */
-       LU_HEAP_SINGLE_THREADED = 1 }; /* the caller promises one thread at a time: no lock        */
+enum {
+    LU_HEAP_SHARED = 0, /* any thread may allocate and free (a lock inside)         */
+    LU_HEAP_SINGLE_THREADED = 1
+}; /* the caller promises one thread at a time: no lock        */
 
 /* A heap of its own; NULL with ENOMEM, or EINVAL for unknown flags. Ends by lu_heap_destroy. */
 LU_API lu_heap_t *lu_heap_create(unsigned flags);
@@ -85,7 +87,7 @@ LU_API void lu_heap_free(lu_heap_t *heap, void *block);
 
 /* One live block of a heap; return false to stop the walk. The visitor must not use the heap. */
 typedef bool lu_visit_fn(void *block, size_t usable_bytes, void *arg);
-/* Visit every live block in unspecified order; true if no visitor stopped it. The heap is locked. */
+/* Visit every live block in no given order; true if no visitor stopped it. The heap is locked. */
 LU_API bool lu_heap_walk(lu_heap_t *heap, lu_visit_fn *visit, void *arg);
 
 /* ------------------------------------------------------------------ scoped heaps ------------- */
@@ -103,7 +105,8 @@ typedef struct lu_scope {
     char *next, *end; /* free part of the newest chunk                    */
 } lu_scope_t;
 
-#define LU_SCOPE_INIT {NULL, NULL, NULL}
+#define LU_SCOPE_INIT \
+    { NULL, NULL, NULL }
 #define LU_SCOPE(name) lu_scope_t name __attribute__((cleanup(lu_scope_end))) = LU_SCOPE_INIT
 
 /* `size` bytes aligned for any type, until the scope ends; NULL with ENOMEM. */
@@ -136,10 +139,10 @@ LU_API void lu_cache_destroy(lu_cache_t *cache);
 /* The keys of LUCID_OPTIONS=key:value,... ; `lucid options` lists them. */
 typedef struct lu_option_info {
     const char *key;
-    const char *summary;       /* one line                                         */
-    const char *origin;        /* "default", "environment", "mallopt" or "program" */
-    char value[32];            /* effective value, as text                         */
-    char default_value[32];    /* as text                                          */
+    const char *summary;    /* one line                                         */
+    const char *origin;     /* "default", "environment", "mallopt" or "program" */
+    char value[32];         /* effective value, as text                         */
+    char default_value[32]; /* as text                                          */
 } lu_option_info_t;
 
 /* The option number `index` (from 0); false past the last. */
@@ -154,14 +157,14 @@ LU_API int lu_option_set(const char *key, const char *value);
 #define LU_CLASS_MAX 96
 
 typedef struct lu_class_stats {
-    size_t block_bytes;   /* size of the blocks of this class                                  */
-    size_t live_blocks;   /* handed to the program and not freed                               */
-    size_t free_blocks;   /* carved and free, ready for reuse                                  */
-    size_t spans;         /* spans that hold blocks of this class                              */
+    size_t block_bytes; /* size of the blocks of this class                                  */
+    size_t live_blocks; /* handed to the program and not freed                               */
+    size_t free_blocks; /* carved and free, ready for reuse                                  */
+    size_t spans;       /* spans that hold blocks of this class                              */
 } lu_class_stats_t;
 
 typedef struct lu_stats {
-    size_t live_bytes;      /* in blocks that the program holds, by usable size                */
+    size_t live_bytes; /* in blocks that the program holds, by usable size                */
     size_t live_blocks;
     size_t held_bytes;      /* memory that lucid keeps for blocks: live, free and dirty, bytes
                                that may be resident                                            */
@@ -173,10 +176,10 @@ typedef struct lu_stats {
     size_t peak_held_bytes; /* highest held_bytes seen when memory was taken                   */
     size_t large_blocks, large_bytes; /* live, above the size classes, in runs of slices       */
     size_t huge_blocks, huge_bytes;   /* live, in mappings of their own                        */
-    size_t thread_heaps;    /* heaps in use by threads                                         */
-    size_t pooled_heaps;    /* heaps of finished threads, waiting for the next                 */
-    size_t os_calls;        /* system calls made for memory since the start                    */
-    size_t limit_bytes;     /* 0: none                                                         */
+    size_t thread_heaps; /* heaps in use by threads                                         */
+    size_t pooled_heaps; /* heaps of finished threads, waiting for the next                 */
+    size_t os_calls;     /* system calls made for memory since the start                    */
+    size_t limit_bytes;  /* 0: none                                                         */
     size_t class_count;
     lu_class_stats_t classes[LU_CLASS_MAX];
 } lu_stats_t;
@@ -214,11 +217,11 @@ typedef enum lu_violation_kind {
 
 typedef struct lu_violation {
     lu_violation_kind_t kind;
-    const void *pointer;   /* what the program passed, or the damaged block            */
-    const char *call;      /* "free", "realloc", "malloc", ...                         */
-    const void *block;     /* start of the nearest block, or NULL                      */
-    size_t block_bytes;    /* its size class, or 0 where unknown                       */
-    const char *message;   /* the line that is printed, without its newline            */
+    const void *pointer; /* what the program passed, or the damaged block            */
+    const char *call;    /* "free", "realloc", "malloc", ...                         */
+    const void *block;   /* start of the nearest block, or NULL                      */
+    size_t block_bytes;  /* its size class, or 0 where unknown                       */
+    const char *message; /* the line that is printed, without its newline            */
 } lu_violation_t;
 
 /* Called before the line is printed; returns true to go on (the call is then ignored, what was

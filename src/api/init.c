@@ -11,6 +11,7 @@
 
 #include "api/surface.h"
 #include "base/options.h"
+#include "base/violation.h"
 #include "heap/engine.h"
 #include "heap/limit.h"
 #include "lucid/lucid.h"
@@ -36,11 +37,12 @@ static void fork_parent(void) {
 
 static void fork_child(void) {
     lu__options_fork_child();
+    lu__violation_fork_child();
     lu__engine_fork_child();
     lu__cache_fork_done();
 }
 
-__attribute__((constructor(101))) static void at_load(void) {
+__attribute__((constructor(101))) void lu__at_load(void) {
     lu__options_init();
     lu__surface_init();
     (void)pthread_atfork(lu__cache_fork_prepare, fork_parent, fork_child);

@@ -36,6 +36,8 @@
 
 #include "heap/fast.h"
 
+__attribute__((used)) static void (*const at_load)(void) = lu__at_load;
+
 static LU_COLD void *fail(int error) {
     errno = error;
     return NULL;

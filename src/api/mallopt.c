@@ -13,11 +13,13 @@
  * violation, and no bound on mappings) or not. glibc gives 1 for most values that it ignores; the
  * manual says 0 for an error, and so a program learns here whether its wish was heard.
  *
- * perturb is the one option that the engine cannot simply read when it needs it, since the fast
- * path must not look: every change is told to it. State: none but the options. Any thread may call.
+ * Two options are told to the layers below on every change, which do not look them up when they
+ * need them: perturb, since the fast path must not look, and limit, which stands beside the figures
+ * that it is compared with. State: none but the options. Any thread may call.
  */
 #include "api/surface.h"
 #include "base/options.h"
+#include "span/span.h"
 
 #define MMAP_THRESHOLD_MOST (4 * 1024 * 1024 * (int)sizeof(long)) /* mallopt(3) */
 
@@ -55,6 +57,10 @@ int lu__mallopt(int parameter, int value) {
 
 static void carry_out(enum lu__option id) {
     if (id == LU_OPT_PERTURB) lu__engine_set_perturb((int)lu__option(LU_OPT_PERTURB));
+    if (id == LU_OPT_LIMIT) { /* the callback of lu_set_limit stays */
+        __atomic_store_n(&lu__span_figures.limit, (size_t)lu__option(LU_OPT_LIMIT),
+                         __ATOMIC_RELAXED);
+    }
 }
 
 void lu__surface_init(void) {

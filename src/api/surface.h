@@ -12,6 +12,8 @@
 /* Called once at start, after lu__options_init and when the engine can be used: hands the options
  * that the surface carries out to the engine, now and whenever the program changes them. */
 void lu__surface_init(void);
+/* The constructor of the library. malloc.c refers to it, so that a static link takes it in. */
+void lu__at_load(void);
 
 /* fork(2): prepare takes the locks of every object cache; done gives them back, in the parent and
  * in the child. In a signal handler that interrupted the holder of such a lock they leave that one

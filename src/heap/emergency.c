@@ -49,8 +49,7 @@ void *lu__emergency_alloc(size_t align, size_t size) {
     align = LU_MAX(align, 16);
     if (size > (size_t)PTRDIFF_MAX || align > (size_t)PTRDIFF_MAX) return NULL;
     for (size_t i = 0; i < REGIONS; i++) {
-        struct emergency_region *region =
-            __atomic_load_n(&emergency_regions[i], __ATOMIC_ACQUIRE);
+        struct emergency_region *region = __atomic_load_n(&emergency_regions[i], __ATOMIC_ACQUIRE);
         if (region == NULL) {
             struct emergency_region *made = region_make(size + HEADER + align);
             if (made == NULL) return NULL;
@@ -69,8 +68,8 @@ void *lu__emergency_alloc(size_t align, size_t size) {
 
 size_t lu__emergency_usable(const void *block) {
     for (size_t i = 0; i < REGIONS; i++) {
-        const struct emergency_region *region =
-            __atomic_load_n(&emergency_regions[i], __ATOMIC_ACQUIRE);
+        const struct emergency_region *region = __atomic_load_n(&emergency_regions[i],
+                                                                __ATOMIC_ACQUIRE);
         if (region == NULL) return 0;
         if ((uintptr_t)block - (uintptr_t)region->base < region->size) {
             return *(const size_t *)((uintptr_t)block - HEADER);

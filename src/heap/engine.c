@@ -120,9 +120,9 @@ enum place { PLACE_BAD, PLACE_SMALL, PLACE_LARGE, PLACE_HUGE, PLACE_EMERGENCY };
 
 struct found {
     enum place place;
-    struct span *span;    /* SMALL, LARGE */
-    size_t usable;        /* bytes        */
-    struct heap *user;    /* LARGE, HUGE: the lu_heap that owns it, or NULL */
+    struct span *span; /* SMALL, LARGE */
+    size_t usable;     /* bytes        */
+    struct heap *user; /* LARGE, HUGE: the lu_heap that owns it, or NULL */
 };
 
 static enum place bad(lu_violation_kind_t kind, const char *call, const void *pointer,

@@ -42,8 +42,7 @@ LU_INLINE void lu__fast_free(void *ptr) {
     uintptr_t block = (uintptr_t)ptr;
     uintptr_t at = heap->base_away + block;
     if (LU_UNLIKELY(at >= heap->size)) return lu__free_slow(ptr); /* NULL, foreign, huge */
-    struct span *span =
-        (struct span *)((at >> LU_SLICE_SHIFT << LU_DESC_SHIFT) + heap->base);
+    struct span *span = (struct span *)((at >> LU_SLICE_SHIFT << LU_DESC_SHIFT) + heap->base);
     if (LU_UNLIKELY(LU_RELAXED(span->owner) != heap)) return lu__free_other(heap, span, block);
     /* One test for "the start of a block" and "already carved": see span/class.c. */
     uint32_t offset = (uint16_t)block;

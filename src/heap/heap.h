@@ -29,10 +29,10 @@
 
 /* Remote frees of one span that were not posted yet. */
 struct remote_batch {
-    struct span *span;  /* NULL: unused                     */
+    struct span *span; /* NULL: unused                     */
     uintptr_t first, last;
-    uint32_t room;  /* blocks until it is posted; never 0    */
-    uint32_t most;  /* room of an empty one                  */
+    uint32_t room; /* blocks until it is posted; never 0    */
+    uint32_t most; /* room of an empty one                  */
 };
 
 enum heap_kind { LU_HEAP_OF_THREAD, LU_HEAP_OF_USER };
@@ -41,30 +41,30 @@ enum heap_state { LU_HEAP_ACTIVE, LU_HEAP_POOLED, LU_HEAP_ORPHAN };
 struct heap {
     /* The fast path: read and written by the owner alone. */
     uintptr_t list[LU_CLASSES]; /* at offset 0: one instruction less in malloc     */
-    uintptr_t key;       /* of the links; the same in all heaps                    */
-    uintptr_t base;      /* of the first region; size 0 sends all frees slow       */
-    uintptr_t base_away; /* -base: adding it to a pointer saves a register         */
-    size_t size;
+    uintptr_t key;              /* of the links; the same in all heaps                    */
+    uintptr_t base;             /* of the first region; size 0 sends all frees slow       */
+    uintptr_t base_away;        /* -base: adding it to a pointer saves a register         */
+    size_t size;                /* committed part of the first region, when last looked at */
 
     /* Slow paths of the owner. */
     struct span *current[LU_CLASSES];
-    struct span *partial[LU_CLASSES];      /* first of a doubly linked list        */
+    struct span *partial[LU_CLASSES]; /* first of a doubly linked list        */
     struct span *partial_last[LU_CLASSES];
     uint32_t partial_count[LU_CLASSES];
     uint32_t span_count[LU_CLASSES];
     struct remote_batch ring[LU_RING];
-    uint32_t tick_left;     /* slow paths until the clock is read                  */
-    uint32_t ticked_ms;     /* when it was read last                               */
-    uint32_t pass_ms;       /* when the running or last sweep began                */
-    uint32_t sweep_class;   /* where it stands; LU_CLASSES: done                   */
-    uint32_t sweep_left;    /* partial spans of that class still to visit          */
-    uint32_t purge_seen;    /* lu__purge_request when it was last obeyed           */
-    uint8_t restless;       /* the last whole pass found spans that changed        */
-    uint8_t changed;        /* the running one has                                 */
-    uint8_t busy;           /* the owner is in a slow path (also read after fork)  */
-    uint8_t kind;           /* enum heap_kind */
-    uint8_t shared;         /* LU_HEAP_OF_USER: take the lock                      */
-    uint8_t state;          /* enum heap_state; under the pool lock                */
+    uint32_t tick_left;   /* slow paths until the clock is read                  */
+    uint32_t ticked_ms;   /* when it was read last                               */
+    uint32_t pass_ms;     /* when the running or last sweep began                */
+    uint32_t sweep_class; /* where it stands; LU_CLASSES: done                   */
+    uint32_t sweep_left;  /* partial spans of that class still to visit          */
+    uint32_t purge_seen;  /* lu__purge_request when it was last obeyed           */
+    uint8_t restless;     /* the last whole pass found spans that changed        */
+    uint8_t changed;      /* the running one has                                 */
+    uint8_t busy;         /* the owner is in a slow path (also read after fork)  */
+    uint8_t kind;         /* enum heap_kind */
+    uint8_t shared;       /* LU_HEAP_OF_USER: take the lock                      */
+    uint8_t state;        /* enum heap_state; under the pool lock                */
 
     /* LU_HEAP_OF_USER only, under the lock. */
     struct lu__lock lock;
@@ -113,9 +113,17 @@ LU_INLINE bool lu__list_is_empty(uintptr_t list) {
 LU_INLINE uintptr_t lu__list_next(uintptr_t key, uintptr_t block) {
     return block ^ lu__link_delta(key, block);
 }
-/* True if `block` of `span`, whose first word decodes as a link, is indeed on a list: what it
- * links to must be a block of the span that is linked onward in turn, or the end. A block in use
- * passes by chance with probability below 2^-45. Reads only; may race with the owner's changes. */
+/* The same, checked: a damaged link is reported, and ends the list. */
+uintptr_t lu__list_broken(uintptr_t block);
+LU_INLINE uintptr_t lu__list_step(uintptr_t key, uintptr_t block) {
+    uintptr_t delta = lu__link_delta(key, block);
+    if (LU_UNLIKELY(!lu__delta_is_link(delta))) return lu__list_broken(block);
+    return block ^ delta;
+}
+/* True if `block` of `span`, whose first word decodes as a link, is indeed free: a live block may
+ * hold such a word, as a program can copy bytes that it never wrote. So every list that the block
+ * can be on is searched: the span's, the posted chain, and what threads have collected. Any thread;
+ * lists that change meanwhile are followed with care, and at worst a double free is not seen. */
 bool lu__link_is_free(const struct span *span, uintptr_t block);
 
 /* ---------------------------------------------------------------- small.c: spans and blocks */
@@ -175,7 +183,9 @@ LU_INLINE void lu__remote_collect(struct heap *heap, struct span *span, uintptr_
 void lu__remote_flush(struct heap *heap);
 /* Take in what others have posted to this heap. */
 void lu__remote_drain(struct heap *heap);
-/* Blocks posted to the span and not taken in yet. */
+/* First block posted to the span and not taken in yet, or 0; any thread. */
+uintptr_t lu__remote_first(const struct span *span);
+/* How many there are. */
 uint32_t lu__remote_count(const struct span *span);
 
 /* ---------------------------------------------------------------- large.c */
@@ -218,6 +228,8 @@ struct heap *lu__heap_make(enum heap_kind kind);
 void lu__heap_recycle(struct heap *heap);
 /* Call `visit` for every pooled heap, taken out of the pool meanwhile. */
 void lu__pool_each(void (*visit)(struct heap *, void *), void *arg);
+/* Call `visit` for every heap ever made, whatever its state; it must only look. */
+void lu__heap_each(void (*visit)(struct heap *, void *), void *arg);
 void lu__pool_counts(size_t *active, size_t *pooled);
 void lu__thread_fork_child(void);
 

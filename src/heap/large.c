@@ -31,8 +31,8 @@ void *lu__large_alloc(struct heap *user, size_t align, size_t size, bool *zero) 
         *zero = true;
         return lu__huge_alloc(LU_MAX(size, 1), align, user);
     }
-    struct span *span =
-        lu__run_alloc(slices_of(LU_MAX(size, 1)), slices_of(align), LU_KIND_LARGE, zero);
+    struct span *span = lu__run_alloc(slices_of(LU_MAX(size, 1)), slices_of(align), LU_KIND_LARGE,
+                                      zero);
     if (span == NULL) return NULL;
     set_bytes(span, size);
     span->moved = 0;

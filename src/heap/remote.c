@@ -48,6 +48,11 @@ uint32_t lu__remote_count(const struct span *span) {
     return packed_count(__atomic_load_n(&span->remote, __ATOMIC_RELAXED));
 }
 
+uintptr_t lu__remote_first(const struct span *span) {
+    uint64_t word = __atomic_load_n(&span->remote, __ATOMIC_ACQUIRE);
+    return word == 0 ? 0 : packed_first(word, window_of((uintptr_t)lu__span_start(span)));
+}
+
 static void post(struct span *span, uintptr_t first, uintptr_t last, uint32_t count) {
     uintptr_t window = window_of(first), key = lu__link_key;
     struct heap *owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);

@@ -28,9 +28,9 @@
 #include "base/violation.h"
 #include "heap/heap.h"
 
-#define WAKE_SHIFT 4     /* a sleeping span wakes when 1/16 of it is free */
+#define WAKE_SHIFT 4 /* a sleeping span wakes when 1/16 of it is free */
 #define WAKE_MOST 32u
-#define LOOK 4           /* partial spans compared by a refill */
+#define LOOK 4 /* partial spans compared by a refill */
 #define CARVE_BYTES 4096u
 
 static void set_bound(struct span *span) {
@@ -188,7 +188,7 @@ void lu__small_demote(struct heap *heap, unsigned c) {
     if (span == NULL) return;
     uint32_t listed = 0;
     uintptr_t list = heap->list[c];
-    for (uintptr_t b = list; !lu__list_is_empty(b); b = lu__list_next(heap->key, b)) listed++;
+    for (uintptr_t b = list; !lu__list_is_empty(b); b = lu__list_step(heap->key, b)) listed++;
     end_current(heap, span, list, listed);
 }
 
@@ -297,7 +297,8 @@ static bool refill(struct heap *heap, unsigned c, bool *fresh) {
             if (!lu__list_is_empty(heap->list[c])) return true;
             span = next;
         }
-        if (span == NULL || (!recarve(heap, span) && span->limit >= lu__span_capacity_bytes(span))) {
+        if (span == NULL ||
+            (!recarve(heap, span) && span->limit >= lu__span_capacity_bytes(span))) {
             struct span *born = span_create(heap, c);
             if (born == NULL) return false;
             if (span != NULL) end_current(heap, span, heap->list[c], 0);
@@ -311,6 +312,14 @@ static bool refill(struct heap *heap, unsigned c, bool *fresh) {
     return true;
 }
 
+uintptr_t lu__list_broken(uintptr_t block) {
+    const struct span *span = lu__span_of(lu__region_of((void *)block), (void *)block);
+    size_t size = span != NULL ? lu__class_size[span->class_id] : 0;
+    lu__violation(LU_CORRUPT_LINK, "malloc", (void *)block, (void *)block, size);
+    *(uintptr_t *)block = lu__link_key ^ 1; /* told to go on: what followed is lost */
+    return block | 1;
+}
+
 void *lu__small_alloc(struct heap *heap, unsigned c, bool *zero) {
     *zero = false;
     if (lu__list_is_empty(heap->list[c])) {
@@ -320,27 +329,10 @@ void *lu__small_alloc(struct heap *heap, unsigned c, bool *zero) {
     uintptr_t block = heap->list[c];
     uintptr_t delta = lu__link_delta(heap->key, block);
     if (LU_UNLIKELY(!lu__delta_is_link(delta))) {
-        lu__violation(LU_CORRUPT_LINK, "malloc", (void *)block, (void *)block, lu__class_size[c]);
+        (void)lu__list_broken(block);
         delta = 1; /* told to go on: the rest of the list is lost */
     }
     heap->list[c] = block ^ delta;
     *(uintptr_t *)block = 0;
     return (void *)block;
-}
-
-bool lu__link_is_free(const struct span *span, uintptr_t block) {
-    uintptr_t key = lu__link_key, start = (uintptr_t)lu__span_start(span);
-    uint32_t size = lu__class_size[span->class_id];
-    uint32_t limit = __atomic_load_n(&span->limit, __ATOMIC_RELAXED);
-    for (int hop = 0; hop < 4; hop++) {
-        uintptr_t delta = __atomic_load_n((const uintptr_t *)block, __ATOMIC_RELAXED) ^ key;
-        if (!lu__delta_is_link(delta)) return false;
-        uintptr_t next = block ^ delta;
-        if ((next & ~(uintptr_t)1) - start >= limit || ((next & ~(uintptr_t)1) - start) % size) {
-            return false;
-        }
-        if (lu__list_is_empty(next)) return true;
-        block = next;
-    }
-    return true;
 }

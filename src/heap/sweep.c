@@ -26,10 +26,10 @@
 #define CADENCE 256u
 #define CADENCE_DIRTY 32u    /* while free runs wait to be purged          */
 #define CADENCE_RESTLESS 16u /* while partial spans may have pages to give */
-#define UNITS_PER_MS 4000u  /* work allowed per millisecond passed; a unit is about 0.1 us */
-#define PASSED_MOST 20u     /* milliseconds counted at a time: the longest pause is 8 ms   */
+#define UNITS_PER_MS 4000u   /* work allowed per millisecond passed; a unit is about 0.1 us */
+#define PASSED_MOST 20u      /* milliseconds counted at a time: the longest pause is 8 ms   */
 #define UNITS_LEAST 200u
-#define UNITS_PURGE 250u    /* what purging one span costs */
+#define UNITS_PURGE 250u /* what purging one span costs */
 #define RANGES 64
 #define PAGES (LU_SLICE >> 12)
 
@@ -68,7 +68,7 @@ static void add_range(struct page_purge *purge, uintptr_t at, size_t size) {
 static uint32_t free_pages(struct heap *heap, const struct span *span, uintptr_t start) {
     uint32_t free_bytes[PAGES] = {0};
     uint32_t size = lu__class_size[span->class_id];
-    for (uintptr_t b = span->head; !lu__list_is_empty(b); b = lu__list_next(heap->key, b)) {
+    for (uintptr_t b = span->head; !lu__list_is_empty(b); b = lu__list_step(heap->key, b)) {
         uint32_t at = (uint32_t)(b - start), end = at + size;
         while (at < end) {
             uint32_t page_end = LU_MIN((at | 4095) + 1, end);
@@ -93,7 +93,7 @@ static void unlist(struct heap *heap, struct span *span, uintptr_t start, uint32
     uint32_t size = lu__class_size[span->class_id];
     uintptr_t kept = start | 1, last = 0;
     for (uintptr_t b = span->head, next; !lu__list_is_empty(b); b = next) {
-        next = lu__list_next(heap->key, b);
+        next = lu__list_step(heap->key, b);
         if (lu__block_pages((uint32_t)(b - start), size) & pages) {
             span->off++;
             continue;
@@ -113,7 +113,7 @@ static void unlist(struct heap *heap, struct span *span, uintptr_t start, uint32
  * each keeps the page of its link and stays on the list. */
 static void purge_insides(struct heap *heap, struct span *span, struct page_purge *purge) {
     uint32_t size = lu__class_size[span->class_id];
-    for (uintptr_t b = span->head; !lu__list_is_empty(b); b = lu__list_next(heap->key, b)) {
+    for (uintptr_t b = span->head; !lu__list_is_empty(b); b = lu__list_step(heap->key, b)) {
         uintptr_t first = lu__align_up(b + sizeof b, LU_OS_PAGE);
         uintptr_t end = lu__align_down(b + size, LU_OS_PAGE);
         if (end > first) add_range(purge, first, end - first);
@@ -254,9 +254,8 @@ void lu__tick_slow(struct heap *heap) {
     static uint32_t pool_swept_ms;
     uint32_t now = (uint32_t)lu__os_now_ms(), delay = delay_ms();
     uint32_t passed = now - heap->ticked_ms;
-    heap->tick_left = heap->restless                                                    ? 1
-                      : __atomic_load_n(&lu__span_figures.dirty, __ATOMIC_RELAXED) > 0 ? TICK_EAGER
-                                                                                       : TICK_SLOW_PATHS;
+    bool dirty = __atomic_load_n(&lu__span_figures.dirty, __ATOMIC_RELAXED) > 0;
+    heap->tick_left = heap->restless ? 1 : dirty ? TICK_EAGER : TICK_SLOW_PATHS;
     if (passed == 0) return;
     heap->ticked_ms = now;
     if (heap->kind == LU_HEAP_OF_THREAD) lu__remote_flush(heap);

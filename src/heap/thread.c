@@ -36,7 +36,7 @@ struct thread {
 static __thread struct thread self __attribute__((tls_model("initial-exec")));
 
 static struct lu__lock pool_lock;
-static struct heap *pool;       /* linked by next_pooled */
+static struct heap *pool; /* linked by next_pooled */
 static size_t pool_count;
 static struct heap *all_heaps;  /* linked by next_heap; grows only */
 static struct heap *recycled;   /* structures of ended lu_heaps, linked by next_pooled */
@@ -51,7 +51,6 @@ static void init_locked(void) {
     if (ready) return;
     lu__options_init();
     lu__span_figures.limit = (size_t)lu__option(LU_OPT_LIMIT);
-    lu__perturbing = lu__option(LU_OPT_PERTURB) != 0;
     lu__link_key = lu__os_random();
     (void)pthread_key_create(&exit_key, thread_exit); /* fails at 1024 keys: heaps stay bound */
     ready = true;
@@ -90,7 +89,7 @@ static struct heap *make_locked(enum heap_kind kind) {
     heap->key = lu__link_key;
     heap->base = (uintptr_t)lu__regions[0].base;
     heap->base_away = -heap->base;
-    heap->size = lu__regions[0].size;
+    heap->size = (size_t)lu__regions[0].ready << LU_SLICE_SHIFT;
     heap->tick_left = 1;
     heap->sweep_class = LU_CLASSES;
     heap->kind = (uint8_t)kind;
@@ -144,6 +143,12 @@ static void set_busy(struct heap *heap, uint8_t busy) {
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
+/* The fast paths know the first region as far as it was committed when the thread last looked:
+ * only there descriptors can be read. */
+static void see_region(struct heap *heap) {
+    heap->size = (size_t)__atomic_load_n(&lu__regions[0].ready, __ATOMIC_RELAXED) << LU_SLICE_SHIFT;
+}
+
 bool lu__thread_interrupted(void) {
     return self.heap != NULL ? self.heap->busy != 0 : self.acquiring;
 }
@@ -157,6 +162,7 @@ struct heap *lu__thread_enter(void) {
     if (LU_LIKELY(heap != NULL)) {
         if (heap->busy) return NULL;
         set_busy(heap, 1);
+        see_region(heap);
         return heap;
     }
     if (self.acquiring) return NULL;
@@ -172,6 +178,7 @@ struct heap *lu__thread_enter(void) {
         (void)pthread_setspecific(exit_key, heap); /* may allocate: the heap is there already */
     }
     set_busy(heap, 1);
+    see_region(heap);
     return heap;
 }
 
@@ -179,8 +186,8 @@ void lu__thread_leave(struct heap *heap) {
     set_busy(heap, 0);
     if (LU_UNLIKELY(self.heap != heap)) {
         release(heap); /* borrowed */
-    } else if (LU_UNLIKELY(lu__perturbing)) {
-        lu__heap = &lu__empty_heap;
+    } else {
+        lu__heap = lu__perturbing ? &lu__empty_heap : heap;
     }
 }
 
@@ -218,6 +225,11 @@ void lu__pool_each(void (*visit)(struct heap *, void *), void *arg) {
         release(list);
         list = next;
     }
+}
+
+void lu__heap_each(void (*visit)(struct heap *, void *), void *arg) {
+    struct heap *heap = __atomic_load_n(&all_heaps, __ATOMIC_ACQUIRE);
+    for (; heap != NULL; heap = heap->next_heap) visit(heap, arg);
 }
 
 void lu__pool_counts(size_t *active, size_t *pooled) {

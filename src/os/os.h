@@ -40,8 +40,8 @@ int lu__os_protect(void *at, size_t size) LU_MUST_CHECK;
 /* Ask for huge pages in the range, or (want = false) forbid them. Best effort. */
 void lu__os_huge_pages(void *at, size_t size, bool want);
 
-uint64_t lu__os_now_ms(void);     /* monotonic, coarse                     */
-uint64_t lu__os_random(void);     /* 64 bits that differ in every process  */
+uint64_t lu__os_now_ms(void); /* monotonic, coarse                     */
+uint64_t lu__os_random(void); /* 64 bits that differ in every process  */
 /* Address space this process may still map, in bytes; SIZE_MAX when not limited. */
 size_t lu__os_address_space_limit(void);
 /* System calls for memory made so far (relaxed count). */

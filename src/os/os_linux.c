@@ -127,8 +127,8 @@ int lu__os_renew(void *at, size_t size) {
 }
 
 int lu__os_remap(void *at, size_t old_size, size_t new_size, void **out) {
-    long result =
-        memory_call(SYS_mremap, (long)at, (long)old_size, (long)new_size, MREMAP_MAYMOVE, 0, 0);
+    long result = memory_call(SYS_mremap, (long)at, (long)old_size, (long)new_size, MREMAP_MAYMOVE,
+                              0, 0);
     if (result < 0 && result > -4096) return (int)-result;
     *out = (void *)result;
     return 0;
@@ -161,8 +161,12 @@ uint64_t lu__os_random(void) {
     /* The kernel leaves 16 random bytes for every process it starts: no system call. libc makes
      * its own secrets from them, so they pass through a one-way mix with an address. */
     uint64_t seed = (uint64_t)(uintptr_t)&seed;
-    const uint64_t *given = (const uint64_t *)getauxval(AT_RANDOM);
-    if (given != NULL) seed ^= mix(given[0] + 0x9e3779b97f4a7c15u) + mix(given[1] ^ seed);
+    const void *bytes = (const void *)getauxval(AT_RANDOM);
+    if (bytes != NULL) {
+        uint64_t given[2];
+        __builtin_memcpy(given, bytes, sizeof given); /* they need not be aligned */
+        seed ^= mix(given[0] + 0x9e3779b97f4a7c15u) + mix(given[1] ^ seed);
+    }
     return mix(seed + (uint64_t)(uintptr_t)&lu__os_random);
 }
 

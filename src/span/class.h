@@ -5,7 +5,7 @@
 #include "base/base.h"
 
 #define LU_CLASSES 81
-#define LU_SMALL_MAX ((size_t)1024)       /* classes by lu__class_small up to here  */
+#define LU_SMALL_MAX ((size_t)1024)        /* classes by lu__class_small up to here  */
 #define LU_CLASS_BYTES_MAX ((size_t)65536) /* classes by lu__class_mid up to here    */
 
 extern const uint32_t lu__class_size[LU_CLASSES];

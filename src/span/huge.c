@@ -109,6 +109,7 @@ void *lu__huge_alloc(size_t size, size_t align, struct heap *owner) {
         lu__span_uncharge(bytes);
         return NULL;
     }
+    lu__span_note_peak();
     return block;
 }
 
@@ -154,6 +155,7 @@ void *lu__huge_resize(void *block, size_t size) {
     }
     if (bytes < entry.bytes) lu__span_uncharge(entry.bytes - bytes);
     (void)remember(moved, bytes, entry.owner);
+    lu__span_note_peak();
     return moved;
 }
 

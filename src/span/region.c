@@ -82,8 +82,8 @@ static struct region *region_add(size_t slices) {
     size_t least = lu__align_up(need + table + (need >> 8), WINDOW);
     size_t wish = (size_t)lu__option(LU_OPT_RESERVE);
     struct region region = {0};
-    bool found = count == 0 && wish >= least && lu__os_reserve(lu__align_up(wish, WINDOW), WINDOW,
-                                                               (void **)&region.base) == 0;
+    bool found = count == 0 && wish >= least &&
+                 lu__os_reserve(lu__align_up(wish, WINDOW), WINDOW, (void **)&region.base) == 0;
     if (found) {
         region.size = lu__align_up(wish, WINDOW);
     } else {
@@ -94,8 +94,8 @@ static struct region *region_add(size_t slices) {
         if (!reserve_at_most(size, least, &region)) return NULL;
     }
     region.limit = (uint32_t)(region.size >> LU_SLICE_SHIFT);
-    region.first =
-        (uint32_t)(lu__align_up((size_t)region.limit << LU_DESC_SHIFT, LU_SLICE) >> LU_SLICE_SHIFT);
+    region.first = (uint32_t)(lu__align_up((size_t)region.limit << LU_DESC_SHIFT, LU_SLICE) >>
+                              LU_SLICE_SHIFT);
     region.top = region.ready = region.first;
     lu__regions[count] = region;
     lu__span_figures.reserved += region.size;
@@ -128,7 +128,7 @@ static bool commit_slices(struct region *region, size_t end) {
         size_t size = (wish - have) << LU_SLICE_SHIFT;
         if (commit_descs(region, wish) &&
             lu__os_commit(region->base + (have << LU_SLICE_SHIFT), size) == 0) {
-            region->ready = (uint32_t)wish;
+            __atomic_store_n(&region->ready, (uint32_t)wish, __ATOMIC_RELAXED);
             lu__span_figures.committed += size;
             return true;
         }

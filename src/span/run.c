@@ -75,8 +75,7 @@ static void insert_merged(struct region *region, struct span *run) {
         if (before->kind == LU_KIND_TAIL) before = run - before->slices;
         if (before->kind == LU_KIND_FREE && before->zero == run->zero) {
             lu__bins_remove(before);
-            uint32_t stamp =
-                (int32_t)(before->stamp - run->stamp) > 0 ? before->stamp : run->stamp;
+            uint32_t stamp = (int32_t)(before->stamp - run->stamp) > 0 ? before->stamp : run->stamp;
             size_t slices = (size_t)before->slices + run->slices;
             if (before->slices > 1) unmark(run - 1);
             mark_free(before, slices, before->zero, stamp);
@@ -97,10 +96,10 @@ static struct span *carve(struct span *run, size_t front, size_t slices, enum lu
     if (front > 0) {
         head->zero = run->zero;
         SET(head->slices, (uint32_t)slices);
-        SET(head->kind, kind);
+        SET(head->kind, (uint8_t)kind);
         mark_free(run, front, run->zero, run->stamp);
     } else {
-        SET(head->kind, kind);
+        SET(head->kind, (uint8_t)kind);
         SET(head->slices, (uint32_t)slices);
     }
     if (back > 0) lu__bins_insert(rest);
@@ -139,7 +138,7 @@ static struct span *alloc_fresh(size_t slices, size_t align_slices, enum lu__kin
     struct span *head = lu__region_desc(region, slice);
     head->zero = true;
     head->slices = (uint32_t)slices;
-    SET(head->kind, kind);
+    SET(head->kind, (uint8_t)kind);
     if (skipped > 0) {
         mark_free(head - skipped, skipped, true, 0);
         SET(region->top, slice + (uint32_t)slices);
@@ -270,12 +269,15 @@ size_t lu__run_purge(uint32_t before_ms, size_t most_bytes) {
 bool lu__span_charge(size_t bytes) {
     lu__lock_acquire(&lu__span_lock);
     bool allowed = limit_allows(bytes);
-    if (allowed) {
-        figure_add(&figures->huge, bytes);
-        note_peak();
-    }
+    if (allowed) figure_add(&figures->huge, bytes);
     lu__lock_release(&lu__span_lock);
     return allowed;
+}
+
+void lu__span_note_peak(void) {
+    lu__lock_acquire(&lu__span_lock);
+    note_peak();
+    lu__lock_release(&lu__span_lock);
 }
 
 void lu__span_uncharge(size_t bytes) {

@@ -53,44 +53,44 @@ struct heap;
 
 struct span {
     /* ---- first line: read by free. Written by the owner, or under lu__span_lock if not SMALL. */
-    struct heap *owner;  /* SMALL: always; LARGE: the lu_heap it belongs to, or NULL            */
-    uintptr_t *list;     /* the list that local frees push on: &head, or the heap's own list    */
-    uintptr_t head;      /* list of free blocks while the span is not current; odd when empty   */
-    uint32_t needed;     /* local frees until the slow path wants to know                       */
-    uint32_t inverse;    /* of the class                                                        */
-    uint32_t bound;      /* offset * inverse is below it for starts of carved blocks (class.c);
+    struct heap *owner; /* SMALL: always; LARGE: the lu_heap it belongs to, or NULL            */
+    uintptr_t *list;    /* the list that local frees push on: &head, or the heap's own list    */
+    uintptr_t head;     /* list of free blocks while the span is not current; odd when empty   */
+    uint32_t needed;    /* local frees until the slow path wants to know                       */
+    uint32_t inverse;   /* of the class                                                        */
+    uint32_t bound;     /* offset * inverse is below it for starts of carved blocks (class.c);
                             0 sends every free to the slow path                                 */
-    uint32_t limit;      /* bytes from the start up to which blocks were carved                 */
+    uint32_t limit;     /* bytes from the start up to which blocks were carved                 */
     uint8_t class_id;
-    uint8_t kind;        /* enum lu__kind */
-    uint8_t of_thread;   /* SMALL, and the owner is a thread's heap, not a lu_heap; else 0      */
-    uint8_t zero;        /* FREE, and SMALL beyond limit: the memory reads as zero              */
-    uint32_t slices;     /* length of the run; offset from the head for INTERIOR                */
+    uint8_t kind;      /* enum lu__kind */
+    uint8_t of_thread; /* SMALL, and the owner is a thread's heap, not a lu_heap; else 0      */
+    uint8_t zero;      /* FREE, and SMALL beyond limit: the memory reads as zero              */
+    uint32_t slices;   /* length of the run; offset from the head for INTERIOR                */
     struct span *next, *prev; /* heap's partial list, or bin of free runs                       */
 
     /* ---- second line: remote frees and rare things */
-    uint64_t remote;     /* atomic: posted remote frees, packed; see heap/remote.c              */
+    uint64_t remote; /* atomic: posted remote frees, packed; see heap/remote.c              */
     struct span *pending_next; /* in the owner's pending stack                                  */
     struct span *all_next, *all_prev; /* all runs of a lu_heap                                  */
-    uint32_t reserve;    /* blocks out that `needed` does not count                             */
-    uint32_t purged;     /* bit i: system page i of the span was given back, its blocks are off
+    uint32_t reserve; /* blocks out that `needed` does not count                             */
+    uint32_t purged;  /* bit i: system page i of the span was given back, its blocks are off
                             every list                                                          */
-    uint32_t off;        /* number of such blocks                                               */
-    uint32_t stamp;      /* FREE and dirty: when it became free. SMALL: frees seen at last sweep */
-    uint8_t moved;       /* mremap has put foreign pages here; renew instead of purge           */
-    uint8_t state;       /* SMALL: enum lu__span_state                                          */
-    uint8_t swept;       /* SMALL: nothing was freed since the last sweep                       */
+    uint32_t off;     /* number of such blocks                                               */
+    uint32_t stamp;   /* FREE and dirty: when it became free. SMALL: frees seen at last sweep */
+    uint8_t moved;    /* mremap has put foreign pages here; renew instead of purge           */
+    uint8_t state;    /* SMALL: enum lu__span_state                                          */
+    uint8_t swept;    /* SMALL: nothing was freed since the last sweep                       */
 } __attribute__((aligned(128)));
 _Static_assert(sizeof(struct span) == (size_t)1 << LU_DESC_SHIFT, "descriptors are 128 bytes");
 _Static_assert(offsetof(struct span, remote) == 64, "the second line starts with `remote`");
 
 struct region {
-    char *base;       /* aligned to the window; the descriptor table starts here          */
-    size_t size;      /* bytes reserved                                                   */
-    uint32_t first;   /* first slice behind the descriptor table                          */
-    uint32_t top;     /* slices from here were never handed out: zero                     */
-    uint32_t limit;   /* slices in all                                                    */
-    uint32_t ready;   /* slices below are committed, and so are their descriptors         */
+    char *base;        /* aligned to the window; the descriptor table starts here          */
+    size_t size;       /* bytes reserved                                                   */
+    uint32_t first;    /* first slice behind the descriptor table                          */
+    uint32_t top;      /* slices from here were never handed out: zero                     */
+    uint32_t limit;    /* slices in all                                                    */
+    uint32_t ready;    /* slices below are committed, and so are their descriptors         */
     size_t desc_ready; /* bytes of the descriptor table that are committed                */
 };
 
@@ -119,13 +119,13 @@ extern struct lu__lock lu__span_lock;
 
 /* Figures in bytes, written under lu__span_lock, read anywhere (relaxed). */
 struct lu__span_figures {
-    size_t used;      /* in SMALL, LARGE and META runs          */
-    size_t dirty;     /* in FREE runs that are not clean        */
-    size_t huge;      /* in mappings of their own               */
-    size_t returned;  /* given back since the start             */
+    size_t used;     /* in SMALL, LARGE and META runs          */
+    size_t dirty;    /* in FREE runs that are not clean        */
+    size_t huge;     /* in mappings of their own               */
+    size_t returned; /* given back since the start             */
     size_t reserved, committed, meta;
-    size_t peak;      /* of used + dirty + huge                 */
-    size_t limit;     /* on used + dirty + huge, 0 for none     */
+    size_t peak;  /* of used + dirty + huge                 */
+    size_t limit; /* on used + dirty + huge, 0 for none     */
     size_t huge_blocks;
 };
 extern struct lu__span_figures lu__span_figures;
@@ -150,6 +150,8 @@ size_t lu__run_purge(uint32_t before_ms, size_t most_bytes);
 /* Add to the limit-checked figures for memory outside regions; false if the limit forbids it. */
 bool lu__span_charge(size_t bytes);
 void lu__span_uncharge(size_t bytes);
+/* Once the memory that was charged is really there. */
+void lu__span_note_peak(void);
 /* True while some thread purges a run without the lock. */
 bool lu__run_purging(void);
 /* In the child of fork, where another thread may have held the lock: rebuild the bins from the

@@ -20,11 +20,12 @@ static const struct {
     const char *name;
     size_t offset;
 } fields[] = {
-#define FIELD(name) {#name, offsetof(lu_stats_t, name)}
-    FIELD(live_bytes),      FIELD(live_blocks),    FIELD(held_bytes),     FIELD(dirty_bytes),
+#define FIELD(name) \
+    { #name, offsetof(lu_stats_t, name) }
+    FIELD(live_bytes),      FIELD(live_blocks),    FIELD(held_bytes),      FIELD(dirty_bytes),
     FIELD(returned_bytes),  FIELD(reserved_bytes), FIELD(committed_bytes), FIELD(metadata_bytes),
-    FIELD(peak_held_bytes), FIELD(large_blocks),   FIELD(large_bytes),    FIELD(huge_blocks),
-    FIELD(huge_bytes),      FIELD(thread_heaps),   FIELD(pooled_heaps),   FIELD(os_calls),
+    FIELD(peak_held_bytes), FIELD(large_blocks),   FIELD(large_bytes),     FIELD(huge_blocks),
+    FIELD(huge_bytes),      FIELD(thread_heaps),   FIELD(pooled_heaps),    FIELD(os_calls),
     FIELD(limit_bytes),
 #undef FIELD
 };

@@ -117,7 +117,7 @@ static size_t threads_at_limit(void) {
 /* Runs under the limit. `limited`: memory must end, at about `room`. */
 static void under_limit(bool limited) {
     struct fill fill = {main_blocks, main_sizes, 0, 0, BLOCKS_MAX};
-    size_t most = limited ? 4 * room : room;
+    size_t most = limited ? 4 * room : room / 2;
     fill_up(&fill, 1, 12, most);
     size_t first = fill.bytes;
     CHECK_THAT(first >= room / 4, "only %zu KiB of %zu", first / 1024, room / 1024);

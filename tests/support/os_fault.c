@@ -67,10 +67,10 @@ static bool fails(enum os_fault_call call) {
     return fail;
 }
 
-#define WRAP(call, name, parameters, arguments)           \
-    int __real_##name parameters;                         \
-    int __wrap_##name parameters;                         \
-    int __wrap_##name parameters {                        \
+#define WRAP(call, name, parameters, arguments)                \
+    int __real_##name parameters;                              \
+    int __wrap_##name parameters;                              \
+    int __wrap_##name parameters {                             \
         return fails(call) ? ENOMEM : __real_##name arguments; \
     }
 

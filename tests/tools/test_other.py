@@ -42,6 +42,14 @@ class Options(tooltest.ToolTest):
         _, err = self.options(LUCID_OPTIONS="no_such_key:1")
         self.assertEqual(err.count("no_such_key"), 1, err)
 
+    def test_the_command_itself_has_none(self):
+        for options in ("stats:1", "no_such_key:1"):
+            for arguments in (["version"], ["run", "-a", "glibc", "-o", "/dev/null", "true"]):
+                with self.subTest(options=options, arguments=arguments):
+                    result = lucid(*arguments, LUCID_OPTIONS=options)
+                    self.assert_status(result, 0)
+                    self.assertEqual(result.err, "")
+
     def test_as_text(self):
         result = lucid("options", LUCID_OPTIONS="purge_delay:1234")
         self.assertRegex(result.out, r"(?m)^key +default +value +origin +what it is$")

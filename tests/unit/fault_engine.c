@@ -168,8 +168,8 @@ static void refused_giving_back_loses_nothing(void **state) {
 
 static void every_call_has_failed(void **state) {
     (void)state;
-    static const char *const names[] = {"reserve", "commit", "purge",  "purge_many", "renew",
-                                        "map",     "unmap",  "remap",  "move_pages"};
+    static const char *const names[] = {"reserve", "commit", "purge", "purge_many", "renew",
+                                        "map",     "unmap",  "remap", "move_pages"};
     for (int call = 0; call < OS_FAULT_CALLS; call++) {
         printf("%s failed %zu times\n", names[call], os_fault_failed((enum os_fault_call)call));
         assert_true(os_fault_failed((enum os_fault_call)call) > 0);

@@ -202,8 +202,8 @@ static void limit_calls_back(void **state) {
     void *spare = lu_malloc((size_t)20 << 20);
     (void)lu_purge();
     lu_stats_get(&stats);
-    assert_int_equal(lu_set_limit(stats.held_bytes + stats.metadata_bytes + (8u << 20), on_limit,
-                                  &spare), 0);
+    assert_int_equal(
+        lu_set_limit(stats.held_bytes + stats.metadata_bytes + (8u << 20), on_limit, &spare), 0);
     calls = 0;
     void *first = lu_malloc((size_t)16 << 20); /* only once the spare block is gone */
     assert_non_null(first);

@@ -340,6 +340,20 @@ static void perturb(void **state) {
     lu_free(block);
 }
 
+/* The limit as an option counts at once, too. */
+static void limit(void **state) {
+    (void)state;
+    volatile size_t size = (size_t)256 << 20;
+    assert_int_equal(lu_option_set("limit", "64M"), 0);
+    errno = 0;
+    assert_null(lu_malloc(size));
+    assert_int_equal(errno, ENOMEM);
+    assert_int_equal(lu_option_set("limit", "0"), 0);
+    void *block = lu_malloc(size);
+    assert_non_null(block);
+    lu_free(block);
+}
+
 int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "child") == 0) return child_main(argc - 2, argv + 2);
     unsetenv("LUCID_OPTIONS");
@@ -352,6 +366,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(set_refused),     cmocka_unit_test(get_refused),
         cmocka_unit_test(paths),           cmocka_unit_test(mallopt_sets),
         cmocka_unit_test(mallopt_refuses), cmocka_unit_test(perturb),
+        cmocka_unit_test(limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

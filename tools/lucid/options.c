@@ -2,9 +2,9 @@
  * options.c - `lucid options`: every key of LUCID_OPTIONS, its default, the value that a program
  * started now would have, and where that comes from.
  *
- * The engine itself is linked into this command under its lu_ names, so what is listed is what
- * this version knows, and a bad key in the environment is reported here as in any program. The
- * command's own malloc stays the C library's.
+ * The engine's table of options is linked into this command, so what is listed is what this version
+ * knows, and a bad key in the environment is reported here as in any program. Nothing else of the
+ * engine may be: its constructor and its report at exit would run in every subcommand.
  */
 #include "lucid/lucid.h"
 #include "output.h"

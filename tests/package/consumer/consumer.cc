@@ -39,8 +39,7 @@ static bool throws() {
 
 int main() {
     std::vector<std::string> strings;
-    for (int i = 0; i < 1000; i++)
-        strings.emplace_back(100, 'x');
+    for (int i = 0; i < 1000; i++) strings.emplace_back(100, 'x');
     need_owned("std::string", strings[500].data());
     auto aligned = std::make_unique<Aligned>();
     need_owned("aligned new", aligned.get());
