@@ -6,6 +6,8 @@
 #
 # Groups: build, run, test, bench. Nothing is done, and no network used, when all are there.
 # Services that come with a package (redis, nginx) are installed but not started.
+#
+# shellcheck disable=SC2086  # lists of packages are split into words on purpose
 set -eu
 
 build="gcc g++ libc6-dev clang cmake ninja-build make pkg-config libjansson-dev binutils"
@@ -35,7 +37,6 @@ for argument in "$@"; do
         ;;
     esac
 done
-# shellcheck disable=SC2086  # the lists are split into words on purpose, here and below
 wanted=$(printf '%s\n' $wanted | sort -u)
 
 if [ "$list_only" = yes ]; then

@@ -156,9 +156,9 @@ static enum place find_small(const void *pointer, const char *call, struct found
     if (offset % size != 0) {
         return bad(LU_INTERIOR_POINTER, call, pointer, start + offset / size * size, size);
     }
-    if ((__atomic_load_n(&span->purged, __ATOMIC_RELAXED) != 0 && span->slices == 1 &&
-         (lu__block_pages(offset, size) & span->purged) != 0) ||
-        lu__link_is_free(span, (uintptr_t)pointer)) {
+    uint32_t purged = __atomic_load_n(&span->purged, __ATOMIC_RELAXED);
+    bool gone = span->slices == 1 && (lu__block_pages(offset, size) & purged) != 0;
+    if (gone || lu__link_is_free(span, (uintptr_t)pointer)) {
         return bad(LU_DOUBLE_FREE, call, pointer, pointer, size);
     }
     found->usable = size;

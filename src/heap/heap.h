@@ -86,7 +86,14 @@ extern uintptr_t lu__link_key;
 
 /* Fields of a span that its owner writes and others read, at any time but without consequence if
  * the value is old: a plain load, which can be an operand, but for the thread sanitizer. */
-#if defined(__SANITIZE_THREAD__)
+#if defined(__has_feature)
+#define LU_TSAN (__has_feature(thread_sanitizer)) /* clang */
+#elif defined(__SANITIZE_THREAD__)
+#define LU_TSAN 1
+#else
+#define LU_TSAN 0
+#endif
+#if LU_TSAN
 #define LU_RELAXED(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
 #else
 #define LU_RELAXED(field) (field)

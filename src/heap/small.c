@@ -45,7 +45,7 @@ static void set_limit(struct span *span, uint32_t limit) {
 }
 
 static void set_purged(struct span *span, uint32_t purged) {
-    span->purged = purged;
+    __atomic_store_n(&span->purged, purged, __ATOMIC_RELAXED);
     set_bound(span);
 }
 
@@ -116,11 +116,6 @@ static struct span *span_create(struct heap *heap, unsigned c) {
     bool zero;
     struct span *span = lu__run_alloc(slices, slices, LU_KIND_SMALL, &zero);
     if (span == NULL) return NULL;
-    for (uint32_t i = 1; i < slices; i++) {
-        span[i].owner = NULL;
-        span[i].slices = i;
-        span[i].kind = LU_KIND_INTERIOR;
-    }
     span->zero = zero;
     span->of_thread = heap->kind == LU_HEAP_OF_THREAD;
     span->head = (uintptr_t)lu__span_start(span) | 1;
@@ -131,7 +126,7 @@ static struct span *span_create(struct heap *heap, unsigned c) {
     span->off = 0;
     span->swept = 0;
     __atomic_store_n(&span->remote, 0, __ATOMIC_RELAXED);
-    span->purged = 0;
+    __atomic_store_n(&span->purged, 0, __ATOMIC_RELAXED);
     set_limit(span, 0);
     __atomic_store_n(&span->owner, heap, __ATOMIC_RELEASE);
     heap->span_count[c]++;

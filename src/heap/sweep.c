@@ -130,7 +130,7 @@ static void purge_span(struct heap *heap, struct span *span, struct page_purge *
     uint32_t pages = free_pages(heap, span, start) & ~span->purged;
     if (pages == 0) return;
     unlist(heap, span, start, pages);
-    span->purged |= pages;
+    __atomic_store_n(&span->purged, span->purged | pages, __ATOMIC_RELAXED);
     __atomic_store_n(&span->bound, 0, __ATOMIC_RELAXED); /* frees look at `purged` first */
     while (pages != 0) {
         uint32_t first = (uint32_t)__builtin_ctz(pages);

@@ -81,6 +81,12 @@ static struct heap *structure_locked(void) {
     return heap;
 }
 
+/* The fast paths know the first region as far as it was committed when the thread last looked:
+ * only there descriptors can be read. */
+static void see_region(struct heap *heap) {
+    heap->size = (size_t)__atomic_load_n(&lu__regions[0].ready, __ATOMIC_RELAXED) << LU_SLICE_SHIFT;
+}
+
 static struct heap *make_locked(enum heap_kind kind) {
     init_locked();
     struct heap *heap = structure_locked();
@@ -89,7 +95,7 @@ static struct heap *make_locked(enum heap_kind kind) {
     heap->key = lu__link_key;
     heap->base = (uintptr_t)lu__regions[0].base;
     heap->base_away = -heap->base;
-    heap->size = (size_t)lu__regions[0].ready << LU_SLICE_SHIFT;
+    see_region(heap);
     heap->tick_left = 1;
     heap->sweep_class = LU_CLASSES;
     heap->kind = (uint8_t)kind;
@@ -141,12 +147,6 @@ static void set_busy(struct heap *heap, uint8_t busy) {
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     __atomic_store_n(&heap->busy, busy, __ATOMIC_RELAXED);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-}
-
-/* The fast paths know the first region as far as it was committed when the thread last looked:
- * only there descriptors can be read. */
-static void see_region(struct heap *heap) {
-    heap->size = (size_t)__atomic_load_n(&lu__regions[0].ready, __ATOMIC_RELAXED) << LU_SLICE_SHIFT;
 }
 
 bool lu__thread_interrupted(void) {

@@ -17,6 +17,7 @@
 #include "span/span.h"
 
 #define SLOTS_AT_FIRST 64
+#define ADDRESSES ((size_t)1 << 47) /* no mapping can be larger */
 
 static struct lu__huge slots_at_first[SLOTS_AT_FIRST];
 static struct lu__huge *slots = slots_at_first;
@@ -98,7 +99,7 @@ static bool forget(const void *block, struct lu__huge *out) {
 
 void *lu__huge_alloc(size_t size, size_t align, struct heap *owner) {
     size_t bytes = lu__align_up(size, LU_OS_PAGE);
-    if (bytes < size || !lu__span_charge(bytes)) return NULL;
+    if (bytes < size || bytes > ADDRESSES || !lu__span_charge(bytes)) return NULL;
     void *block;
     if (lu__os_map(bytes, LU_MAX(align, LU_OS_PAGE), &block) != 0) {
         lu__span_uncharge(bytes);
@@ -128,8 +129,7 @@ bool lu__huge_find(const void *address, struct lu__huge *out) {
 bool lu__huge_free(void *block) {
     struct lu__huge entry;
     if (!forget(block, &entry)) return false;
-    __atomic_store_n(&lu__span_figures.returned, lu__span_figures.returned + entry.bytes,
-                     __ATOMIC_RELAXED);
+    __atomic_fetch_add(&lu__span_figures.returned, entry.bytes, __ATOMIC_RELAXED);
     lu__span_uncharge(entry.bytes);
     if (lu__os_unmap(entry.block, entry.bytes) != 0 &&
         lu__os_purge(entry.block, entry.bytes) != 0) {
@@ -143,6 +143,7 @@ void *lu__huge_resize(void *block, size_t size) {
     struct lu__huge entry;
     if (bytes < size || !lu__huge_find(block, &entry) || entry.block != block) return NULL;
     if (bytes == entry.bytes) return block;
+    if (bytes > ADDRESSES) return NULL;
     if (bytes > entry.bytes && !lu__span_charge(bytes - entry.bytes)) return NULL;
     void *moved;
     /* Out of the table while it has no certain address: another thread may be given the old one

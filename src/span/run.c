@@ -24,12 +24,13 @@ bool lu__run_purging(void) {
 }
 
 static void figure_add(size_t *figure, size_t bytes) {
-    __atomic_store_n(figure, *figure + bytes, __ATOMIC_RELAXED);
+    __atomic_fetch_add(figure, bytes, __ATOMIC_RELAXED); /* `returned` is added to without lock */
 }
 
 static void figure_sub(size_t *figure, size_t bytes) {
-    LU_ASSERT(*figure >= bytes);
-    __atomic_store_n(figure, *figure - bytes, __ATOMIC_RELAXED);
+    size_t before = __atomic_fetch_sub(figure, bytes, __ATOMIC_RELAXED);
+    LU_ASSERT(before >= bytes);
+    (void)before;
 }
 
 static void note_peak(void) {
@@ -107,8 +108,17 @@ static struct span *carve(struct span *run, size_t front, size_t slices, enum lu
     return head;
 }
 
+static void mark_interior(struct span *head) {
+    for (uint32_t i = 1; i < head->slices; i++) {
+        head[i].owner = NULL;
+        head[i].slices = i;
+        SET(head[i].kind, LU_KIND_INTERIOR);
+    }
+}
+
 static bool limit_allows(size_t bytes) {
-    return figures->limit == 0 || lu__span_held() + bytes <= figures->limit;
+    size_t limit = __atomic_load_n(&figures->limit, __ATOMIC_RELAXED);
+    return limit == 0 || lu__span_held() + bytes <= limit;
 }
 
 /* A run from the bins, or NULL. */
@@ -158,6 +168,7 @@ struct span *lu__run_alloc(size_t slices, size_t align_slices, enum lu__kind kin
         if (run != NULL) {
             figure_add(&figures->used, slices << LU_SLICE_SHIFT);
             if (kind == LU_KIND_META) figure_add(&figures->meta, slices << LU_SLICE_SHIFT);
+            if (kind == LU_KIND_SMALL) mark_interior(run);
             note_peak();
         }
         lu__lock_release(&lu__span_lock);
