@@ -31,7 +31,9 @@
 #define WAKE_SHIFT 4 /* a sleeping span wakes when 1/16 of it is free */
 #define WAKE_MOST 32u
 #define LOOK 4 /* partial spans compared by a refill */
-#define CARVE_BYTES 4096u
+#define CARVE_BYTES 4096u         /* of fresh memory: pages are touched when they are needed  */
+#define CARVE_BYTES_DIRTY 16384u /* of used memory: its pages are there already             */
+#define CARVE_BLOCKS_DIRTY 8u
 
 static void set_bound(struct span *span) {
     uint32_t error = span->inverse * lu__class_size[span->class_id]; /* beyond 2^32 */
@@ -257,7 +259,8 @@ static bool carve(struct heap *heap, struct span *span) {
     uint32_t size = lu__class_size[span->class_id];
     uint32_t left = lu__span_capacity_bytes(span) - span->limit;
     if (left == 0) return false;
-    uint32_t step = LU_MAX(CARVE_BYTES / size, 1u) * size;
+    uint32_t step = span->zero ? LU_MAX(CARVE_BYTES / size, 1u) * size
+                               : LU_MAX(CARVE_BYTES_DIRTY / size, CARVE_BLOCKS_DIRTY) * size;
     step = LU_MIN(step, left);
     uintptr_t first = (uintptr_t)lu__span_start(span) + span->limit;
     uintptr_t last = first + step - size;

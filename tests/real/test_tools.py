@@ -35,7 +35,7 @@ int main(void)
 }
 """
 
-# Not the addresses, which differ from run to run.
+# No addresses, and names are asked for before the library is there: it may have some of its own.
 GDB_COMMANDS = """
 set pagination off
 set width 0
@@ -44,6 +44,8 @@ set print address off
 set startup-with-shell off
 set debuginfod enabled off
 info line walk
+info types node
+info functions walk
 ptype struct node
 break walk if depth == 6
 run
@@ -52,8 +54,7 @@ frame 2
 info locals
 delete
 finish
-info types node
-info functions walk
+list insert
 continue
 """
 

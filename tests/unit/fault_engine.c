@@ -128,9 +128,9 @@ static void free_all(void) {
 
 static void failing_from_any_call_on(void **state) {
     (void)state;
-    for (size_t from = 1; from <= 200; from++) {
+    for (size_t from = 1; from <= 80; from++) {
         os_fault_from(from);
-        for (int step = 0; step < 300; step++) one_step();
+        for (int step = 0; step < 200; step++) one_step();
         free_all();
         void *block = lu_malloc(40); /* out of what was just freed */
         if (from > 20) assert_non_null(block);
@@ -150,7 +150,7 @@ static void failing_at_random(void **state) {
     const size_t rates[] = {100, 10, 2};
     for (size_t i = 0; i < sizeof rates / sizeof *rates; i++) {
         os_fault_one_in(rates[i], 11 + i);
-        for (int step = 0; step < 40000; step++) one_step();
+        for (int step = 0; step < 15000; step++) one_step();
     }
     os_fault_none();
     free_all();
@@ -161,7 +161,7 @@ static void refused_giving_back_loses_nothing(void **state) {
     os_fault_only(1u << OS_FAULT_PURGE | 1u << OS_FAULT_PURGE_MANY | 1u << OS_FAULT_UNMAP |
                   1u << OS_FAULT_RENEW);
     os_fault_from(1);
-    for (int step = 0; step < 40000; step++) one_step();
+    for (int step = 0; step < 15000; step++) one_step();
     os_fault_none();
     free_all();
 }
