@@ -253,7 +253,7 @@ static void free_found(enum place place, const struct found *found, void *block)
 void lu__free_other(struct heap *heap, struct span *span, uintptr_t block) {
     if (LU_LIKELY(span->of_thread) &&
         LU_LIKELY((uint16_t)block * span->inverse < LU_RELAXED(span->bound)) &&
-        LU_LIKELY(!lu__delta_is_link(lu__link_delta(heap->key, block)))) {
+        LU_LIKELY(!lu__looks_linked(heap, block))) {
         lu__remote_collect(heap, span, block);
     } else {
         lu__free_slow((void *)block);

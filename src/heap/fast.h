@@ -47,7 +47,7 @@ LU_INLINE void lu__fast_free(void *ptr) {
     /* One test for "the start of a block" and "already carved": see span/class.c. */
     uint32_t offset = (uint16_t)block;
     if (LU_UNLIKELY(offset * span->inverse >= span->bound)) return lu__free_slow(ptr);
-    if (LU_UNLIKELY(lu__delta_is_link(lu__link_delta(heap->key, block)))) {
+    if (LU_UNLIKELY(lu__looks_linked(heap, block))) {
         return lu__free_slow(ptr); /* freed before? */
     }
     lu__list_push(heap->key, span->list, block);

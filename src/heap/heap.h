@@ -44,6 +44,7 @@ struct heap {
     uintptr_t key;              /* of the links; the same in all heaps                    */
     uintptr_t base;             /* of the first region; size 0 sends all frees slow       */
     uintptr_t base_away;        /* -base: adding it to a pointer saves a register         */
+    uint32_t key_high;          /* key >> 32                                              */
     size_t size;                /* committed part of the first region, when last looked at */
 
     /* Slow paths of the owner. */
@@ -83,6 +84,7 @@ extern struct heap lu__empty_heap;
 extern __thread struct heap *lu__heap
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
 extern uintptr_t lu__link_key;
+typedef uint32_t lu__half __attribute__((may_alias)); /* half of a word of any type */
 
 /* Fields of a span that its owner writes and others read, at any time but without consequence if
  * the value is old: a plain load, which can be an operand, but for the thread sanitizer. */
@@ -106,6 +108,11 @@ LU_INLINE uintptr_t lu__link_delta(uintptr_t key, uintptr_t block) {
 }
 LU_INLINE bool lu__delta_is_link(uintptr_t delta) {
     return (delta >> LU_WINDOW_SHIFT) == 0;
+}
+/* Links differ from the key in the low bits only, so equal upper halves are what every free block
+ * has, and a live one with probability 2^-32: the quick test that makes free look closer. */
+LU_INLINE bool lu__looks_linked(const struct heap *heap, uintptr_t block) {
+    return ((const lu__half *)block)[1] == heap->key_high;
 }
 /* Put `block` in front of the list whose first is *list. */
 LU_INLINE void lu__list_push(uintptr_t key, uintptr_t *list, uintptr_t block) {

@@ -30,8 +30,8 @@
 
 #define WAKE_SHIFT 4 /* a sleeping span wakes when 1/16 of it is free */
 #define WAKE_MOST 32u
-#define LOOK 4 /* partial spans compared by a refill */
-#define CARVE_BYTES 4096u         /* of fresh memory: pages are touched when they are needed  */
+#define LOOK 4                   /* partial spans compared by a refill */
+#define CARVE_BYTES 4096u        /* of fresh memory: pages are touched when they are needed  */
 #define CARVE_BYTES_DIRTY 16384u /* of used memory: its pages are there already             */
 #define CARVE_BLOCKS_DIRTY 8u
 

@@ -93,6 +93,7 @@ static struct heap *make_locked(enum heap_kind kind) {
     if (heap == NULL) return NULL;
     for (unsigned c = 0; c < LU_CLASSES; c++) heap->list[c] = LU_EMPTY_LIST;
     heap->key = lu__link_key;
+    heap->key_high = (uint32_t)(lu__link_key >> 32);
     heap->base = (uintptr_t)lu__regions[0].base;
     heap->base_away = -heap->base;
     see_region(heap);
