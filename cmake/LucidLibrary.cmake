@@ -75,7 +75,10 @@ set_target_properties(lucid_static PROPERTIES
     ARCHIVE_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
 target_include_directories(lucid_static INTERFACE ${public_include})
 # Also a program that never says malloc itself, but whose libraries do, gets ours.
-target_link_options(lucid_static INTERFACE LINKER:-u,malloc)
+# operator new throws through libstdc++'s own function, to which we refer weakly so that C programs
+# do without it: a static C++ program must be told to take it in.
+target_link_options(lucid_static INTERFACE LINKER:-u,malloc
+    $<$<LINK_LANGUAGE:CXX>:LINKER:-u,_ZSt17__throw_bad_allocv>)
 
 add_library(lucid::lucid ALIAS lucid)
 add_library(lucid::static ALIAS lucid_static)

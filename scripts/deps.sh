@@ -14,6 +14,7 @@ build="gcc g++ libc6-dev clang cmake ninja-build make pkg-config libjansson-dev 
 run="python3-minimal python3 sqlite3"
 test="libcmocka-dev clang-format-14 libclang-rt-14-dev valgrind libc6-dbg gdb mandoc strace
       python3-minimal python3 git procps util-linux diffutils
+      libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4 libgoogle-perftools4
       $(grep -v '^#' "$(dirname "$0")/../tests/real/packages.txt")"
 bench="libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4 lua5.4 valgrind libc6-dbg
        python3-minimal python3 sqlite3 perl"
