@@ -14,11 +14,11 @@ help: ## this text
 
 release: ## liblucid.so, liblucid.a, liblucid.o and the command lucid, in build/release (default)
 	@scripts/deps.sh build
-	@$(MAKE) --no-print-directory build-release
+	@$(MAKE) --no-print-directory build-release TARGET=product
 
 run: ## run CMD="..." (default: a python workload) on glibc and on lucid, and compare
 	@scripts/deps.sh build run
-	@$(MAKE) --no-print-directory build-release
+	@$(MAKE) --no-print-directory build-release TARGET=product
 	build/release/lucid run --versus glibc -- $(CMD)
 
 test: ## everything: all presets are built with warnings as errors, and tested in one run
@@ -56,7 +56,7 @@ clean: ## remove build/
 build-%: FORCE
 	@test build/$*/build.ninja -nt CMakePresets.json && test -z '$(WERROR)' || \
 	    cmake --preset $* $(if $(WERROR),-DLU_WERROR=$(WERROR)) --log-level=WARNING >/dev/null
-	cmake --build --preset $* -j $(JOBS)
+	cmake --build --preset $* -j $(JOBS) $(if $(TARGET),--target $(TARGET))
 
 .PHONY: help release run test check bench install format clean FORCE
 FORCE:

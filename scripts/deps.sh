@@ -10,9 +10,9 @@
 # shellcheck disable=SC2086  # lists of packages are split into words on purpose
 set -eu
 
-build="gcc g++ libc6-dev clang cmake ninja-build make pkg-config libjansson-dev binutils"
+build="gcc g++ libc6-dev binutils cmake ninja-build make pkg-config libjansson-dev libcmocka-dev"
 run="python3-minimal python3 sqlite3"
-test="libcmocka-dev clang-format-14 libclang-rt-14-dev valgrind libc6-dbg gdb mandoc strace
+test="clang clang-format-14 libclang-rt-14-dev valgrind libc6-dbg gdb mandoc strace
       python3-minimal python3 git procps util-linux diffutils
       libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4 libgoogle-perftools4
       $(grep -v '^#' "$(dirname "$0")/../tests/real/packages.txt")"
