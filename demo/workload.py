@@ -7,9 +7,9 @@ import random
 import sqlite3
 import zlib
 
-ROWS = 60_000
-DOCUMENTS = 250
-CHURN = 700_000
+ROWS = 100_000
+DOCUMENTS = 400
+CHURN = 1_200_000
 
 
 def database(rng):
