@@ -87,7 +87,8 @@ LU_API void lu_heap_free(lu_heap_t *heap, void *block);
 
 /* One live block of a heap; return false to stop the walk. The visitor must not use the heap. */
 typedef bool lu_visit_fn(void *block, size_t usable_bytes, void *arg);
-/* Visit every live block in no given order; true if no visitor stopped it. The heap is locked. */
+/* Visit every live block in no given order; true if no visitor stopped it. A shared heap is
+   locked meanwhile. */
 LU_API bool lu_heap_walk(lu_heap_t *heap, lu_visit_fn *visit, void *arg);
 
 /* ------------------------------------------------------------------ scoped heaps ------------- */
@@ -173,7 +174,7 @@ typedef struct lu_stats {
     size_t reserved_bytes;  /* address space reserved                                          */
     size_t committed_bytes; /* address space made writable                                     */
     size_t metadata_bytes;  /* lucid's own tables and heaps, that may be resident              */
-    size_t peak_held_bytes; /* highest held_bytes seen when memory was taken                   */
+    size_t peak_held_bytes; /* highest so far, lucid's own structures included                 */
     size_t large_blocks, large_bytes; /* live, above the size classes, in runs of slices       */
     size_t huge_blocks, huge_bytes;   /* live, in mappings of their own                        */
     size_t thread_heaps; /* heaps in use by threads                                         */
@@ -199,7 +200,8 @@ LU_API size_t lu_purge(void);
 /* Called when an allocation would pass the limit: free something and return true to try again
    (at most 8 times per allocation), or return false to let it fail with NULL and ENOMEM. */
 typedef bool lu_limit_fn(size_t wanted_bytes, size_t held_bytes, void *arg);
-/* Limit held_bytes; 0 removes the limit. `reached` may be NULL. 0, or EINVAL. */
+/* Limit the memory held, lucid's own structures included; 0 removes the limit. `reached` may be
+   NULL. Returns 0. */
 LU_API int lu_set_limit(size_t limit_bytes, lu_limit_fn *reached, void *arg);
 
 /* ------------------------------------------------------------------ violations --------------- */

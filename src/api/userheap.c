@@ -69,7 +69,8 @@ void *lu_heap_aligned_alloc(lu_heap_t *heap, size_t alignment, size_t size) {
 
 /* True if `block` is a live block of the heap; otherwise that is a violation. */
 static bool is_of(struct heap *heap, const void *block, const char *call) {
-    struct heap *owner = lu__engine_user_of(block, call);
+    struct heap *owner;
+    if (!lu__engine_user_of(block, call, &owner)) return false;
     if (owner == heap) return true;
     lu__violation(LU_WRONG_HEAP, call, block, NULL, 0);
     return false;

@@ -352,10 +352,11 @@ size_t lu__engine_usable(const void *block, const char *call) {
     return find(block, call, &found) == PLACE_BAD ? 0 : found.usable;
 }
 
-struct heap *lu__engine_user_of(const void *block, const char *call) {
+bool lu__engine_user_of(const void *block, const char *call, struct heap **user) {
     struct found found = {.place = PLACE_BAD};
     enum place place = find(block, call, &found);
-    return place == PLACE_BAD ? NULL : user_of(place, &found);
+    if (place != PLACE_BAD) *user = user_of(place, &found);
+    return place != PLACE_BAD;
 }
 
 size_t lu__engine_good_size(size_t size) {
@@ -405,5 +406,7 @@ void lu__engine_fork_child(void) {
         lu__lock_reset(&lu__span_lock);
         if (was_held || lu__run_purging()) lu__run_rebuild();
     }
+    lu__limit_fork_child();
+    lu__sweep_fork_child();
     lu__thread_fork_child();
 }

@@ -223,6 +223,8 @@ LU_INLINE void lu__tick(struct heap *heap) {
 size_t lu__sweep_all(struct heap *heap);
 /* Local frees of a current span until its owner looks at the clock. */
 uint32_t lu__cadence(const struct heap *heap);
+/* In the child of fork. */
+void lu__sweep_fork_child(void);
 /* Raised by lu_purge: every heap sweeps itself at its next tick. */
 extern uint32_t lu__purge_request;
 

@@ -36,3 +36,7 @@ int lu__limit_set(size_t limit_bytes, lu_limit_fn *reached, void *arg) {
     __atomic_store_n(&lu__span_figures.limit, limit_bytes, __ATOMIC_RELAXED);
     return 0;
 }
+
+void lu__limit_fork_child(void) {
+    if (!lu__lock_is_mine(&callback_lock)) lu__lock_reset(&callback_lock);
+}

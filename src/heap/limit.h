@@ -10,5 +10,7 @@
 bool lu__limit_reached(size_t size, int tries);
 /* As lu_set_limit. */
 int lu__limit_set(size_t limit_bytes, lu_limit_fn *reached, void *arg);
+/* In the child of fork. */
+void lu__limit_fork_child(void);
 
 #endif

@@ -2,7 +2,7 @@
  * sweep.c - giving memory back to the system after load has fallen, without anybody asking.
  *
  * Two kinds of memory go back. Runs that nobody uses are purged when they have been free for
- * purge_delay (or at once while they exceed trim_threshold): that is span/run.c's part. Whole free
+ * purge_delay (an eighth of it while they exceed trim_threshold): that is span/run.c's part. Whole free
  * system pages inside partly used spans are the sweep's: it visits a heap's partial spans one after
  * the other, and what has not changed between two visits is idle, so its free pages go back.
  *
@@ -236,9 +236,14 @@ static void sweep_pooled(struct heap *heap, void *arg) {
     sweep_paced(heap, how->now, how->delay, how->units);
 }
 
+static uint32_t purging; /* some thread is in purge_runs */
+
+void lu__sweep_fork_child(void) {
+    __atomic_store_n(&purging, 0, __ATOMIC_RELAXED);
+}
+
 /* Purge free runs; one thread at a time. */
 static void purge_runs(uint32_t now, uint32_t delay) {
-    static uint32_t purging;
     static uint32_t purged_ms;
     size_t dirty = __atomic_load_n(&lu__span_figures.dirty, __ATOMIC_RELAXED);
     bool above = dirty > (size_t)lu__option(LU_OPT_TRIM_THRESHOLD);

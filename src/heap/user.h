@@ -6,8 +6,9 @@
 
 /* NULL with ENOMEM. align is a power of two. */
 void *lu__user_alloc(struct heap *heap, size_t align, size_t size, bool zeroed);
-/* The lu_heap that a live block belongs to, or NULL; misuse is reported for `call`. */
-struct heap *lu__engine_user_of(const void *block, const char *call);
+/* In *user the lu_heap that a live block belongs to, or NULL. False if it is no live block, which
+ * is reported for `call`. */
+bool lu__engine_user_of(const void *block, const char *call, struct heap **user);
 
 /* Free every block of the heap; its structure is empty afterwards. */
 void lu__user_clear(struct heap *heap);

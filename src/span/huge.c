@@ -36,12 +36,15 @@ static struct lu__huge *slot_of(const void *block) {
     }
 }
 
-static void slot_fill(struct lu__huge *table, size_t count, const struct lu__huge *entry) {
+/* True if the slot was never used before. */
+static bool slot_fill(struct lu__huge *table, size_t count, const struct lu__huge *entry) {
     size_t i = hash(entry->block, count);
-    while (table[i].block != NULL) i = (i + 1) & (count - 1);
+    while (table[i].bytes != 0) i = (i + 1) & (count - 1); /* never used, or given up */
+    bool never_used = table[i].block == NULL;
     table[i].owner = entry->owner;
-    table[i].bytes = entry->bytes;
     __atomic_store_n(&table[i].block, entry->block, __ATOMIC_RELEASE);
+    __atomic_store_n(&table[i].bytes, entry->bytes, __ATOMIC_RELEASE);
+    return never_used;
 }
 
 /* Make room for one more slot. */
@@ -57,7 +60,7 @@ static bool slots_reserve(void) {
     struct lu__huge *bigger = memory, *old = slots;
     size_t old_count = slot_count;
     for (size_t i = 0; i < old_count; i++) {
-        if (old[i].bytes != 0) slot_fill(bigger, count, &old[i]);
+        if (old[i].bytes != 0) (void)slot_fill(bigger, count, &old[i]);
     }
     /* The larger count belongs to the new table only: in a forked child a small count with the
      * new table loses lookups, a large count with the old one would leave it. */
@@ -75,8 +78,7 @@ static bool remember(char *block, size_t bytes, struct heap *owner) {
     lu__lock_acquire(&huge_lock);
     bool done = slots_reserve();
     if (done) {
-        slot_fill(slots, slot_count, &entry);
-        slots_touched++;
+        slots_touched += slot_fill(slots, slot_count, &entry);
         __atomic_store_n(&lu__span_figures.huge_blocks, lu__span_figures.huge_blocks + 1,
                          __ATOMIC_RELAXED);
     }

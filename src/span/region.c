@@ -8,7 +8,7 @@
  *
  * Reserved memory has no access rights, so it costs nothing under strict overcommit, is not
  * filled by mlockall and not written to core files. It is committed (made writable) in steps of an
- * eighth of what is committed already, between 1 and 64 MiB: few calls, and three mappings in all.
+ * eighth of what is committed already, between 1 and 64 MiB: few calls, and four mappings in all.
  *
  * Regions are only added. Writers hold lu__span_lock; readers need no lock: a region is filled in
  * before the count that reveals it is raised (release; partner: lu__region_of).
