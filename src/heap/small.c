@@ -11,17 +11,18 @@
  * `needed` counts local frees down to 0, where the slow path looks (lu__small_needed):
  *     CURRENT    a mere cadence: look at the clock every so many frees. How many blocks are out is
  *                not counted, so malloc writes no span at all
- *     SLEEPING   1/16 of the blocks, at most 32: a span with less to give is not worth a visit. The others that
- *                are out are in `reserve`
+ *     SLEEPING   1/16 of the blocks, at most 32: a span with less to give is not worth a visit. The
+ *                others that are out are in `reserve`
  *     PARTIAL    all blocks that are out; at 0 the span is empty and its slices go back
  * Invariant of SLEEPING and PARTIAL:
  *     needed + reserve == carved - off - (blocks on the span's list)
  * Blocks freed by other threads count as out until the owner takes them in.
  *
- * Refill order: blocks that others have freed, partial spans (the fullest of the first few, so that
- * the emptier ones drain), pages purged from the current span, its uncarved rest (fresh memory 4 KiB
- * at a time, so that it is touched when it is needed), a new span. As in Bonwick's slabs and mimalloc's free list
- * sharding, what is free is kept by span, so that neighbours in time become neighbours in space.
+ * Refill order: blocks that others have freed, partial spans (the fullest of the first few, so
+ * that the emptier ones drain), pages purged from the current span, its uncarved rest (fresh
+ * memory 4 KiB at a time, so that it is touched when it is needed), a new span. As in Bonwick's
+ * slabs and mimalloc's free list sharding, what is free is kept by span, so that neighbours in
+ * time become neighbours in space.
  *
  * Everything is done by the heap's owner (or under the lock of a lu_heap); no lock here.
  */

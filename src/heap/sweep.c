@@ -2,9 +2,9 @@
  * sweep.c - giving memory back to the system after load has fallen, without anybody asking.
  *
  * Two kinds of memory go back. Runs that nobody uses are purged when they have been free for
- * purge_delay (an eighth of it while they exceed trim_threshold): that is span/run.c's part. Whole free
- * system pages inside partly used spans are the sweep's: it visits a heap's partial spans one after
- * the other, and what has not changed between two visits is idle, so its free pages go back.
+ * purge_delay (an eighth of it while they exceed trim_threshold): that is span/run.c's part. Whole
+ * free system pages inside partly used spans are the sweep's: it visits a heap's partial spans one
+ * after the other, and what has not changed between two visits is idle, so its free pages go back.
  *
  *     page      0        1        2        3
  *     block  |used|free|free|free|free|used|free|...       page 1 is free throughout: it is

@@ -1,9 +1,10 @@
 /*
  * class.c - the size classes as constant tables.
  *
- * The classes: 8; then every 16 to 256; then eight equal steps per doubling to 64 KiB, so that above
- * 128 bytes at most 1/9 of a block is lost to rounding. The tables are generated from that rule and held to it
- * by tests/unit/test_class.c; constants, because malloc reads them before anything has run.
+ * The classes: 8; then every 16 to 256; then eight equal steps per doubling to 64 KiB, so that
+ * above 128 bytes at most 1/9 of a block is lost to rounding. The tables are generated from that
+ * rule and held to it by tests/unit/test_class.c; constants, because malloc reads them before
+ * anything has run.
  *
  *   lu__class_small[(size + 7) / 8]       class of a size up to 1 KiB
  *   lu__class_mid[(size + 127) / 128]     class of a size up to 64 KiB (above 1 KiB, classes are
