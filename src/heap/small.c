@@ -31,10 +31,10 @@
 
 #define WAKE_SHIFT 4 /* a sleeping span wakes when 1/16 of it is free */
 #define WAKE_MOST 32u
-#define LOOK 4                   /* partial spans compared by a refill */
-#define CARVE_BYTES 4096u        /* of fresh memory: pages are touched when they are needed  */
-#define CARVE_BYTES_DIRTY 16384u /* of used memory: its pages are there already             */
-#define CARVE_BLOCKS_DIRTY 8u
+#define LOOK 4                  /* partial spans compared by a refill */
+#define CARVE_BYTES 4096u       /* of fresh memory: pages are touched when they are needed  */
+#define CARVE_BYTES_DIRTY 4096u /* of used memory: maybe never touched there, either       */
+#define CARVE_BLOCKS_DIRTY 2u
 
 static void set_bound(struct span *span) {
     uint32_t error = span->inverse * lu__class_size[span->class_id]; /* beyond 2^32 */
@@ -204,6 +204,7 @@ void lu__small_needed(struct heap *heap, struct span *span) {
             span->needed = span->reserve;
             span->reserve = 0;
             partial_prepend(heap, span);
+            heap->restless = 1;
         }
         break;
     default:
@@ -228,6 +229,7 @@ void lu__small_return(struct heap *heap, struct span *span, uintptr_t first, uin
         span->needed += span->reserve;
         span->reserve = 0;
         partial_prepend(heap, span);
+        heap->restless = 1;
     }
     LU_ASSERT(count <= span->needed + span->reserve);
     span->needed -= count;

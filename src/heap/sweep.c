@@ -24,10 +24,10 @@
 #define TICK_SLOW_PATHS 32u
 #define TICK_EAGER 2u
 #define CADENCE 256u
-#define CADENCE_DIRTY 32u    /* while free runs wait to be purged          */
-#define CADENCE_RESTLESS 16u /* while partial spans may have pages to give */
-#define UNITS_PER_MS 4000u   /* work allowed per millisecond passed; a unit is about 0.1 us */
-#define PASSED_MOST 20u      /* milliseconds counted at a time: the longest pause is 8 ms   */
+#define CADENCE_DIRTY 32u   /* while free runs wait to be purged          */
+#define CADENCE_RESTLESS 8u /* while partial spans may have pages to give */
+#define UNITS_PER_MS 4000u  /* work allowed per millisecond passed; a unit is about 0.1 us */
+#define PASSED_MOST 20u     /* milliseconds counted at a time: the longest pause is 8 ms   */
 #define UNITS_LEAST 200u
 #define UNITS_PURGE 250u /* what purging one span costs */
 #define RANGES 64
@@ -224,7 +224,7 @@ struct pooled_sweep {
 };
 
 static void sweep_paced(struct heap *heap, uint32_t now, uint32_t delay, uint32_t units) {
-    if (heap->sweep_class == LU_CLASSES && now - heap->pass_ms >= delay / 2 + 1) {
+    if (heap->sweep_class == LU_CLASSES && now - heap->pass_ms >= delay / 4 + 1) {
         begin_pass(heap, now);
     }
     if (heap->sweep_class < LU_CLASSES) sweep_some(heap, units);

@@ -64,27 +64,49 @@ void call_delete(int which, int form, void *block, size_t size, align_val_t alig
     if (is_aligned(which)) {
         switch (form) {
         case 0:
-            array ? ::operator delete[](block, alignment) : ::operator delete(block, alignment);
+            if (array) {
+                ::operator delete[](block, alignment);
+            } else {
+                ::operator delete(block, alignment);
+            }
             return;
         case 1:
-            array ? ::operator delete[](block, size, alignment)
-                  : ::operator delete(block, size, alignment);
+            if (array) {
+                ::operator delete[](block, size, alignment);
+            } else {
+                ::operator delete(block, size, alignment);
+            }
             return;
         default:
-            array ? ::operator delete[](block, alignment, nothrow)
-                  : ::operator delete(block, alignment, nothrow);
+            if (array) {
+                ::operator delete[](block, alignment, nothrow);
+            } else {
+                ::operator delete(block, alignment, nothrow);
+            }
             return;
         }
     }
     switch (form) {
     case 0:
-        array ? ::operator delete[](block) : ::operator delete(block);
+        if (array) {
+            ::operator delete[](block);
+        } else {
+            ::operator delete(block);
+        }
         return;
     case 1:
-        array ? ::operator delete[](block, size) : ::operator delete(block, size);
+        if (array) {
+            ::operator delete[](block, size);
+        } else {
+            ::operator delete(block, size);
+        }
         return;
     default:
-        array ? ::operator delete[](block, nothrow) : ::operator delete(block, nothrow);
+        if (array) {
+            ::operator delete[](block, nothrow);
+        } else {
+            ::operator delete(block, nothrow);
+        }
         return;
     }
 }

@@ -166,6 +166,29 @@ static void refused_giving_back_loses_nothing(void **state) {
     free_all();
 }
 
+/* A block that cannot grow in place, nor by moving its pages, is copied or stays as it is. */
+static void refused_moves_keep_the_contents(void **state) {
+    (void)state;
+    const size_t sizes[] = {(size_t)1 << 20, (size_t)40 << 20};
+    for (size_t i = 0; i < 2; i++) {
+        size_t size = sizes[i];
+        unsigned char *block = lu_malloc(size), *behind = lu_malloc(size);
+        assert_non_null(block);
+        assert_non_null(behind);
+        for (size_t at = 0; at < size; at += 4096) block[at] = (unsigned char)(at >> 12);
+        os_fault_only(1u << OS_FAULT_MOVE_PAGES | 1u << OS_FAULT_REMAP);
+        os_fault_from(1);
+        unsigned char *grown = lu_realloc(block, size * 5);
+        os_fault_none();
+        if (grown != NULL) block = grown;
+        for (size_t at = 0; at < size; at += 4096) {
+            assert_int_equal(block[at], (unsigned char)(at >> 12));
+        }
+        lu_free(block);
+        lu_free(behind);
+    }
+}
+
 static void every_call_has_failed(void **state) {
     (void)state;
     static const char *const names[] = {"reserve", "commit", "purge", "purge_many", "renew",
@@ -181,6 +204,7 @@ int main(void) {
         cmocka_unit_test(failing_from_any_call_on),
         cmocka_unit_test(failing_at_random),
         cmocka_unit_test(refused_giving_back_loses_nothing),
+        cmocka_unit_test(refused_moves_keep_the_contents),
         cmocka_unit_test(every_call_has_failed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
