@@ -55,6 +55,7 @@ struct heap {
     uint32_t span_count[LU_CLASSES];
     struct remote_batch ring[LU_RING];
     uint32_t tick_left;   /* slow paths until the clock is read                  */
+    uint32_t cadence;     /* frees of a current span between looks at the clock */
     uint32_t ticked_ms;   /* when it was read last                               */
     uint32_t pass_ms;     /* when the running or last sweep began                */
     uint32_t sweep_class; /* where it stands; LU_CLASSES: done                   */

@@ -194,7 +194,7 @@ void lu__small_needed(struct heap *heap, struct span *span) {
     switch (span->state) {
     case LU_SPAN_CURRENT:
         span->needed = lu__cadence(heap);
-        lu__tick(heap);
+        lu__tick_slow(heap);
         break;
     case LU_SPAN_SLEEPING:
         if (span->reserve == 0) {

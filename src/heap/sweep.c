@@ -22,12 +22,12 @@
 #include "os/os.h"
 
 #define TICK_SLOW_PATHS 32u
-#define TICK_EAGER 2u
-#define CADENCE 256u
-#define CADENCE_DIRTY 32u   /* while free runs wait to be purged          */
-#define CADENCE_RESTLESS 8u /* while partial spans may have pages to give */
-#define UNITS_PER_MS 4000u  /* work allowed per millisecond passed; a unit is about 0.1 us */
-#define PASSED_MOST 20u     /* milliseconds counted at a time: the longest pause is 8 ms   */
+#define TICK_EAGER 8u
+#define CADENCE 256u     /* when there is nothing to give back */
+#define CADENCE_LEAST 8u /* else: adapted so that the clock is read every few milliseconds */
+#define CADENCE_MOST 128u
+#define UNITS_PER_MS 4000u /* work allowed per millisecond passed; a unit is about 0.1 us */
+#define PASSED_MOST 20u    /* milliseconds counted at a time: the longest pause is 8 ms   */
 #define UNITS_LEAST 200u
 #define UNITS_PURGE 250u /* what purging one span costs */
 #define RANGES 64
@@ -40,9 +40,13 @@ static uint32_t delay_ms(void) {
     return delay < 0 ? UINT32_MAX / 4 : (uint32_t)LU_MIN(delay, 1000000000L);
 }
 
+/* True while partial spans may have pages to give, or free runs wait to be purged. */
+static bool is_eager(const struct heap *heap) {
+    return heap->restless || __atomic_load_n(&lu__span_figures.dirty, __ATOMIC_RELAXED) > 0;
+}
+
 uint32_t lu__cadence(const struct heap *heap) {
-    if (heap->restless) return CADENCE_RESTLESS;
-    return __atomic_load_n(&lu__span_figures.dirty, __ATOMIC_RELAXED) > 0 ? CADENCE_DIRTY : CADENCE;
+    return is_eager(heap) ? heap->cadence : CADENCE;
 }
 
 /* ---------------------------------------------------------------- pages of one span */
@@ -259,9 +263,12 @@ void lu__tick_slow(struct heap *heap) {
     static uint32_t pool_swept_ms;
     uint32_t now = (uint32_t)lu__os_now_ms(), delay = delay_ms();
     uint32_t passed = now - heap->ticked_ms;
-    bool dirty = __atomic_load_n(&lu__span_figures.dirty, __ATOMIC_RELAXED) > 0;
-    heap->tick_left = heap->restless ? 1 : dirty ? TICK_EAGER : TICK_SLOW_PATHS;
-    if (passed == 0) return;
+    heap->tick_left = is_eager(heap) ? TICK_EAGER : TICK_SLOW_PATHS;
+    if (passed == 0) { /* busy: look less often */
+        heap->cadence = LU_MIN(heap->cadence * 2, CADENCE_MOST);
+        return;
+    }
+    if (passed > 4) heap->cadence = LU_MAX(heap->cadence / 4, CADENCE_LEAST);
     heap->ticked_ms = now;
     if (heap->kind == LU_HEAP_OF_THREAD) lu__remote_flush(heap);
     uint32_t request = __atomic_load_n(&lu__purge_request, __ATOMIC_RELAXED);

@@ -43,6 +43,7 @@ static struct heap *recycled;   /* structures of ended lu_heaps, linked by next_
 static char *fresh, *fresh_end; /* META memory for more structures */
 static bool ready;
 static pthread_key_t exit_key;
+static bool has_exit_key; /* without, heaps of finished threads are not used again */
 
 static void thread_exit(void *unused);
 
@@ -52,7 +53,7 @@ static void init_locked(void) {
     lu__options_init();
     lu__span_figures.limit = (size_t)lu__option(LU_OPT_LIMIT);
     lu__link_key = lu__os_random();
-    (void)pthread_key_create(&exit_key, thread_exit); /* fails at 1024 keys: heaps stay bound */
+    has_exit_key = pthread_key_create(&exit_key, thread_exit) == 0; /* it fails at 1024 keys */
     ready = true;
 }
 
@@ -98,6 +99,7 @@ static struct heap *make_locked(enum heap_kind kind) {
     heap->base_away = -heap->base;
     see_region(heap);
     heap->tick_left = 1;
+    heap->cadence = 1; /* adapts itself */
     heap->sweep_class = LU_CLASSES;
     heap->kind = (uint8_t)kind;
     heap->state = LU_HEAP_ACTIVE;
@@ -176,7 +178,8 @@ struct heap *lu__thread_enter(void) {
     if (!self.gone) {
         self.heap = heap;
         lu__heap = lu__perturbing ? &lu__empty_heap : heap;
-        (void)pthread_setspecific(exit_key, heap); /* may allocate: the heap is there already */
+        /* May allocate: the heap is there already. */
+        if (has_exit_key) (void)pthread_setspecific(exit_key, heap);
     }
     set_busy(heap, 1);
     see_region(heap);
