@@ -124,11 +124,7 @@ LU_INLINE void lu__list_push(uintptr_t key, uintptr_t *list, uintptr_t block) {
 LU_INLINE bool lu__list_is_empty(uintptr_t list) {
     return (list & 1) != 0;
 }
-/* The block behind `block`, unchecked. */
-LU_INLINE uintptr_t lu__list_next(uintptr_t key, uintptr_t block) {
-    return block ^ lu__link_delta(key, block);
-}
-/* The same, checked: a damaged link is reported, and ends the list. */
+/* The block behind `block`; a damaged link is reported, and ends the list. */
 uintptr_t lu__list_broken(uintptr_t block);
 LU_INLINE uintptr_t lu__list_step(uintptr_t key, uintptr_t block) {
     uintptr_t delta = lu__link_delta(key, block);

@@ -182,10 +182,6 @@ struct span *lu__run_alloc(size_t slices, size_t align_slices, enum lu__kind kin
     return NULL;
 }
 
-static struct region *region_of_desc(const struct span *desc) {
-    return lu__region_of(desc); /* a region starts with its descriptors */
-}
-
 /* Free the slices of `run`, which the caller has taken out of use. Locked. */
 static void free_locked(struct span *run, bool zero, uint32_t now_ms) {
     size_t bytes = lu__span_bytes(run);
@@ -194,7 +190,7 @@ static void free_locked(struct span *run, bool zero, uint32_t now_ms) {
     run->owner = NULL;
     run->moved = false;
     mark_free(run, run->slices, zero, now_ms);
-    insert_merged(region_of_desc(run), run);
+    insert_merged(lu__region_of(run), run);
 }
 
 void lu__run_free(struct span *run) {
@@ -215,7 +211,7 @@ void lu__run_free(struct span *run) {
 bool lu__run_grow(struct span *run, size_t slices) {
     bool done = false;
     lu__lock_acquire(&lu__span_lock);
-    struct region *region = region_of_desc(run);
+    struct region *region = lu__region_of(run);
     struct span *after = run + run->slices;
     size_t more = slices - run->slices;
     size_t slice = (size_t)((char *)after - region->base) >> LU_DESC_SHIFT;
@@ -269,7 +265,7 @@ size_t lu__run_purge(uint32_t before_ms, size_t most_bytes) {
             run->stamp = (uint32_t)lu__os_now_ms() + 1000; /* refused: not again for a while */
         }
         mark_free(run, run->slices, done, run->stamp);
-        insert_merged(region_of_desc(run), run);
+        insert_merged(lu__region_of(run), run);
         lu__lock_release(&lu__span_lock);
         if (!done) break;
         returned += bytes;
