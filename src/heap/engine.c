@@ -89,6 +89,10 @@ static void *alloc_here(size_t align, size_t size, bool zeroed) {
 }
 
 void *lu__alloc_slow(size_t size) {
+    if (size <= LU_CLASS_BYTES_MAX) {
+        uintptr_t block = lu__small_last(lu__heap, lu__class_of(size));
+        if (block != 0) return (void *)block;
+    }
     return alloc_here(8, size, false);
 }
 
@@ -101,9 +105,8 @@ void *lu__engine_alloc_zeroed(size_t size) {
     struct heap *heap = lu__heap;
     unsigned c = lu__class_of(size);
     uintptr_t block = heap->list[c];
-    /* A list that is empty is refilled with memory that may be known to be zero. */
-    if (LU_UNLIKELY(lu__list_is_empty(block))) return alloc_here(8, size, true);
     uintptr_t delta = lu__link_delta(heap->key, block);
+    /* A list that is empty is refilled with memory that may be known to be zero. */
     if (LU_UNLIKELY(!lu__delta_is_link(delta))) return alloc_here(8, size, true);
     heap->list[c] = block ^ delta;
     return memset((void *)block, 0, LU_MAX(size, sizeof(uintptr_t)));
@@ -184,6 +187,10 @@ static enum place find(const void *pointer, const char *call, struct found *foun
 /* ---------------------------------------------------------------- free */
 
 void lu__free_needed(struct heap *heap, struct span *span) {
+    if (span->state == LU_SPAN_CURRENT && lu__may_skip_tick(heap)) {
+        span->needed = lu__cadence(heap);
+        return;
+    }
     struct heap *entered = lu__thread_enter();
     if (entered == NULL) { /* a signal handler: the next free of the span looks again */
         span->needed = 1;

@@ -17,7 +17,9 @@ void lu__free_needed(struct heap *heap, struct span *span) __attribute__((cold))
 
 LU_INLINE void *lu__fast_pop(struct heap *heap, unsigned c, size_t size) {
     uintptr_t block = heap->list[c];
-    if (LU_UNLIKELY(lu__list_is_empty(block))) return lu__alloc_slow(size);
+#if defined(__x86_64__)
+    __asm__("" : "+a"(block)); /* where it is returned: the compiler would move it at the end */
+#endif
     uintptr_t delta = lu__link_delta(heap->key, block);
     if (LU_UNLIKELY(!lu__delta_is_link(delta))) return lu__alloc_slow(size);
     heap->list[c] = block ^ delta;
@@ -28,7 +30,7 @@ LU_INLINE void *lu__fast_pop(struct heap *heap, unsigned c, size_t size) {
 /* As lu__engine_alloc. */
 LU_INLINE void *lu__fast_alloc(size_t size) {
     if (LU_LIKELY(size <= LU_SMALL_MAX)) {
-        return lu__fast_pop(lu__heap, lu__class_small[(size + 7) >> 3], size);
+        return lu__fast_pop(lu__heap, lu__heap->class_of[size], size);
     }
     if (LU_LIKELY(size <= LU_CLASS_BYTES_MAX)) {
         return lu__fast_pop(lu__heap, lu__class_mid[(size + 127) >> 7], size);

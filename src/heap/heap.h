@@ -3,13 +3,15 @@
  *
  * A heap owns SMALL spans and has, for every size class, a list of free blocks that malloc pops:
  *
- *     heap->list[c]    -> block -> block -> ... (odd: empty)      all of one span:
+ *     heap->list[c]    -> block -> block -> ... LU_LIST_END       all of one span:
  *     heap->current[c] -> span whose blocks those are             span->list == &heap->list[c]
  *     heap->partial[c] -> span <-> span <-> ...                   spans with something to give
  *
- * A free block's first word is its link, encoded as  key ^ (next ^ block),  where an odd `next`
- * ends the list. All blocks of a list lie in one aligned window of 512 KiB, so the decoded
- * difference is below 2^19; anything else means that the free block was written to. A block handed
+ * A free block's first word is its link, encoded as  key ^ (next ^ block).  All blocks of a list
+ * lie in one aligned window of 512 KiB, so the decoded difference of two is a multiple of 8 below
+ * 2^19; anything else means that the free block was written to, or that it is the last one, whose
+ * next is LU_LIST_END: a word outside every heap that is always 0 and so no link either. That makes
+ * one test in malloc enough for an empty list, the last block and a damaged link. A block handed
  * out has its first word cleared, so a block being freed whose word decodes as a link was almost
  * surely freed before (see lu__link_is_free).
  *
@@ -23,11 +25,12 @@
 #include "os/lock.h"
 #include "span/span.h"
 
-#define LU_EMPTY_LIST ((uintptr_t)1) /* no current span */
+extern const uintptr_t lu__list_end;
+#define LU_LIST_END ((uintptr_t)&lu__list_end)
 
 #define LU_RING 16 /* spans for which a thread collects remote frees at a time */
 
-/* Remote frees of one span that were not posted yet. */
+/* Remote frees of one span that were not posted yet; its size is a power of two. */
 struct remote_batch {
     struct span *span; /* NULL: unused                     */
     uintptr_t first, last;
@@ -44,8 +47,11 @@ struct heap {
     uintptr_t key;              /* of the links; the same in all heaps                    */
     uintptr_t base;             /* of the first region; size 0 sends all frees slow       */
     uintptr_t base_away;        /* -base: adding it to a pointer saves a register         */
-    uint32_t key_high;          /* key >> 32                                              */
     size_t size;                /* committed part of the first region, when last looked at */
+    uint16_t key_top;           /* key >> 48                                              */
+    uint8_t class_of[LU_SMALL_MAX + 1]; /* by size: an own copy, as it is reached from the heap
+                                           without the address of a table                  */
+    uint8_t lonely[LU_CLASSES];         /* the list's last block was taken since the last refill  */
 
     /* Slow paths of the owner. */
     struct span *current[LU_CLASSES];
@@ -56,6 +62,7 @@ struct heap {
     struct remote_batch ring[LU_RING];
     uint32_t tick_left;   /* slow paths until the clock is read                  */
     uint32_t cadence;     /* frees of a current span between looks at the clock */
+    uint32_t skipped;     /* looks at the clock left out                         */
     uint32_t ticked_ms;   /* when it was read last                               */
     uint32_t pass_ms;     /* when the running or last sweep began                */
     uint32_t sweep_class; /* where it stands; LU_CLASSES: done                   */
@@ -85,7 +92,7 @@ extern struct heap lu__empty_heap;
 extern __thread struct heap *lu__heap
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
 extern uintptr_t lu__link_key;
-typedef uint32_t lu__half __attribute__((may_alias)); /* half of a word of any type */
+typedef uint16_t lu__quarter __attribute__((may_alias)); /* of a word of any type */
 
 /* Fields of a span that its owner writes and others read, at any time but without consequence if
  * the value is old: a plain load, which can be an operand, but for the thread sanitizer. */
@@ -108,12 +115,13 @@ LU_INLINE uintptr_t lu__link_delta(uintptr_t key, uintptr_t block) {
     return *(const uintptr_t *)block ^ key;
 }
 LU_INLINE bool lu__delta_is_link(uintptr_t delta) {
-    return (delta >> LU_WINDOW_SHIFT) == 0;
+    return (delta & ~(((uintptr_t)1 << LU_WINDOW_SHIFT) - 8)) == 0;
 }
-/* Links differ from the key in the low bits only, so equal upper halves are what every free block
- * has, and a live one with probability 2^-32: the quick test that makes free look closer. */
+/* Addresses end below bit 48, so links and the key agree in the bits above, and a random word does
+ * with probability 2^-16: the quick test that makes free look closer. The key is chosen so that
+ * small numbers, pointers, text in ASCII and common floating point numbers never agree. */
 LU_INLINE bool lu__looks_linked(const struct heap *heap, uintptr_t block) {
-    return ((const lu__half *)block)[1] == heap->key_high;
+    return ((const lu__quarter *)block)[3] == heap->key_top;
 }
 /* Put `block` in front of the list whose first is *list. */
 LU_INLINE void lu__list_push(uintptr_t key, uintptr_t *list, uintptr_t block) {
@@ -121,15 +129,16 @@ LU_INLINE void lu__list_push(uintptr_t key, uintptr_t *list, uintptr_t block) {
     __atomic_signal_fence(__ATOMIC_RELEASE); /* a forked child may see what was done so far */
     *list = block;
 }
-LU_INLINE bool lu__list_is_empty(uintptr_t list) {
-    return (list & 1) != 0;
+/* The block behind `block` or LU_LIST_END; 0 if the word is no link. */
+LU_INLINE uintptr_t lu__link_next(uintptr_t key, uintptr_t block) {
+    uintptr_t delta = lu__link_delta(key, block), next = block ^ delta;
+    return lu__delta_is_link(delta) || next == LU_LIST_END ? next : 0;
 }
-/* The block behind `block`; a damaged link is reported, and ends the list. */
+/* The same for a block on a list: a damaged link is reported, and ends the list. */
 uintptr_t lu__list_broken(uintptr_t block);
 LU_INLINE uintptr_t lu__list_step(uintptr_t key, uintptr_t block) {
-    uintptr_t delta = lu__link_delta(key, block);
-    if (LU_UNLIKELY(!lu__delta_is_link(delta))) return lu__list_broken(block);
-    return block ^ delta;
+    uintptr_t next = lu__link_next(key, block);
+    return LU_LIKELY(next != 0) ? next : lu__list_broken(block);
 }
 /* True if `block` of `span`, whose first word decodes as a link, is indeed free: a live block may
  * hold such a word, as a program can copy bytes that it never wrote. So every list that the block
@@ -154,6 +163,9 @@ LU_INLINE uint32_t lu__block_pages(uint32_t offset, uint32_t size) {
 
 /* A block of class `c`, first word cleared. *zero: the whole block is known to be zero. */
 void *lu__small_alloc(struct heap *heap, unsigned c, bool *zero);
+/* The last block of the heap's list, first word cleared, without a refill; 0 if there is none, its
+ * link is damaged, or that was done already since the last refill. May be interrupted as malloc. */
+uintptr_t lu__small_last(struct heap *heap, unsigned c);
 /* Free a checked block of the heap's own span. */
 void lu__small_free(struct heap *heap, struct span *span, uintptr_t block);
 /* span->needed has come down to 0. */
@@ -181,7 +193,10 @@ void lu__remote_begin(struct heap *heap, struct remote_batch *batch, struct span
 void lu__remote_post(struct remote_batch *batch);
 /* The fast path: put the block in the heap's batch for its span. */
 LU_INLINE void lu__remote_collect(struct heap *heap, struct span *span, uintptr_t block) {
-    struct remote_batch *batch = &heap->ring[((uintptr_t)span >> LU_DESC_SHIFT) % LU_RING];
+    /* &heap->ring[descriptor number % LU_RING], with one shift less */
+    size_t offset = (uintptr_t)span / ((1u << LU_DESC_SHIFT) / sizeof heap->ring[0]) &
+                    (LU_RING - 1) * sizeof heap->ring[0];
+    struct remote_batch *batch = (struct remote_batch *)(void *)((char *)heap->ring + offset);
     if (LU_UNLIKELY(batch->span != span)) {
         lu__remote_begin(heap, batch, span, block);
         return;
@@ -216,6 +231,8 @@ void lu__tick_slow(struct heap *heap);
 LU_INLINE void lu__tick(struct heap *heap) {
     if (LU_UNLIKELY(--heap->tick_left == 0)) lu__tick_slow(heap);
 }
+/* True for most of the looks at the clock while there is nothing to give back. */
+bool lu__may_skip_tick(struct heap *heap);
 /* Give back all whole free pages of the heap's spans now. Bytes. */
 size_t lu__sweep_all(struct heap *heap);
 /* Local frees of a current span until its owner looks at the clock. */

@@ -57,6 +57,7 @@ static void *move_run(struct span *span, size_t size) {
     struct span *target = region != NULL ? lu__span_of(region, to) : NULL;
     if (target != NULL && bytes >= MOVE_LEAST && lu__os_move_pages(from, to, bytes) == 0) {
         target->moved = 1;
+        lu__run_forget_touched(span);
     } else {
         memcpy(to, from, LU_MIN(bytes, size));
     }

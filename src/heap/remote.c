@@ -1,7 +1,7 @@
 /*
  * remote.c - freeing blocks of another thread's spans.
  *
- * The freeing thread collects up to 8 KiB of blocks per span in a small ring of chains, and posts a
+ * The freeing thread collects up to 16 KiB of blocks per span in a small ring of chains, and posts a
  * chain with one compare-and-swap on the span's `remote` word:
  *
  *     bit 63   48        32         16         0
@@ -16,11 +16,11 @@
  * count as out until drained: so it cannot end meanwhile, and is never on the stack twice.
  *
  * Memory order: posting releases the chain's links, draining acquires them.
- * What a thread holds back is bounded by LU_RING * 8 KiB; blocks above 4 KiB are posted one by one.
+ * What a thread holds back is bounded by LU_RING * 16 KiB; blocks above 8 KiB are posted one by one.
  */
 #include "heap/heap.h"
 
-#define BATCH_BYTES 8192u
+#define BATCH_BYTES 16384u
 #define POSTED ((uint64_t)1 << 63)
 #define BATCH_BLOCKS 64u
 #define COUNT_MOST 0x7fffu
@@ -58,7 +58,7 @@ static void post(struct span *span, uintptr_t first, uintptr_t last, uint32_t co
     struct heap *owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);
     uint64_t old = __atomic_load_n(&span->remote, __ATOMIC_RELAXED), new;
     do {
-        uintptr_t next = old != 0 ? packed_first(old, window) : last | 1;
+        uintptr_t next = old != 0 ? packed_first(old, window) : LU_LIST_END;
         __atomic_store_n((uintptr_t *)last, (next ^ last) ^ key, __ATOMIC_RELAXED);
         new = old != 0 ? pack(first, packed_last(old, window), packed_count(old) + count)
                        : pack(first, last, count);
@@ -85,7 +85,7 @@ void lu__remote_begin(struct heap *heap, struct remote_batch *batch, struct span
     batch->most = LU_MIN(LU_MAX(BATCH_BYTES / size, 1u), BATCH_BLOCKS);
     batch->room = batch->most - 1;
     batch->first = batch->last = block;
-    __atomic_store_n((uintptr_t *)block, (uintptr_t)1 ^ heap->key, __ATOMIC_RELAXED);
+    __atomic_store_n((uintptr_t *)block, (LU_LIST_END ^ block) ^ heap->key, __ATOMIC_RELAXED);
     __atomic_signal_fence(__ATOMIC_RELEASE); /* a forked child must not see the old chain */
     batch->span = span;
     if (batch->room == 0) post_batch(batch);

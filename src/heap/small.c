@@ -31,10 +31,10 @@
 
 #define WAKE_SHIFT 4 /* a sleeping span wakes when 1/16 of it is free */
 #define WAKE_MOST 32u
-#define LOOK 4                  /* partial spans compared by a refill */
-#define CARVE_BYTES 4096u       /* of fresh memory: pages are touched when they are needed  */
-#define CARVE_BYTES_DIRTY 4096u /* of used memory: maybe never touched there, either       */
-#define CARVE_BLOCKS_DIRTY 2u
+#define LOOK 4                   /* partial spans compared by a refill */
+#define CARVE_BYTES 4096u        /* at a time: pages are touched when they are needed        */
+#define CARVE_BLOCKS_DIRTY 2u    /* of used memory, at least: it may be there                */
+#define CARVE_BLOCKS_TOUCHED 16u /* of memory where links were before, at least: it is there */
 
 static void set_bound(struct span *span) {
     uint32_t error = span->inverse * lu__class_size[span->class_id]; /* beyond 2^32 */
@@ -121,7 +121,10 @@ static struct span *span_create(struct heap *heap, unsigned c) {
     if (span == NULL) return NULL;
     span->zero = zero;
     span->of_thread = heap->kind == LU_HEAP_OF_THREAD;
-    span->head = (uintptr_t)lu__span_start(span) | 1;
+    if (zero || (span->class_id != c && lu__class_size[span->class_id] > LU_OS_PAGE)) {
+        span->touched = 0;
+    }
+    span->head = LU_LIST_END;
     span->class_id = (uint8_t)c;
     span->inverse = lu__class_inverse[c];
     span->needed = span->reserve = 0;
@@ -137,11 +140,21 @@ static struct span *span_create(struct heap *heap, unsigned c) {
     return span;
 }
 
+/* Remember up to where links have touched the pages: to the end of the last block's first page. Of
+ * large blocks they touch some pages only, which serves spans of the same class alone. */
+static void note_touched(struct span *span) {
+    uint32_t size = lu__class_size[span->class_id], end = span->limit;
+    if (span->purged != 0 || end == 0) return;
+    if (size <= LU_OS_PAGE) end = (uint32_t)lu__align_up(end - size + 1, LU_OS_PAGE);
+    span->touched = LU_MAX(span->touched, end);
+}
+
 void lu__span_release(struct heap *heap, struct span *span) {
     LU_ASSERT(lu__remote_count(span) == 0);
     heap->span_count[span->class_id]--;
     if (heap->kind == LU_HEAP_OF_USER) lu__heap_unlink(heap, span);
     __atomic_store_n(&span->owner, NULL, __ATOMIC_RELAXED);
+    note_touched(span);
     lu__run_free(span);
 }
 
@@ -162,7 +175,7 @@ static void end_current(struct heap *heap, struct span *span, uintptr_t list, ui
     unsigned c = span->class_id;
     uint32_t out = lu__span_carved(span) - span->off - listed;
     heap->current[c] = NULL;
-    heap->list[c] = LU_EMPTY_LIST;
+    heap->list[c] = LU_LIST_END;
     span->head = list;
     span->list = &span->head;
     span->stamp = 0;
@@ -186,7 +199,7 @@ void lu__small_demote(struct heap *heap, unsigned c) {
     if (span == NULL) return;
     uint32_t listed = 0;
     uintptr_t list = heap->list[c];
-    for (uintptr_t b = list; !lu__list_is_empty(b); b = lu__list_step(heap->key, b)) listed++;
+    for (uintptr_t b = list; b != LU_LIST_END; b = lu__list_step(heap->key, b)) listed++;
     end_current(heap, span, list, listed);
 }
 
@@ -242,7 +255,7 @@ void lu__small_return(struct heap *heap, struct span *span, uintptr_t first, uin
 static bool recarve(struct heap *heap, struct span *span) {
     uint32_t size = lu__class_size[span->class_id];
     uintptr_t start = (uintptr_t)lu__span_start(span);
-    while (span->purged != 0 && lu__list_is_empty(*span->list)) {
+    while (span->purged != 0 && *span->list == LU_LIST_END) {
         uint32_t page = (uint32_t)__builtin_ctz(span->purged);
         set_purged(span, span->purged & (span->purged - 1));
         uint32_t end = LU_MIN((page + 1) << 12, span->limit);
@@ -254,7 +267,7 @@ static bool recarve(struct heap *heap, struct span *span) {
         }
     }
     span->swept = 0;
-    return !lu__list_is_empty(*span->list);
+    return *span->list != LU_LIST_END;
 }
 
 /* Link the next blocks of the current span, in address order; false if all were carved. */
@@ -262,9 +275,10 @@ static bool carve(struct heap *heap, struct span *span) {
     uint32_t size = lu__class_size[span->class_id];
     uint32_t left = lu__span_capacity_bytes(span) - span->limit;
     if (left == 0) return false;
-    uint32_t step = span->zero ? LU_MAX(CARVE_BYTES / size, 1u) * size
-                               : LU_MAX(CARVE_BYTES_DIRTY / size, CARVE_BLOCKS_DIRTY) * size;
-    step = LU_MIN(step, left);
+    uint32_t touched = span->touched > span->limit ? (span->touched - span->limit) / size : 0;
+    uint32_t blocks = LU_MIN(touched, CARVE_BLOCKS_TOUCHED);
+    blocks = LU_MAX(LU_MAX(CARVE_BYTES / size, blocks), span->zero ? 1u : CARVE_BLOCKS_DIRTY);
+    uint32_t step = LU_MIN(blocks * size, left);
     uintptr_t first = (uintptr_t)lu__span_start(span) + span->limit;
     uintptr_t last = first + step - size;
     for (uintptr_t b = first; b < last; b += size) {
@@ -288,14 +302,15 @@ static struct span *pick_partial(struct heap *heap, unsigned c) {
 /* Put blocks on the heap's empty list. *fresh: the first was never used, and its memory is zero. */
 static bool refill(struct heap *heap, unsigned c, bool *fresh) {
     *fresh = false;
+    heap->lonely[c] = 0;
     if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__remote_drain(heap);
-    while (lu__list_is_empty(heap->list[c])) {
+    while (heap->list[c] == LU_LIST_END) {
         struct span *span = heap->current[c], *next = pick_partial(heap, c);
         if (next != NULL) {
             lu__partial_remove(heap, next);
             if (span != NULL) end_current(heap, span, heap->list[c], 0);
             make_current(heap, next);
-            if (!lu__list_is_empty(heap->list[c])) return true;
+            if (heap->list[c] != LU_LIST_END) return true;
             span = next;
         }
         if (span == NULL ||
@@ -305,7 +320,7 @@ static bool refill(struct heap *heap, unsigned c, bool *fresh) {
             if (span != NULL) end_current(heap, span, heap->list[c], 0);
             make_current(heap, span = born);
         }
-        if (lu__list_is_empty(heap->list[c]) && carve(heap, span)) {
+        if (heap->list[c] == LU_LIST_END && carve(heap, span)) {
             *fresh = span->zero != 0;
             return true;
         }
@@ -317,23 +332,31 @@ uintptr_t lu__list_broken(uintptr_t block) {
     const struct span *span = lu__span_of(lu__region_of((void *)block), (void *)block);
     size_t size = span != NULL ? lu__class_size[span->class_id] : 0;
     lu__violation(LU_CORRUPT_LINK, "malloc", (void *)block, (void *)block, size);
-    *(uintptr_t *)block = lu__link_key ^ 1; /* told to go on: what followed is lost */
-    return block | 1;
+    *(uintptr_t *)block = (LU_LIST_END ^ block) ^ lu__link_key; /* told to go on without the rest */
+    return LU_LIST_END;
 }
 
 void *lu__small_alloc(struct heap *heap, unsigned c, bool *zero) {
     *zero = false;
-    if (lu__list_is_empty(heap->list[c])) {
+    if (heap->list[c] == LU_LIST_END) {
         lu__tick(heap);
-        if (lu__list_is_empty(heap->list[c]) && !refill(heap, c, zero)) return NULL;
+        if (heap->list[c] == LU_LIST_END && !refill(heap, c, zero)) return NULL;
     }
     uintptr_t block = heap->list[c];
-    uintptr_t delta = lu__link_delta(heap->key, block);
-    if (LU_UNLIKELY(!lu__delta_is_link(delta))) {
-        (void)lu__list_broken(block);
-        delta = 1; /* told to go on: the rest of the list is lost */
-    }
-    heap->list[c] = block ^ delta;
+    heap->list[c] = lu__list_step(heap->key, block);
     *(uintptr_t *)block = 0;
+    /* A list of one block that is taken and freed in turn would bring malloc here every time. */
+    bool fresh;
+    if (heap->list[c] == LU_LIST_END && heap->lonely[c]) (void)refill(heap, c, &fresh);
     return (void *)block;
+}
+
+uintptr_t lu__small_last(struct heap *heap, unsigned c) {
+    uintptr_t block = heap->list[c];
+    if (block == LU_LIST_END || heap->lonely[c]) return 0;
+    if (lu__link_next(heap->key, block) != LU_LIST_END) return 0;
+    heap->lonely[c] = 1;
+    heap->list[c] = LU_LIST_END;
+    *(uintptr_t *)block = 0;
+    return block;
 }

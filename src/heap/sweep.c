@@ -24,6 +24,7 @@
 #define TICK_SLOW_PATHS 32u
 #define TICK_EAGER 8u
 #define CADENCE 256u     /* when there is nothing to give back */
+#define SKIPPED 4u       /* and then the clock is not even read every time */
 #define CADENCE_LEAST 8u /* else: adapted so that the clock is read every few milliseconds */
 #define CADENCE_MOST 128u
 #define UNITS_PER_MS 4000u /* work allowed per millisecond passed; a unit is about 0.1 us */
@@ -49,6 +50,10 @@ uint32_t lu__cadence(const struct heap *heap) {
     return is_eager(heap) ? heap->cadence : CADENCE;
 }
 
+bool lu__may_skip_tick(struct heap *heap) {
+    return ++heap->skipped % SKIPPED != 0 && !is_eager(heap);
+}
+
 /* ---------------------------------------------------------------- pages of one span */
 
 struct page_purge {
@@ -72,7 +77,7 @@ static void add_range(struct page_purge *purge, uintptr_t at, size_t size) {
 static uint32_t free_pages(struct heap *heap, const struct span *span, uintptr_t start) {
     uint32_t free_bytes[PAGES] = {0};
     uint32_t size = lu__class_size[span->class_id];
-    for (uintptr_t b = span->head; !lu__list_is_empty(b); b = lu__list_step(heap->key, b)) {
+    for (uintptr_t b = span->head; b != LU_LIST_END; b = lu__list_step(heap->key, b)) {
         uint32_t at = (uint32_t)(b - start), end = at + size;
         while (at < end) {
             uint32_t page_end = LU_MIN((at | 4095) + 1, end);
@@ -95,8 +100,8 @@ static uint32_t free_pages(struct heap *heap, const struct span *span, uintptr_t
 /* Take the blocks that touch `pages` off the span's list, keeping the order of the others. */
 static void unlist(struct heap *heap, struct span *span, uintptr_t start, uint32_t pages) {
     uint32_t size = lu__class_size[span->class_id];
-    uintptr_t kept = start | 1, last = 0;
-    for (uintptr_t b = span->head, next; !lu__list_is_empty(b); b = next) {
+    uintptr_t kept = LU_LIST_END, last = 0;
+    for (uintptr_t b = span->head, next; b != LU_LIST_END; b = next) {
         next = lu__list_step(heap->key, b);
         if (lu__block_pages((uint32_t)(b - start), size) & pages) {
             span->off++;
@@ -109,7 +114,7 @@ static void unlist(struct heap *heap, struct span *span, uintptr_t start, uint32
         }
         last = b;
     }
-    if (last != 0) *(uintptr_t *)last = ((start | 1) ^ last) ^ heap->key;
+    if (last != 0) *(uintptr_t *)last = (LU_LIST_END ^ last) ^ heap->key;
     span->head = kept;
 }
 
@@ -117,7 +122,7 @@ static void unlist(struct heap *heap, struct span *span, uintptr_t start, uint32
  * each keeps the page of its link and stays on the list. */
 static void purge_insides(struct heap *heap, struct span *span, struct page_purge *purge) {
     uint32_t size = lu__class_size[span->class_id];
-    for (uintptr_t b = span->head; !lu__list_is_empty(b); b = lu__list_step(heap->key, b)) {
+    for (uintptr_t b = span->head; b != LU_LIST_END; b = lu__list_step(heap->key, b)) {
         uintptr_t first = lu__align_up(b + sizeof b, LU_OS_PAGE);
         uintptr_t end = lu__align_down(b + size, LU_OS_PAGE);
         if (end > first) add_range(purge, first, end - first);
@@ -126,6 +131,7 @@ static void purge_insides(struct heap *heap, struct span *span, struct page_purg
 
 static void purge_span(struct heap *heap, struct span *span, struct page_purge *purge) {
     span->swept = 1;
+    lu__run_forget_touched(span);
     if (span->slices > 1) {
         purge_insides(heap, span, purge);
         return;

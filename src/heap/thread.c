@@ -21,8 +21,10 @@
 #include "heap/heap.h"
 #include "os/os.h"
 
+const uintptr_t lu__list_end = 0;
 struct heap lu__empty_heap = {
-    .list = {[0 ... LU_CLASSES - 1] = LU_EMPTY_LIST},
+    .list = {[0 ... LU_CLASSES - 1] = LU_LIST_END},
+    .key = (uintptr_t)1 << 63, /* so that the end is no link */
 };
 __thread struct heap *lu__heap = &lu__empty_heap;
 uintptr_t lu__link_key;
@@ -47,12 +49,19 @@ static bool has_exit_key; /* without, heaps of finished threads are not used aga
 
 static void thread_exit(void *unused);
 
+/* Of the top 16 bits, which lu__looks_linked compares, some are fixed: so they are not those of a
+ * pointer or a small number (0 or 0xffff), of text (a byte below 0x80 somewhere) or of a floating
+ * point number near 1 (0x3f, 0x40, 0xbf, 0xc0 on top). */
+static uintptr_t make_key(uint64_t random) {
+    return (uintptr_t)((random & 0x1f7fffffffffffff) | 0x8080000000000000);
+}
+
 /* Once, under pool_lock, before the first heap. */
 static void init_locked(void) {
     if (ready) return;
     lu__options_init();
     lu__span_figures.limit = (size_t)lu__option(LU_OPT_LIMIT);
-    lu__link_key = lu__os_random();
+    lu__link_key = make_key(lu__os_random());
     has_exit_key = pthread_key_create(&exit_key, thread_exit) == 0; /* it fails at 1024 keys */
     ready = true;
 }
@@ -92,9 +101,12 @@ static struct heap *make_locked(enum heap_kind kind) {
     init_locked();
     struct heap *heap = structure_locked();
     if (heap == NULL) return NULL;
-    for (unsigned c = 0; c < LU_CLASSES; c++) heap->list[c] = LU_EMPTY_LIST;
+    for (unsigned c = 0; c < LU_CLASSES; c++) heap->list[c] = LU_LIST_END;
+    for (size_t size = 0; size <= LU_SMALL_MAX; size++) {
+        heap->class_of[size] = (uint8_t)lu__class_of(size);
+    }
     heap->key = lu__link_key;
-    heap->key_high = (uint32_t)(lu__link_key >> 32);
+    heap->key_top = (uint16_t)(lu__link_key >> 48);
     heap->base = (uintptr_t)lu__regions[0].base;
     heap->base_away = -heap->base;
     see_region(heap);

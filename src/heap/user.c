@@ -42,7 +42,7 @@ void lu__user_clear(struct heap *heap) {
 
 static void mark_list(uint8_t *free_bits, uintptr_t key, uintptr_t list, uintptr_t start,
                       uint32_t size) {
-    for (uintptr_t b = list; !lu__list_is_empty(b); b = lu__list_step(key, b)) {
+    for (uintptr_t b = list; b != LU_LIST_END; b = lu__list_step(key, b)) {
         size_t i = (b - start) / size;
         free_bits[i / 8] |= (uint8_t)(1u << (i % 8));
     }

@@ -24,12 +24,11 @@ NO_TSAN static bool on_list(uintptr_t list, const struct span *span, uintptr_t b
     uintptr_t start = (uintptr_t)lu__span_start(span);
     uint32_t size = lu__class_size[span->class_id];
     uint32_t left = lu__span_carved(span);
-    while (!lu__list_is_empty(list) && left-- > 0) {
+    while (list != LU_LIST_END && left-- > 0) {
         if (list == block) return true;
         if (list - start >= span->limit || (list - start) % size != 0) return false;
-        uintptr_t delta = lu__link_delta(lu__link_key, list);
-        if (!lu__delta_is_link(delta)) return false;
-        list ^= delta;
+        list = lu__link_next(lu__link_key, list);
+        if (list == 0) return false;
     }
     return false;
 }
@@ -51,7 +50,7 @@ NO_TSAN static void search_ring(struct heap *heap, void *arg) {
 }
 
 NO_TSAN bool lu__link_is_free(const struct span *span, uintptr_t block) {
-    if (!lu__delta_is_link(lu__link_delta(lu__link_key, block))) return false;
+    if (lu__link_next(lu__link_key, block) == 0) return false;
     const uintptr_t *list = span->list;
     if (list != NULL && on_list(*list, span, block)) return true;
     uintptr_t posted = lu__remote_first(span);

@@ -182,6 +182,10 @@ struct span *lu__run_alloc(size_t slices, size_t align_slices, enum lu__kind kin
     return NULL;
 }
 
+void lu__run_forget_touched(struct span *run) {
+    for (uint32_t i = 0; i < run->slices; i++) run[i].touched = 0;
+}
+
 /* Free the slices of `run`, which the caller has taken out of use. Locked. */
 static void free_locked(struct span *run, bool zero, uint32_t now_ms) {
     size_t bytes = lu__span_bytes(run);
@@ -198,6 +202,7 @@ void lu__run_free(struct span *run) {
     uint32_t now_ms = (uint32_t)lu__os_now_ms();
     if (run->moved) { /* pages that mremap brought: put plain ones there, which merge */
         zero = lu__os_renew(lu__span_start(run), lu__span_bytes(run)) == 0;
+        lu__run_forget_touched(run);
     }
     lu__lock_acquire(&lu__span_lock);
     if (zero) figure_add(&figures->returned, lu__span_bytes(run));
@@ -256,6 +261,7 @@ size_t lu__run_purge(uint32_t before_ms, size_t most_bytes) {
         if (run == NULL) break;
         size_t bytes = lu__span_bytes(run);
         bool done = lu__os_purge(lu__span_start(run), bytes) == 0;
+        lu__run_forget_touched(run);
         lu__lock_acquire(&lu__span_lock);
         purging_now--;
         if (done) {

@@ -77,6 +77,8 @@ struct span {
                             every list                                                          */
     uint32_t off;     /* number of such blocks                                               */
     uint32_t stamp;   /* FREE and dirty: when it became free. SMALL: frees seen at last sweep */
+    uint32_t touched; /* slice by slice, whatever it is part of: bytes from its start that a SMALL
+                            span once linked and nothing has purged since (see heap/small.c) */
     uint8_t moved;    /* mremap has put foreign pages here; renew instead of purge           */
     uint8_t state;    /* SMALL: enum lu__span_state                                          */
     uint8_t swept;    /* SMALL: nothing was freed since the last sweep                       */
@@ -147,6 +149,8 @@ bool lu__run_grow(struct span *run, size_t slices);
 void lu__run_shrink(struct span *run, size_t slices);
 /* Purge dirty runs that became free before `before_ms`, at most `most_bytes`. Bytes returned. */
 size_t lu__run_purge(uint32_t before_ms, size_t most_bytes);
+/* The pages of the run are no longer there, or others. */
+void lu__run_forget_touched(struct span *run);
 /* Add to the limit-checked figures for memory outside regions; false if the limit forbids it. */
 bool lu__span_charge(size_t bytes);
 void lu__span_uncharge(size_t bytes);

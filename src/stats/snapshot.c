@@ -22,10 +22,8 @@
 /* Free blocks on the list, at most `most`. */
 NO_TSAN static uint32_t list_length(uintptr_t list, uintptr_t start, size_t bytes, uint32_t most) {
     uint32_t count = 0;
-    while (!lu__list_is_empty(list) && count < most && list - start < bytes && (list & 7) == 0) {
-        uintptr_t delta = lu__link_delta(lu__link_key, list);
-        if (!lu__delta_is_link(delta)) break;
-        list ^= delta;
+    while (list != LU_LIST_END && count < most && list - start < bytes) {
+        list = lu__link_next(lu__link_key, list);
         count++;
     }
     return count;
