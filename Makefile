@@ -4,7 +4,9 @@
 PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
 PRESETS = release debug clang asan tsan
+# Further options of bench/run.py, and other allocators: PEERS="name=path,name=path".
 BENCH ?=
+PEERS ?=
 # A program of some seconds that lives on malloc.
 CMD ?= env PYTHONMALLOC=malloc /usr/bin/python3 demo/workload.py
 
@@ -36,10 +38,11 @@ check: ## the quick part, under a minute: debug build, unit tests, format, layer
 	ctest --test-dir build/debug --output-on-failure --no-tests=error --no-label-summary \
 	    --timeout 60 -j $(JOBS) -L '^unit$$'
 
-bench: ## the project's benchmarks on lucid, glibc and every peer that is installed
+bench: ## benchmarks and real programs on lucid, glibc, Debian's peers and PEERS="name=path,..."
 	@scripts/deps.sh build run bench
 	@$(MAKE) --no-print-directory build-release
-	bench/run.py --lib build/release/liblucid.so $(BENCH)
+	PEERS='$(PEERS)' bench/run.py --lib build/release/liblucid.so \
+	    --plots build/release/bench/plots $(BENCH)
 
 install: ## into PREFIX (default /usr/local); DESTDIR is honoured
 	@$(MAKE) --no-print-directory release

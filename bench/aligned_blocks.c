@@ -2,11 +2,9 @@
  * aligned_blocks.c - blocks aligned to 16 bytes up to 64 KiB, as vector code, page buffers and
  * direct input and output ask for them; smaller alignments are the more frequent ones.
  */
-#include "common.h"
+#include "slots.h"
 
-#include <stdlib.h>
-
-enum { SLOTS = 4096, REPLACEMENTS = 3000000, LEAST = 16, MOST = 8192 };
+enum { SLOTS = 4096, REPLACEMENTS = 6000000, LEAST = 16, MOST = 8192 };
 
 /* 16, half of the time; 32, a quarter; ...; 64 KiB. */
 static size_t draw_alignment(uint64_t *random) {
@@ -14,9 +12,18 @@ static size_t draw_alignment(uint64_t *random) {
     return (size_t)16 << ones;
 }
 
+static struct bench_block make_aligned(uint32_t size, uint32_t tag, uint64_t *random) {
+    size_t alignment = draw_alignment(random);
+    void *at = NULL;
+    if (posix_memalign(&at, alignment, size) != 0) bench_fail("no memory");
+    if ((uintptr_t)at % alignment != 0) bench_fail("a block is not aligned");
+    return bench_mark(at, size, tag);
+}
+
 int main(int argc, char **argv) {
-    static struct bench_block slots[SLOTS];
+    static struct bench_block blocks[SLOTS];
     static struct bench_sizes sizes;
+    const struct bench_slots slots = {blocks, SLOTS, &sizes};
     struct bench bench;
     bench_init(&bench, "aligned_blocks", NULL, argc, argv);
     uint64_t random = bench_random_state(&bench, 0);
@@ -24,19 +31,10 @@ int main(int argc, char **argv) {
     bench_sizes_inverse_square(&sizes, &random, LEAST, MOST);
 
     bench_start(&bench);
-    for (uint64_t i = 0; i < replacements; i++) {
-        struct bench_block *slot = &slots[bench_random_below(&random, SLOTS)];
-        uint32_t size = bench_sizes_draw(&sizes, &random);
-        size_t alignment = draw_alignment(&random);
-        void *block = NULL;
-        if (slot->at != NULL) bench_check(slot);
-        free(slot->at);
-        if (posix_memalign(&block, alignment, size) != 0) bench_fail("no memory");
-        if ((uintptr_t)block % alignment != 0) bench_fail("a block is not aligned");
-        *slot = bench_mark(block, size, (uint32_t)i);
-    }
-    for (uint32_t i = 0; i < SLOTS; i++) free(slots[i].at);
+    bench_slots_fill(&slots, &random, make_aligned);
+    bench_slots_replace(&slots, &random, replacements, make_aligned);
+    bench_slots_free(&slots);
     bench_stop(&bench);
-    bench_report(&bench, replacements);
+    bench_report(&bench, SLOTS + replacements);
     return 0;
 }

@@ -9,9 +9,7 @@
  */
 #include "common.h"
 
-#include <stdlib.h>
-
-enum { LARGEST = 100000, ROUNDS = 80, LEAST = 16, MOST = 256 };
+enum { LARGEST = 100000, ROUNDS = 110, LEAST = 16, MOST = 256 };
 
 int main(int argc, char **argv) {
     static struct bench_block blocks[LARGEST];
@@ -26,13 +24,10 @@ int main(int argc, char **argv) {
         uint32_t count = 1 + (uint32_t)bench_random_below(&random, LARGEST);
         for (uint32_t i = 0; i < count; i++) {
             uint32_t size = LEAST + (uint32_t)bench_random_below(&random, MOST - LEAST + 1);
-            blocks[i] = bench_mark(malloc(size), size, i);
+            blocks[i] = bench_allocate(size, i);
         }
-        for (uint32_t i = 0; i < count; i++) {
-            struct bench_block *block = &blocks[lifo ? count - 1 - i : i];
-            bench_check(block);
-            free(block->at);
-        }
+        for (uint32_t i = 0; i < count; i++)
+            bench_check_and_free(&blocks[lifo ? count - 1 - i : i]);
         operations += count;
     }
     bench_stop(&bench);

@@ -4,11 +4,9 @@
  * Every byte of a new block is checked to be zero and is then dirtied, so memory that is reused
  * must really be cleared, and memory that is fresh need not be.
  */
-#include "common.h"
+#include "slots.h"
 
-#include <stdlib.h>
-
-enum { SLOTS = 20000, REPLACEMENTS = 3000000, LEAST = 16, MOST = 4096 };
+enum { SLOTS = 20000, REPLACEMENTS = 6000000, LEAST = 16, MOST = 4096 };
 
 static void check_zero(const unsigned char *block, uint32_t size) {
     uint64_t all = 0, word;
@@ -21,9 +19,20 @@ static void check_zero(const unsigned char *block, uint32_t size) {
     if (all != 0) bench_fail("memory from calloc is not zero");
 }
 
+static struct bench_block make_zeroed(uint32_t size, uint32_t tag, uint64_t *random) {
+    (void)random;
+    size = size / 8 * 8;
+    unsigned char *at = calloc(size / 8, 8);
+    if (at == NULL) bench_fail("no memory");
+    check_zero(at, size);
+    memset(at, 0xa5, size);
+    return bench_mark(at, size, tag);
+}
+
 int main(int argc, char **argv) {
-    static struct bench_block slots[SLOTS];
+    static struct bench_block blocks[SLOTS];
     static struct bench_sizes sizes;
+    const struct bench_slots slots = {blocks, SLOTS, &sizes};
     struct bench bench;
     bench_init(&bench, "calloc_small", NULL, argc, argv);
     uint64_t random = bench_random_state(&bench, 0);
@@ -31,20 +40,10 @@ int main(int argc, char **argv) {
     bench_sizes_inverse_square(&sizes, &random, LEAST, MOST);
 
     bench_start(&bench);
-    for (uint64_t i = 0; i < replacements; i++) {
-        struct bench_block *slot = &slots[bench_random_below(&random, SLOTS)];
-        uint32_t size = bench_sizes_draw(&sizes, &random);
-        if (slot->at != NULL) bench_check(slot);
-        free(slot->at);
-        unsigned char *block = calloc(size / 8, 8);
-        if (block == NULL) bench_fail("no memory");
-        size = size / 8 * 8;
-        check_zero(block, size);
-        memset(block, 0xa5, size);
-        *slot = bench_mark(block, size, (uint32_t)i);
-    }
-    for (uint32_t i = 0; i < SLOTS; i++) free(slots[i].at);
+    bench_slots_fill(&slots, &random, make_zeroed);
+    bench_slots_replace(&slots, &random, replacements, make_zeroed);
+    bench_slots_free(&slots);
     bench_stop(&bench);
-    bench_report(&bench, replacements);
+    bench_report(&bench, SLOTS + replacements);
     return 0;
 }

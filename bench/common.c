@@ -1,23 +1,25 @@
 /*
  * common.c - arguments, clock, memory samples and the report of the benchmark programs.
  *
- * One timer signal every 10 ms reads /proc/self/statm through a descriptor that stays open and
- * adds to two counters; only async-signal-safe calls are used there, and nothing allocates. The
- * peak comes from the kernel (VmHWM), which, unlike that of getrusage, does not remember the
- * process that called execve.
+ * One timer signal every 10 ms reads /proc/self/statm through a descriptor that stays open, and
+ * at most every 250 ms counts the lines of /proc/self/maps. Only async-signal-safe calls are used
+ * there, and nothing allocates. The handler may run in any thread; `sampler.busy` belongs to the
+ * one that set it, and who finds it set leaves the sample out. bench_stop keeps it.
  */
 #include "common.h"
 
 #include <argp.h>
+#include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/time.h>
 #include <unistd.h>
 
-enum { SAMPLE_MICROSECONDS = 10000, PAGE = 4096 };
+enum { SAMPLE_MICROSECONDS = 10000, MAPPINGS_NANOSECONDS = 250000000 };
 
 void bench_fail(const char *what) {
     fprintf(stderr, "bench: %s\n", what);
@@ -56,7 +58,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
         return 0;
     case 't':
         bench->threads = (unsigned)strtoul(arg, NULL, 10);
-        if (bench->threads < 1 || bench->threads > 256) argp_error(state, "1 to 256 threads");
+        if (bench->threads < 1 || bench->threads > BENCH_THREADS_MAX)
+            argp_error(state, "1 to 256 threads");
         return 0;
     case 'S':
         bench->seed = strtoull(arg, NULL, 10);
@@ -82,8 +85,9 @@ void bench_init(struct bench *bench, const char *name, const char *modes, int ar
     *bench = (struct bench){.scale = 1, .threads = default_threads(), .seed = 1};
     argp_parse(&parser, argc, argv, 0, NULL, &input);
     if (modes != NULL && bench->mode == NULL) {
-        bench->mode = strndup(modes, strcspn(modes, " "));
-        if (bench->mode == NULL) bench_fail("no memory");
+        static char first[sizeof(bench->name) / 2];
+        snprintf(first, sizeof(first), "%.*s", (int)strcspn(modes, " "), modes);
+        bench->mode = first;
     }
     snprintf(bench->name, sizeof(bench->name), "%s%s%s", name, bench->mode != NULL ? "-" : "",
              bench->mode != NULL ? bench->mode : "");
@@ -96,42 +100,67 @@ uint64_t bench_scaled(const struct bench *bench, uint64_t count) {
 
 /* ------------------------------------------------------------------ memory ------------------- */
 
-static int statm_fd = -1;
-static volatile uint64_t sample_sum, sample_count;
+static struct {
+    atomic_flag busy;
+    int statm, maps; /* descriptors */
+    struct proc_mean rss;
+    struct proc_pace pace; /* of counting mappings */
+    uint64_t mappings;     /* the most */
+    uint64_t peak_rss;     /* the most before the last reset */
+} sampler = {.busy = ATOMIC_FLAG_INIT, .statm = -1, .maps = -1};
 
-/* Resident bytes by /proc/self/statm; async-signal-safe. 0 if it cannot be read. */
-static uint64_t read_statm(void) {
-    char text[128];
-    ssize_t length = pread(statm_fd, text, sizeof(text) - 1, 0);
-    if (length <= 0) return 0;
-    text[length] = '\0';
-    const char *at = strchr(text, ' ');
-    uint64_t pages = 0;
-    for (at = at != NULL ? at + 1 : ""; *at >= '0' && *at <= '9'; at++)
-        pages = pages * 10 + (uint64_t)(*at - '0');
-    return pages * PAGE;
+static int open_proc(const char *path) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) bench_fail(path);
+    return fd;
 }
 
 uint64_t bench_rss(void) {
-    if (statm_fd < 0) statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-    return read_statm();
+    uint64_t rss;
+    if (sampler.statm < 0) sampler.statm = open_proc("/proc/self/statm");
+    if (!proc_read_rss(sampler.statm, &rss)) bench_fail("cannot read /proc/self/statm");
+    return rss;
+}
+
+static struct proc_memory measure_self(void) {
+    struct proc_memory memory;
+    if (!proc_measure_self(&memory)) bench_fail("cannot read /proc/self");
+    return memory;
 }
 
 uint64_t bench_peak_rss(void) {
-    char text[4096];
-    int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-    ssize_t length = fd >= 0 ? read(fd, text, sizeof(text) - 1) : 0;
-    if (fd >= 0) close(fd);
-    text[length > 0 ? length : 0] = '\0';
-    const char *line = strstr(text, "VmHWM:");
-    if (line == NULL) bench_fail("no VmHWM in /proc/self/status");
-    return strtoull(line + strlen("VmHWM:"), NULL, 10) * 1024;
+    return measure_self().peak_rss;
 }
 
-static void take_sample(int signal_number) {
+void bench_reset_peak_rss(void) {
+    uint64_t peak = bench_peak_rss();
+    if (peak > sampler.peak_rss) sampler.peak_rss = peak;
+    int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, "5", 1) != 1) bench_fail("cannot reset the peak of resident memory");
+    close(fd);
+}
+
+static void count_mappings(void) {
+    uint64_t began = proc_now(), count = proc_count_mappings(sampler.maps);
+    proc_pace_done(&sampler.pace, began, proc_now());
+    if (count > sampler.mappings) sampler.mappings = count;
+}
+
+/* With `busy` held. */
+static void take_sample(void) {
+    uint64_t rss, now = proc_now();
+    if (proc_read_rss(sampler.statm, &rss)) proc_mean_add(&sampler.rss, now, rss);
+    if (proc_pace_due(&sampler.pace, now)) count_mappings();
+}
+
+static void handle_timer(int signal_number) {
+    int saved = errno;
     (void)signal_number;
-    sample_sum += read_statm();
-    sample_count++;
+    if (!atomic_flag_test_and_set_explicit(&sampler.busy, memory_order_acquire)) {
+        take_sample();
+        atomic_flag_clear_explicit(&sampler.busy, memory_order_release);
+    }
+    errno = saved;
 }
 
 static void set_timer(long microseconds) {
@@ -142,58 +171,117 @@ static void set_timer(long microseconds) {
 /* ------------------------------------------------------------------ clock and report --------- */
 
 void bench_start(struct bench *bench) {
-    struct sigaction action = {.sa_handler = take_sample, .sa_flags = SA_RESTART};
+    struct sigaction action = {.sa_handler = handle_timer, .sa_flags = SA_RESTART};
     sigaction(SIGALRM, &action, NULL);
-    bench_rss();
+    sampler.maps = open_proc("/proc/self/maps");
+    uint64_t rss = bench_rss();
+    bench->started = proc_now();
+    proc_mean_add(&sampler.rss, bench->started, rss);
+    sampler.pace = (struct proc_pace){MAPPINGS_NANOSECONDS, bench->started + MAPPINGS_NANOSECONDS};
     set_timer(SAMPLE_MICROSECONDS);
-    clock_gettime(CLOCK_MONOTONIC, &bench->started);
 }
 
 void bench_stop(struct bench *bench) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    bench->seconds = (double)(proc_now() - bench->started) / 1e9;
     set_timer(0);
-    bench->seconds = (double)(now.tv_sec - bench->started.tv_sec) +
-                     (double)(now.tv_nsec - bench->started.tv_nsec) / 1e9;
-    bench->mean_rss = sample_count > 0 ? (double)sample_sum / (double)sample_count
-                                       : (double)bench_rss();
+    while (atomic_flag_test_and_set_explicit(&sampler.busy, memory_order_acquire)) {
+    }
+    sampler.pace.next = 0;
+    take_sample();
+    bench->mean_rss = proc_mean_value(&sampler.rss);
+    bench->mappings = sampler.mappings;
 }
 
-void bench_report_rss(const struct bench *bench, uint64_t operations, uint64_t peak_rss,
-                      uint64_t final_rss, uint64_t mean_rss) {
+static void add_extra(struct bench *bench, const char *format, va_list arguments) {
+    size_t length = strlen(bench->extra), space = sizeof(bench->extra) - length;
+    int added = vsnprintf(bench->extra + length, space, format, arguments);
+    if (added < 0 || (size_t)added >= space) bench_fail("the report has become too long");
+}
+
+static __attribute__((format(printf, 2, 3))) void add_text(struct bench *bench, const char *format,
+                                                           ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    add_extra(bench, format, arguments);
+    va_end(arguments);
+}
+
+static void end_points(struct bench *bench) {
+    if (bench->in_points) add_text(bench, "]");
+    bench->in_points = false;
+}
+
+void bench_add_figure(struct bench *bench, const char *key, double value) {
+    end_points(bench);
+    add_text(bench, ", \"%s\": %.9g", key, value);
+}
+
+void bench_add_point(struct bench *bench, const char *format, ...) {
+    va_list arguments;
+    add_text(bench, bench->in_points ? ", {" : ", \"points\": [{");
+    va_start(arguments, format);
+    add_extra(bench, format, arguments);
+    va_end(arguments);
+    add_text(bench, "}");
+    bench->in_points = true;
+}
+
+void bench_report_memory(struct bench *bench, uint64_t operations,
+                         const struct proc_memory *memory) {
+    end_points(bench);
     printf("{\"name\": \"%s\", \"ops\": %lu, \"seconds\": %.6f, \"ops_per_second\": %.0f, "
-           "\"peak_rss\": %lu, \"final_rss\": %lu, \"mean_rss\": %lu}\n",
-           bench->name, operations, bench->seconds, (double)operations / bench->seconds, peak_rss,
-           final_rss, mean_rss);
+           "\"peak_rss\": %lu, \"final_rss\": %lu, \"mean_rss\": %lu, \"minor_faults\": %lu, "
+           "\"major_faults\": %lu, \"mappings\": %lu%s}\n",
+           bench->name, operations, bench->seconds, (double)operations / bench->seconds,
+           memory->peak_rss, memory->final_rss, memory->mean_rss, memory->minor_faults,
+           memory->major_faults, memory->mappings, bench->extra);
     if (fflush(stdout) != 0) bench_fail("cannot write the result");
 }
 
-void bench_report(const struct bench *bench, uint64_t operations) {
-    uint64_t final_rss = bench_rss();
-    bench_report_rss(bench, operations, bench_peak_rss(), final_rss, (uint64_t)bench->mean_rss);
+void bench_report(struct bench *bench, uint64_t operations) {
+    struct proc_memory memory = measure_self();
+    memory.mean_rss = bench->mean_rss;
+    if (memory.peak_rss < sampler.peak_rss) memory.peak_rss = sampler.peak_rss;
+    if (memory.mappings < bench->mappings) memory.mappings = bench->mappings;
+    bench_report_memory(bench, operations, &memory);
 }
 
-/* ------------------------------------------------------------------ sizes -------------------- */
+/* ------------------------------------------------------------------ parts of programs -------- */
 
-static double random_fraction(uint64_t *random) {
-    return (double)(bench_random(random) >> 11) / 9007199254740992.0;
+void bench_use_lightly(double seconds, uint64_t *random) {
+    uint64_t end = proc_now() + (uint64_t)(seconds * 1e9);
+    for (uint32_t i = 0; proc_now() < end; i++) {
+        uint32_t size = 16 + (uint32_t)bench_random_below(random, 2000);
+        struct bench_block block = bench_allocate(size, i);
+        usleep(1000);
+        bench_check_and_free(&block);
+    }
 }
 
-static uint32_t clamp(double size, uint32_t least, uint32_t most) {
-    return size < least ? least : size > most ? most : (uint32_t)size;
+void bench_start_threads(struct bench_threads *threads, unsigned count, void *(*work)(void *),
+                         void *arguments, size_t argument_bytes) {
+    if (count > BENCH_THREADS_MAX) bench_fail("too many threads");
+    for (unsigned t = 0; t < count; t++)
+        if (pthread_create(&threads->at[t], NULL, work, (char *)arguments + t * argument_bytes) !=
+            0)
+            bench_fail("no thread");
+    threads->count = count;
 }
 
-void bench_sizes_inverse_square(struct bench_sizes *sizes, uint64_t *random, uint32_t least,
-                                uint32_t most) {
-    /* The inverse of the distribution function of c / x^2 on [least, most + 1). */
-    double low = 1.0 / least, high = 1.0 / ((double)most + 1);
-    for (size_t i = 0; i < BENCH_SIZES; i++)
-        sizes->at[i] = clamp(1.0 / (low - random_fraction(random) * (low - high)), least, most);
+void bench_join_threads(const struct bench_threads *threads) {
+    for (unsigned t = 0; t < threads->count; t++) pthread_join(threads->at[t], NULL);
 }
 
-void bench_sizes_log_uniform(struct bench_sizes *sizes, uint64_t *random, uint32_t least,
-                             uint32_t most) {
-    double low = log(least), high = log((double)most + 1);
-    for (size_t i = 0; i < BENCH_SIZES; i++)
-        sizes->at[i] = clamp(exp(low + random_fraction(random) * (high - low)), least, most);
+void bench_run_threads(unsigned count, void *(*work)(void *), void *arguments,
+                       size_t argument_bytes) {
+    struct bench_threads threads;
+    bench_start_threads(&threads, count, work, arguments, argument_bytes);
+    bench_join_threads(&threads);
+}
+
+void *bench_map(size_t bytes) {
+    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (at == MAP_FAILED) bench_fail("no memory");
+    return at;
 }

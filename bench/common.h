@@ -13,17 +13,20 @@
  *     }
  *
  * An amount of work is fixed and its time measured, so that two allocators do the same. While the
- * clock runs, a timer signal samples resident memory; a thread for that would switch off what some
- * allocators do better in a process of one thread.
+ * clock runs, a timer signal samples resident memory and now and then the number of mappings; a
+ * thread for that would switch off what some allocators do better in a process of one thread.
  */
 #ifndef BENCH_COMMON_H
 #define BENCH_COMMON_H
 
+#include "proc.h"
+
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 struct bench {
     char name[64];    /* with the mode, if there are any: "batches-lifo"        */
@@ -31,9 +34,11 @@ struct bench {
     double scale;     /* by which amounts of work are multiplied                */
     unsigned threads; /* asked for, or as many as there are processors, 2 to 16 */
     uint64_t seed;
-    struct timespec started;
-    double seconds;  /* set by bench_stop */
-    double mean_rss; /* set by bench_stop */
+    uint64_t started;
+    double seconds;              /* these three are set by bench_stop */
+    uint64_t mean_rss, mappings; /* time-weighted; the most seen      */
+    char extra[2048];            /* further keys of the report        */
+    bool in_points;              /* `extra` ends in the list "points" */
 };
 
 /* `modes` is a list of words separated by spaces, of which the program takes one as its argument,
@@ -42,15 +47,42 @@ void bench_init(struct bench *bench, const char *name, const char *modes, int ar
 void bench_start(struct bench *bench);
 void bench_stop(struct bench *bench);
 /* Print the line. Resident memory at this moment is the final one. */
-void bench_report(const struct bench *bench, uint64_t operations);
+void bench_report(struct bench *bench, uint64_t operations);
 /* For a program that measures other processes: their memory instead of its own. */
-void bench_report_rss(const struct bench *bench, uint64_t operations, uint64_t peak_rss,
-                      uint64_t final_rss, uint64_t mean_rss);
+void bench_report_memory(struct bench *bench, uint64_t operations,
+                         const struct proc_memory *memory);
+/* Add a key and its value to the report, or an object to its list "points"; the format makes what
+ * is between its braces. All points are added before any figure. */
+void bench_add_figure(struct bench *bench, const char *key, double value);
+void bench_add_point(struct bench *bench, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 /* `count` times the scale, at least 1. */
 uint64_t bench_scaled(const struct bench *bench, uint64_t count);
-/* Bytes of this process: now, and the most there ever were. */
+/* Bytes of this process: now, and the most there were since the start or the last reset. The report
+ * has the most of all. */
 uint64_t bench_rss(void);
 uint64_t bench_peak_rss(void);
+void bench_reset_peak_rss(void);
+
+/* For `seconds`, one small block is allocated, held for a millisecond and freed, as in a server at
+ * night: an allocator gets calls in which it can give memory back. */
+void bench_use_lightly(double seconds, uint64_t *random);
+/* Start `count` threads that run `work`. The first gets `arguments`, each further one what comes
+ * `argument_bytes` later. */
+enum { BENCH_THREADS_MAX = 256 };
+struct bench_threads {
+    pthread_t at[BENCH_THREADS_MAX];
+    unsigned count;
+};
+void bench_start_threads(struct bench_threads *threads, unsigned count, void *(*work)(void *),
+                         void *arguments, size_t argument_bytes);
+void bench_join_threads(const struct bench_threads *threads);
+/* Both. */
+void bench_run_threads(unsigned count, void *(*work)(void *), void *arguments,
+                       size_t argument_bytes);
+/* Zeroed memory straight from the kernel, for tables of the program that shall not be counted as
+ * the allocator's work; resident once touched. It is never given back. */
+void *bench_map(size_t bytes);
 
 /* End the program with a message: the measured memory is not what was written to it. */
 _Noreturn void bench_fail(const char *what);
@@ -90,6 +122,16 @@ void bench_sizes_inverse_square(struct bench_sizes *sizes, uint64_t *random, uin
 /* Every doubling of the size holds as many as the one before. */
 void bench_sizes_log_uniform(struct bench_sizes *sizes, uint64_t *random, uint32_t least,
                              uint32_t most);
+/* So many of 10,000 are above the `most` of the entry before, 0 for the first, and at most its own;
+ * the shares of all entries add up to 10,000. Within an entry all sizes are equally frequent. */
+struct bench_share {
+    uint32_t most, share;
+};
+void bench_sizes_shares(struct bench_sizes *sizes, uint64_t *random,
+                        const struct bench_share *shares, size_t count);
+/* All sizes from `least` to `most` are equally frequent. */
+void bench_sizes_uniform(struct bench_sizes *sizes, uint64_t *random, uint32_t least,
+                         uint32_t most);
 static inline uint32_t bench_sizes_draw(const struct bench_sizes *sizes, uint64_t *random) {
     return sizes->at[bench_random(random) >> 52];
 }
@@ -121,6 +163,11 @@ static inline struct bench_block bench_mark(void *at, uint32_t size, uint32_t ta
     return block;
 }
 
+/* malloc, and bench_mark. */
+static inline struct bench_block bench_allocate(uint32_t size, uint32_t tag) {
+    return bench_mark(malloc(size), size, tag);
+}
+
 /* Both ends are still what bench_mark wrote. */
 static inline void bench_check(const struct bench_block *block) {
     uint32_t found = block->tag;
@@ -129,6 +176,11 @@ static inline void bench_check(const struct bench_block *block) {
     if (found != block->tag ||
         (block->size > 0 && block->at[block->size - 1] != bench_tag_byte(block->tag)))
         bench_fail("a block was overwritten");
+}
+
+static inline void bench_check_and_free(const struct bench_block *block) {
+    bench_check(block);
+    free(block->at);
 }
 
 #endif

@@ -11,10 +11,7 @@
  */
 #include "common.h"
 
-#include <pthread.h>
-#include <stdlib.h>
-
-enum { BLOCKS = 100000, WRITES = 1500, SIZE = 8 };
+enum { BLOCKS = 400000, WRITES = 1500, SIZE = 8 };
 
 struct worker {
     void *first; /* passive: to be freed before the rest */
@@ -48,19 +45,15 @@ int main(int argc, char **argv) {
     bench_init(&bench, "false_sharing", "active passive", argc, argv);
     bool passive = strcmp(bench.mode, "passive") == 0;
     struct worker *workers = calloc(bench.threads, sizeof(*workers));
-    pthread_t *threads = calloc(bench.threads, sizeof(*threads));
-    if (workers == NULL || threads == NULL) bench_fail("no memory");
+    if (workers == NULL) bench_fail("no memory");
 
     bench_start(&bench);
     for (unsigned t = 0; t < bench.threads; t++) {
         workers[t].first = passive ? malloc(SIZE) : NULL;
         workers[t].blocks = bench_scaled(&bench, BLOCKS);
     }
-    for (unsigned t = 0; t < bench.threads; t++)
-        if (pthread_create(&threads[t], NULL, work, &workers[t]) != 0) bench_fail("no thread");
-    for (unsigned t = 0; t < bench.threads; t++) pthread_join(threads[t], NULL);
+    bench_run_threads(bench.threads, work, workers, sizeof(*workers));
     bench_stop(&bench);
-    free(threads);
     free(workers);
     bench_report(&bench, bench.threads * bench_scaled(&bench, BLOCKS));
     return 0;

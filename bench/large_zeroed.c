@@ -6,8 +6,6 @@
  */
 #include "common.h"
 
-#include <stdlib.h>
-
 enum { SLOTS = 12, REPLACEMENTS = 2500, LEAST = 64 << 10, MOST = 4 << 20, STEP = 4096 };
 
 /* One word in each page is read, must be zero, and is written. */

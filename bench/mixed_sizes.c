@@ -5,15 +5,14 @@
  * all requests are below 16 bytes, and a few are large. The live blocks fit the second-level
  * cache, so this measures the instructions of the fast path with the size never the same twice.
  */
-#include "common.h"
+#include "slots.h"
 
-#include <stdlib.h>
-
-enum { SLOTS = 8192, REPLACEMENTS = 9000000, LEAST = 8, MOST = 65536 };
+enum { SLOTS = 8192, REPLACEMENTS = 20000000, LEAST = 8, MOST = 65536 };
 
 int main(int argc, char **argv) {
-    static struct bench_block slots[SLOTS];
+    static struct bench_block blocks[SLOTS];
     static struct bench_sizes sizes;
+    const struct bench_slots slots = {blocks, SLOTS, &sizes};
     struct bench bench;
     bench_init(&bench, "mixed_sizes", NULL, argc, argv);
     uint64_t random = bench_random_state(&bench, 0);
@@ -21,18 +20,9 @@ int main(int argc, char **argv) {
     bench_sizes_inverse_square(&sizes, &random, LEAST, MOST);
 
     bench_start(&bench);
-    for (uint32_t i = 0; i < SLOTS; i++) slots[i] = bench_mark(malloc(1), 1, i);
-    for (uint64_t i = 0; i < replacements; i++) {
-        struct bench_block *slot = &slots[bench_random_below(&random, SLOTS)];
-        uint32_t size = bench_sizes_draw(&sizes, &random);
-        bench_check(slot);
-        free(slot->at);
-        *slot = bench_mark(malloc(size), size, (uint32_t)i);
-    }
-    for (uint32_t i = 0; i < SLOTS; i++) {
-        bench_check(&slots[i]);
-        free(slots[i].at);
-    }
+    bench_slots_fill(&slots, &random, bench_make_plain);
+    bench_slots_replace(&slots, &random, replacements, bench_make_plain);
+    bench_slots_free(&slots);
     bench_stop(&bench);
     bench_report(&bench, SLOTS + replacements);
     return 0;

@@ -2,11 +2,12 @@
 
 An allocator is a name and what LD_PRELOAD must be for it. glibc is libc.so.6 itself, because some
 programs are linked with another malloc. Peers come from Debian's packages and from the variable
-PEERS="name=path,name=path", which wins where a name is in both.
+PEERS="name=path,name=path" (spaces do as well), which wins where a name is in both.
 """
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 
@@ -43,16 +44,19 @@ if hasattr(library, "mallctl"):
 """
 
 
+# The whole environment of a measured program, but for the preload: nothing of the caller's gets in.
+ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C", "HOME": "/",
+               "TZ": "UTC", "PYTHONHASHSEED": "0", "PERL_HASH_SEED": "0", "PYTHONMALLOC": "malloc",
+               "PYTHONDONTWRITEBYTECODE": "1", "GIT_CONFIG_NOSYSTEM": "1"}
+
+
 class Allocator:
     def __init__(self, name, preload):
         self.name = name
         self.preload = preload
 
     def environment(self):
-        """The whole environment of a measured program: nothing of the caller's gets in."""
-        return {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "HOME": "/",
-                "LD_PRELOAD": self.preload, "PYTHONHASHSEED": "0", "PERL_HASH_SEED": "0",
-                "PYTHONMALLOC": "malloc", "PYTHONDONTWRITEBYTECODE": "1"}
+        return {**ENVIRONMENT, "LD_PRELOAD": self.preload}
 
     def is_in_maps(self, maps):
         """True if the /proc/PID/maps of a process show the library."""
@@ -91,12 +95,14 @@ def package_of(path):
 
 
 def from_variable():
-    """PEERS="name=path,..." as a dictionary."""
+    """PEERS="name=path,name=path" as a dictionary."""
     peers = {}
-    for part in filter(None, os.environ.get("PEERS", "").split(",")):
+    for part in filter(None, re.split(r"[,\s]+", os.environ.get("PEERS", ""))):
         name, equals, path = part.partition("=")
         if not name or not equals or not os.path.isfile(path):
             sys.exit(f"bench: PEERS: '{part}' is not name=path of a file")
+        if name in ("glibc", "lucid"):
+            sys.exit(f"bench: PEERS: '{name}' is taken; give '{path}' another name")
         peers[name] = os.path.abspath(path)
     return peers
 

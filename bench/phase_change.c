@@ -12,9 +12,6 @@
  */
 #include "common.h"
 
-#include <stdlib.h>
-#include <unistd.h>
-
 enum { PHASE_BYTES = 48 << 20, KEEP_ONE_IN = 20, BLOCKS_MAX = 1500000, ROUNDS = 2 };
 static const struct {
     uint32_t least, most;
@@ -30,7 +27,7 @@ static void run_phase(size_t phase, uint64_t *random, uint64_t *operations) {
     bench_sizes_log_uniform(&sizes, random, phases[phase].least, phases[phase].most);
     while (bytes < PHASE_BYTES && count < BLOCKS_MAX) {
         uint32_t size = bench_sizes_draw(&sizes, random);
-        blocks[count] = bench_mark(malloc(size), size, (uint32_t)count);
+        blocks[count] = bench_allocate(size, (uint32_t)count);
         bytes += size;
         count++;
     }
@@ -39,19 +36,8 @@ static void run_phase(size_t phase, uint64_t *random, uint64_t *operations) {
         if (bench_random_below(random, KEEP_ONE_IN) == 0) {
             blocks[survivors++] = blocks[i];
         } else {
-            bench_check(&blocks[i]);
-            free(blocks[i].at);
+            bench_check_and_free(&blocks[i]);
         }
-    }
-}
-
-static void use_lightly(uint64_t *random) {
-    for (int i = 0; i < 500; i++) {
-        uint32_t size = 16 + (uint32_t)bench_random_below(random, 2000);
-        struct bench_block block = bench_mark(malloc(size), size, (uint32_t)i);
-        usleep(1000);
-        bench_check(&block);
-        free(block.at);
     }
 }
 
@@ -66,7 +52,7 @@ int main(int argc, char **argv) {
         for (size_t phase = 0; phase < PHASE_COUNT; phase++) run_phase(phase, &random, &operations);
     for (size_t i = 0; i < survivors; i++) bench_check(&blocks[i]);
     bench_stop(&bench);
-    use_lightly(&random);
+    bench_use_lightly(0.5, &random);
     bench_report(&bench, operations);
     for (size_t i = 0; i < survivors; i++) free(blocks[i].at);
     return 0;

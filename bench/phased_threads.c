@@ -9,10 +9,7 @@
  */
 #include "common.h"
 
-#include <pthread.h>
-#include <stdlib.h>
-
-enum { PHASES = 160, ROW_BYTES = 4 << 20, ROW_MAX = 60000 };
+enum { PHASES = 220, ROW_BYTES = 4 << 20, ROW_MAX = 60000 };
 static const uint32_t phase_sizes[] = {64, 1000, 16, 4000, 200, 24000, 32, 600};
 enum { SIZE_COUNT = sizeof(phase_sizes) / sizeof(phase_sizes[0]) };
 
@@ -37,14 +34,11 @@ struct member {
 static void fill_row(struct row *row, uint64_t phase) {
     uint32_t size = phase_sizes[phase % SIZE_COUNT];
     row->count = ROW_BYTES / size < ROW_MAX ? ROW_BYTES / size : ROW_MAX;
-    for (uint32_t i = 0; i < row->count; i++) row->blocks[i] = bench_mark(malloc(size), size, i);
+    for (uint32_t i = 0; i < row->count; i++) row->blocks[i] = bench_allocate(size, i);
 }
 
 static void free_row(struct row *row) {
-    for (uint32_t i = 0; i < row->count; i++) {
-        bench_check(&row->blocks[i]);
-        free(row->blocks[i].at);
-    }
+    for (uint32_t i = 0; i < row->count; i++) bench_check_and_free(&row->blocks[i]);
     row->count = 0;
 }
 
@@ -68,25 +62,18 @@ int main(int argc, char **argv) {
     bench_init(&bench, "phased_threads", NULL, argc, argv);
     struct team team = {.threads = bench.threads, .phases = bench_scaled(&bench, PHASES)};
     struct member *members = calloc(bench.threads, sizeof(*members));
-    pthread_t *threads = calloc(bench.threads, sizeof(*threads));
     team.rows = calloc(2 * (size_t)bench.threads, sizeof(*team.rows));
-    if (members == NULL || threads == NULL || team.rows == NULL) bench_fail("no memory");
+    if (members == NULL || team.rows == NULL) bench_fail("no memory");
     pthread_barrier_init(&team.barrier, NULL, bench.threads);
 
     bench_start(&bench);
-    for (unsigned t = 0; t < bench.threads; t++) {
-        members[t] = (struct member){&team, t, 0};
-        if (pthread_create(&threads[t], NULL, work, &members[t]) != 0) bench_fail("no thread");
-    }
+    for (unsigned t = 0; t < bench.threads; t++) members[t] = (struct member){&team, t, 0};
+    bench_run_threads(bench.threads, work, members, sizeof(*members));
     uint64_t operations = 0;
-    for (unsigned t = 0; t < bench.threads; t++) {
-        pthread_join(threads[t], NULL);
-        operations += members[t].operations;
-    }
+    for (unsigned t = 0; t < bench.threads; t++) operations += members[t].operations;
     for (unsigned t = 0; t < 2 * bench.threads; t++) free_row(&team.rows[t]);
     bench_stop(&bench);
     free(team.rows);
-    free(threads);
     free(members);
     bench_report(&bench, operations);
     return 0;

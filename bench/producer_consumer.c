@@ -8,10 +8,7 @@
  */
 #include "common.h"
 
-#include <pthread.h>
-#include <stdlib.h>
-
-enum { BATCH = 200, QUEUE = 16, BATCHES = 15000, LEAST = 16, MOST = 512 };
+enum { BATCH = 200, QUEUE = 16, BATCHES = 40000, LEAST = 16, MOST = 512 };
 
 struct batch {
     struct bench_block blocks[BATCH];
@@ -49,7 +46,7 @@ static void *produce(void *arg) {
         if (batch == NULL) bench_fail("no memory");
         for (uint32_t i = 0; i < BATCH; i++) {
             uint32_t size = LEAST + (uint32_t)bench_random_below(&pair->random, MOST - LEAST);
-            batch->blocks[i] = bench_mark(malloc(size), size, i);
+            batch->blocks[i] = bench_allocate(size, i);
         }
         put(pair, batch);
     }
@@ -60,10 +57,7 @@ static void *consume(void *arg) {
     struct pair *pair = arg;
     for (uint64_t b = 0; b < pair->batches; b++) {
         struct batch *batch = take(pair);
-        for (uint32_t i = 0; i < BATCH; i++) {
-            bench_check(&batch->blocks[i]);
-            free(batch->blocks[i].at);
-        }
+        for (uint32_t i = 0; i < BATCH; i++) bench_check_and_free(&batch->blocks[i]);
         free(batch);
     }
     return NULL;
@@ -75,8 +69,8 @@ int main(int argc, char **argv) {
     unsigned pairs = (bench.threads + 1) / 2;
     uint64_t batches = bench_scaled(&bench, BATCHES);
     struct pair *pair = calloc(pairs, sizeof(*pair));
-    pthread_t *threads = calloc(2 * (size_t)pairs, sizeof(*threads));
-    if (pair == NULL || threads == NULL) bench_fail("no memory");
+    struct bench_threads producers, consumers;
+    if (pair == NULL) bench_fail("no memory");
 
     bench_start(&bench);
     for (unsigned p = 0; p < pairs; p++) {
@@ -84,13 +78,12 @@ int main(int argc, char **argv) {
         pthread_cond_init(&pair[p].changed, NULL);
         pair[p].batches = batches;
         pair[p].random = bench_random_state(&bench, p);
-        if (pthread_create(&threads[2 * p], NULL, produce, &pair[p]) != 0 ||
-            pthread_create(&threads[2 * p + 1], NULL, consume, &pair[p]) != 0)
-            bench_fail("no thread");
     }
-    for (unsigned t = 0; t < 2 * pairs; t++) pthread_join(threads[t], NULL);
+    bench_start_threads(&producers, pairs, produce, pair, sizeof(*pair));
+    bench_start_threads(&consumers, pairs, consume, pair, sizeof(*pair));
+    bench_join_threads(&producers);
+    bench_join_threads(&consumers);
     bench_stop(&bench);
-    free(threads);
     free(pair);
     bench_report(&bench, pairs * batches * (BATCH + 1));
     return 0;

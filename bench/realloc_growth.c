@@ -8,8 +8,6 @@
  */
 #include "common.h"
 
-#include <stdlib.h>
-
 enum { VECTORS = 48, APPENDS = 9000000, STEP = 64, STEPPED_MOST = 16 << 10 };
 
 struct vector {

@@ -1,59 +1,121 @@
 /*
- * startup.c - a process that allocates once and ends, many times over.
+ * startup.c - how long a tiny process takes from its start to its end.
  *
- * The program starts itself with the argument "child"; the child allocates one block and sends its
- * own peak of resident memory through a pipe. Memory in the report is that of the children.
+ * bench_tiny, beside this program, is started over and over, each time by vfork and execve, and
+ * waited for; parent and child take turns on one processor, so that nothing moves between
+ * processors and no caches are cold for that. What disturbs a start only makes it longer, so the
+ * shortest counts: "seconds" in the report is the shortest time by the clock, times the number of
+ * processes. Medians are there too, and the processor time (user and system) of a process. Memory
+ * in the report is that of the child. It is asked for in processes of their own, which are not
+ * timed.
  */
 #include "common.h"
+#include "tiny.h"
 
+#include <limits.h>
+#include <sched.h>
 #include <spawn.h>
-#include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PROCESSES = 400, PIPE = 3 };
+enum { PROCESSES = 1000, WARM_UP = 20, REPORTS = 5 };
 
 extern char **environ;
 
-static int be_child(void) {
-    struct bench_block block = bench_mark(malloc(100), 100, 1);
-    bench_check(&block);
-    free(block.at);
-    uint64_t peak = bench_peak_rss();
-    return write(PIPE, &peak, sizeof(peak)) == sizeof(peak) ? 0 : 1;
+static char program[PATH_MAX];
+
+static void find_program(void) {
+    ssize_t length = readlink("/proc/self/exe", program, sizeof(program) - 1);
+    char *slash = length > 0 ? memrchr(program, '/', (size_t)length) : NULL;
+    if (slash == NULL || slash + sizeof(TINY_PROGRAM) >= program + sizeof(program))
+        bench_fail("cannot find " TINY_PROGRAM);
+    strcpy(slash + 1, TINY_PROGRAM);
+    if (access(program, X_OK) != 0) bench_fail(TINY_PROGRAM " is not beside bench_startup");
 }
 
-static uint64_t run_child(const posix_spawn_file_actions_t *actions, int from_child) {
-    char *arguments[] = {(char[]){"startup"}, (char[]){"child"}, NULL};
-    uint64_t peak;
+static void stay_on_one_processor(void) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET((size_t)sched_getcpu(), &set);
+    if (sched_setaffinity(0, sizeof(set), &set) != 0) bench_fail("sched_setaffinity");
+}
+
+static double seconds_of(struct timeval time) {
+    return (double)time.tv_sec + (double)time.tv_usec / 1e6;
+}
+
+/* Returns the processor time of the child in seconds. */
+static double run_child(const posix_spawn_file_actions_t *actions, char *argument) {
+    char *arguments[] = {program, argument, NULL};
+    struct rusage used;
     pid_t pid;
     int status;
-    if (posix_spawn(&pid, "/proc/self/exe", actions, NULL, arguments, environ) != 0)
+    if (posix_spawn(&pid, program, actions, NULL, arguments, environ) != 0)
         bench_fail("cannot start a process");
-    if (waitpid(pid, &status, 0) != pid || status != 0) bench_fail("a child failed");
-    if (read(from_child, &peak, sizeof(peak)) != sizeof(peak)) bench_fail("a child said nothing");
-    return peak;
+    if (wait4(pid, &status, 0, &used) != pid || status != 0) bench_fail("a child failed");
+    return seconds_of(used.ru_utime) + seconds_of(used.ru_stime);
+}
+
+static void ask_child(const posix_spawn_file_actions_t *actions, int from_child,
+                      struct proc_memory *memory) {
+    char report[] = TINY_REPORT;
+    run_child(actions, report);
+    if (read(from_child, memory, sizeof(*memory)) != sizeof(*memory))
+        bench_fail("a child said nothing");
+}
+
+/* The report of the one among several whose peak is the median. */
+static struct proc_memory measure_memory(void) {
+    struct proc_memory memory[REPORTS];
+    posix_spawn_file_actions_t actions;
+    int ends[2];
+    if (pipe(ends) != 0) bench_fail("no pipe");
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], TINY_PIPE);
+    for (int i = 0; i < REPORTS; i++) {
+        int at = i;
+        struct proc_memory new;
+        ask_child(&actions, ends[0], &new);
+        for (; at > 0 && memory[at - 1].peak_rss > new.peak_rss; at--) memory[at] = memory[at - 1];
+        memory[at] = new;
+    }
+    posix_spawn_file_actions_destroy(&actions);
+    close(ends[0]);
+    close(ends[1]);
+    return memory[REPORTS / 2];
+}
+
+static int compare(const void *a, const void *b) {
+    const double *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+static void add_figures(struct bench *bench, const char *shortest, const char *median,
+                        double *seconds, size_t count) {
+    qsort(seconds, count, sizeof(*seconds), compare);
+    bench_add_figure(bench, shortest, seconds[0] * 1e6);
+    bench_add_figure(bench, median, seconds[count / 2] * 1e6);
 }
 
 int main(int argc, char **argv) {
     struct bench bench;
-    posix_spawn_file_actions_t actions;
-    int ends[2];
-    if (argc == 2 && strcmp(argv[1], "child") == 0) return be_child();
     bench_init(&bench, "startup", NULL, argc, argv);
-    uint64_t processes = bench_scaled(&bench, PROCESSES), most = 0, last = 0, sum = 0;
-    if (pipe(ends) != 0) bench_fail("no pipe");
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, ends[1], PIPE);
+    size_t processes = bench_scaled(&bench, PROCESSES);
+    double *wall = bench_map(processes * sizeof(*wall)), *cpu = bench_map(processes * sizeof(*cpu));
+    find_program();
+    stay_on_one_processor();
+    for (int i = 0; i < WARM_UP; i++) run_child(NULL, NULL);
 
-    bench_start(&bench);
-    for (uint64_t i = 0; i < processes; i++) {
-        last = run_child(&actions, ends[0]);
-        most = last > most ? last : most;
-        sum += last;
+    for (size_t i = 0; i < processes; i++) {
+        uint64_t began = proc_now();
+        cpu[i] = run_child(NULL, NULL);
+        wall[i] = (double)(proc_now() - began) / 1e9;
     }
-    bench_stop(&bench);
-    posix_spawn_file_actions_destroy(&actions);
-    bench_report_rss(&bench, processes, most, last, sum / processes);
+    struct proc_memory memory = measure_memory();
+    add_figures(&bench, "wall_min_us", "wall_median_us", wall, processes);
+    add_figures(&bench, "cpu_min_us", "cpu_median_us", cpu, processes);
+    bench.seconds = wall[0] * (double)processes;
+    bench_report_memory(&bench, processes, &memory);
     return 0;
 }

@@ -7,10 +7,7 @@
  */
 #include "common.h"
 
-#include <pthread.h>
-#include <stdlib.h>
-
-enum { GROUPS = 3000, BLOCKS = 120, LEAST = 16, MOST = 1024 };
+enum { GROUPS = 4000, BLOCKS = 120, LEAST = 16, MOST = 1024 };
 
 struct worker {
     struct bench_block blocks[BLOCKS];
@@ -21,12 +18,9 @@ static void *work(void *arg) {
     struct worker *worker = arg;
     for (uint32_t i = 0; i < BLOCKS; i++) {
         uint32_t size = LEAST + (uint32_t)bench_random_below(&worker->random, MOST - LEAST + 1);
-        worker->blocks[i] = bench_mark(malloc(size), size, i);
+        worker->blocks[i] = bench_allocate(size, i);
     }
-    for (uint32_t i = 0; i < BLOCKS; i += 2) {
-        bench_check(&worker->blocks[i]);
-        free(worker->blocks[i].at);
-    }
+    for (uint32_t i = 0; i < BLOCKS; i += 2) bench_check_and_free(&worker->blocks[i]);
     return NULL;
 }
 
@@ -35,24 +29,16 @@ int main(int argc, char **argv) {
     bench_init(&bench, "thread_churn", NULL, argc, argv);
     uint64_t groups = bench_scaled(&bench, GROUPS);
     struct worker *workers = calloc(bench.threads, sizeof(*workers));
-    pthread_t *threads = calloc(bench.threads, sizeof(*threads));
-    if (workers == NULL || threads == NULL) bench_fail("no memory");
+    if (workers == NULL) bench_fail("no memory");
     for (unsigned t = 0; t < bench.threads; t++) workers[t].random = bench_random_state(&bench, t);
 
     bench_start(&bench);
     for (uint64_t group = 0; group < groups; group++) {
+        bench_run_threads(bench.threads, work, workers, sizeof(*workers));
         for (unsigned t = 0; t < bench.threads; t++)
-            if (pthread_create(&threads[t], NULL, work, &workers[t]) != 0) bench_fail("no thread");
-        for (unsigned t = 0; t < bench.threads; t++) {
-            pthread_join(threads[t], NULL);
-            for (uint32_t i = 1; i < BLOCKS; i += 2) {
-                bench_check(&workers[t].blocks[i]);
-                free(workers[t].blocks[i].at);
-            }
-        }
+            for (uint32_t i = 1; i < BLOCKS; i += 2) bench_check_and_free(&workers[t].blocks[i]);
     }
     bench_stop(&bench);
-    free(threads);
     free(workers);
     bench_report(&bench, groups * bench.threads);
     return 0;

@@ -15,9 +15,11 @@ run="python3-minimal python3 sqlite3"
 test="clang clang-format-14 libclang-rt-14-dev valgrind libc6-dbg gdb mandoc strace
       python3-minimal python3 git procps util-linux diffutils
       libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4 libgoogle-perftools4
+      lua5.4 python3-matplotlib gnuplot-nox
       $(grep -v '^#' "$(dirname "$0")/../tests/real/packages.txt")"
-bench="libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4 lua5.4 valgrind libc6-dbg
-       python3-minimal python3 sqlite3 perl"
+bench="libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4 valgrind libc6-dbg strace
+       python3-minimal python3 python3-matplotlib sqlite3 perl ruby lua5.4 z3 git xz-utils
+       redis-server redis-tools nginx apache2-utils bash coreutils grep sed"
 
 say() {
     echo "deps: $*" >&2

@@ -1,9 +1,14 @@
-"""Python with PYTHONMALLOC=malloc: JSON text, objects and dictionaries that come and go."""
+"""Python with PYTHONMALLOC=malloc: JSON text, objects and dictionaries that come and go.
+
+objects.py DOCUMENTS
+"""
 
 import json
 import random
+import sys
 import zlib
 
+amount = int(sys.argv[1])
 rng = random.Random(1)
 
 
@@ -32,18 +37,19 @@ def document(index):
 
 
 checksum = 0
-documents = [document(i) for i in range(1500)]
+documents = [document(i) for i in range(amount)]
 for round_number in range(4):
     text = json.dumps(documents)
     checksum = zlib.crc32(text.encode(), checksum)
     again = json.loads(text)
-    for index in rng.sample(range(len(again)), 700):
+    for index in rng.sample(range(amount), amount // 2):
         again[index] = document(index)
     documents = again
 counts = {}
-for step in range(500000):
-    key = str(rng.randrange(60000))
+for step in range(amount * 330):
+    key = str(rng.randrange(amount * 40))
     counts[key] = counts.get(key, "") + "y"
-    if len(counts) > 40000:
+    if len(counts) > amount * 27:
         counts = {name: value for name, value in counts.items() if len(value) > 1}
-print(checksum, weight(tree(9)), len(counts), sum(len(value) for value in counts.values()))
+print(checksum, weight(tree(9 if amount > 500 else 4)), len(counts),
+      sum(len(value) for value in counts.values()))

@@ -1,4 +1,6 @@
 -- Lua: strings that are cut and joined, tables that grow, closures, and the collector's work.
+-- strings.lua WORDS
+local amount = tonumber(arg[1])
 local seed = 1
 local function random(bound)
   seed = (seed * 48271) % 2147483647
@@ -6,7 +8,7 @@ local function random(bound)
 end
 
 local words = {}
-for i = 1, 60000 do
+for i = 1, amount do
   words[i] = string.rep(string.char(97 + random(26)), 1 + random(30)) .. i
 end
 
@@ -26,7 +28,7 @@ for round = 1, 4 do
     end
   end
   local index = {}
-  for i = 1, 60000 do
+  for i = 1, amount do
     local entry = {id = i, name = words[i], get = function() return i end}
     index[words[1 + random(#words)]] = entry
     sum = (sum + entry.get()) % 1000000007

@@ -1,8 +1,9 @@
 -- sqlite in memory: rows of many lengths, indexes, updates, deletions, sorting and grouping.
+-- The parameter :amount is the number of rows.
 PRAGMA journal_mode = MEMORY;
 CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT, price INTEGER, note TEXT);
 BEGIN;
-WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 150000)
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :amount)
 INSERT INTO item
 SELECT i, 'item-' || (i * 7919 % 1000003), i * 31 % 1009, printf('%.*c', i * 37 % 180, 'x') FROM n;
 CREATE INDEX by_name ON item (name);

@@ -1,13 +1,15 @@
 # Perl: hashes of arrays, regular expressions, string growth and sorting.
+# words.pl LINES
 use strict;
 use warnings;
 
+my $amount = shift;
 my $seed = 1;
 sub draw { $seed = ($seed * 48271) % 2147483647; return $seed % $_[0]; }
 
 my (%index, @lines);
 my $sum = 0;
-for my $i (1 .. 60000) {
+for my $i (1 .. $amount) {
     push @lines, join ' ', map { chr(97 + draw(26)) x (1 + draw(12)) } 1 .. 6;
 }
 for my $round (1 .. 3) {

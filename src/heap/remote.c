@@ -1,8 +1,8 @@
 /*
  * remote.c - freeing blocks of another thread's spans.
  *
- * The freeing thread collects up to 16 KiB of blocks per span in a small ring of chains, and posts a
- * chain with one compare-and-swap on the span's `remote` word:
+ * The freeing thread collects up to 16 KiB of blocks per span in a small ring of chains, and posts
+ * a chain with one compare-and-swap on the span's `remote` word:
  *
  *     bit 63   48        32         16         0
  *     | 1 | count (15) | last (16) | first (16) |     first, last: offset / 8 in the window
@@ -16,7 +16,8 @@
  * count as out until drained: so it cannot end meanwhile, and is never on the stack twice.
  *
  * Memory order: posting releases the chain's links, draining acquires them.
- * What a thread holds back is bounded by LU_RING * 16 KiB; blocks above 8 KiB are posted one by one.
+ * What a thread holds back is bounded by LU_RING * 16 KiB; blocks above 8 KiB are posted one by
+ * one.
  */
 #include "heap/heap.h"
 

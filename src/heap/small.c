@@ -28,6 +28,7 @@
  */
 #include "base/violation.h"
 #include "heap/heap.h"
+#include "os/os.h"
 
 #define WAKE_SHIFT 4 /* a sleeping span wakes when 1/16 of it is free */
 #define WAKE_MOST 32u
@@ -35,6 +36,10 @@
 #define CARVE_BYTES 4096u        /* at a time: pages are touched when they are needed        */
 #define CARVE_BLOCKS_DIRTY 2u    /* of used memory, at least: it may be there                */
 #define CARVE_BLOCKS_TOUCHED 16u /* of memory where links were before, at least: it is there */
+
+#define RARE_MS 24u
+#define RECLAIM_CLASSES 27u /* looked at before a span is made of fresh memory */
+#define RECLAIM_STEPS 512u  /* and at most so many of their blocks             */
 
 static void set_bound(struct span *span) {
     uint32_t error = span->inverse * lu__class_size[span->class_id]; /* beyond 2^32 */
@@ -114,11 +119,53 @@ void lu__partial_remove(struct heap *heap, struct span *span) {
 
 /* ---------------------------------------------------------------- birth, changes, end */
 
+bool lu__small_is_idle(const struct heap *heap, unsigned c, uint32_t *steps) {
+    const struct span *span = heap->current[c];
+    uint32_t carved = lu__span_carved(span) - span->off;
+    if (carved > *steps) return false;
+    uintptr_t block = heap->list[c];
+    uint32_t listed = 0;
+    while (block != LU_LIST_END && listed < carved) {
+        block = lu__list_step(heap->key, block);
+        listed++;
+    }
+    *steps -= listed;
+    return listed == carved;
+}
+
+/* Before the process grows: end a current span of which nothing is out, if one of the next classes
+ * has one. What a program used once must not be kept for every size while another asks for more. */
+static void reclaim_idle(struct heap *heap, unsigned but) {
+    uint32_t steps = RECLAIM_STEPS;
+    for (unsigned looked = 0; looked < RECLAIM_CLASSES; looked++) {
+        unsigned c = heap->reclaim_class;
+        heap->reclaim_class = (uint8_t)(c + 1 < LU_CLASSES ? c + 1 : 0);
+        if (c == but || heap->current[c] == NULL) continue;
+        if (lu__small_is_idle(heap, c, &steps)) {
+            lu__small_demote(heap, c);
+            return;
+        }
+    }
+}
+
+/* A class that got its last span long ago will carve little of this one soon. Of a used slice the
+ * rest would stay resident, and in the end a whole slice for every class that was ever used. */
+static bool is_rare(const struct heap *heap, unsigned c) {
+    return heap->span_count[c] == 0 && heap->ticked_ms - heap->created_ms[c] > RARE_MS;
+}
+
 static struct span *span_create(struct heap *heap, unsigned c) {
     uint32_t slices = lu__class_slices(c);
     bool zero;
+    if (__atomic_load_n(&lu__span_figures.dirty, __ATOMIC_RELAXED) == 0) reclaim_idle(heap, c);
     struct span *span = lu__run_alloc(slices, slices, LU_KIND_SMALL, &zero);
     if (span == NULL) return NULL;
+    if (!zero && is_rare(heap, c) &&
+        lu__os_purge(lu__span_start(span), lu__span_bytes(span)) == 0) {
+        zero = true;
+        lu__run_forget_touched(span);
+    }
+    heap->created_ms[c] = heap->ticked_ms;
     span->zero = zero;
     span->of_thread = heap->kind == LU_HEAP_OF_THREAD;
     if (zero || (span->class_id != c && lu__class_size[span->class_id] > LU_OS_PAGE)) {
@@ -166,6 +213,7 @@ static void make_current(struct heap *heap, struct span *span) {
     span->list = &heap->list[c];
     span->state = LU_SPAN_CURRENT;
     span->reserve = 0;
+    span->seen = span->swept = 0;
     span->needed = lu__cadence(heap);
 }
 
@@ -286,6 +334,7 @@ static bool carve(struct heap *heap, struct span *span) {
     }
     *(uintptr_t *)last = (*span->list ^ last) ^ heap->key;
     set_limit(span, span->limit + step);
+    span->swept = 0;
     *span->list = first;
     return true;
 }

@@ -30,6 +30,7 @@
 #define UNITS_PER_MS 4000u /* work allowed per millisecond passed; a unit is about 0.1 us */
 #define PASSED_MOST 20u    /* milliseconds counted at a time: the longest pause is 8 ms   */
 #define UNITS_LEAST 200u
+#define IDLE_STEPS 2048u /* blocks looked at to see that a current span is idle */
 #define UNITS_PURGE 250u /* what purging one span costs */
 #define RANGES 64
 #define PAGES (LU_SLICE >> 12)
@@ -152,16 +153,32 @@ static void purge_span(struct heap *heap, struct span *span, struct page_purge *
 
 /* ---------------------------------------------------------------- passes over a heap */
 
-/* Demote the current span of the class if nothing has happened to it since the last pass. */
-static void visit_current(struct heap *heap, unsigned c) {
+/* Give back what is not carved of a used slice, if nothing was since the last pass. */
+static uint32_t purge_rest(struct span *span, struct page_purge *purge) {
+    uint32_t limit = span->limit;
+    uint32_t rest = (uint32_t)lu__align_up(limit, LU_OS_PAGE), end = (uint32_t)lu__span_bytes(span);
+    bool still = span->seen == limit;
+    span->seen = limit;
+    if (!still || span->swept || span->zero || rest >= end) return 1;
+    span->swept = 1;
+    lu__run_forget_touched(span);
+    add_range(purge, (uintptr_t)lu__span_start(span) + rest, end - rest);
+    return UNITS_PURGE;
+}
+
+/* Demote the current span of the class if nothing has happened to it since the last pass, or
+ * nothing of it is out; the units of work that it took. */
+static uint32_t visit_current(struct heap *heap, unsigned c, struct page_purge *purge) {
     struct span *span = heap->current[c];
-    if (span == NULL) return;
+    if (span == NULL) return 1;
     uint32_t mark = (uint32_t)heap->list[c] ^ span->needed ^ span->limit;
-    if (span->stamp == mark) {
+    uint32_t steps = IDLE_STEPS;
+    if (span->stamp == mark || lu__small_is_idle(heap, c, &steps)) {
         lu__small_demote(heap, c);
-    } else {
-        span->stamp = mark;
+        return 1 + (IDLE_STEPS - steps) / 8;
     }
+    span->stamp = mark;
+    return purge_rest(span, purge) + (IDLE_STEPS - steps) / 8;
 }
 
 /* Visit a partial span; the units of work that it took. */
@@ -187,10 +204,9 @@ static void sweep_some(struct heap *heap, uint32_t units) {
         unsigned c = heap->sweep_class;
         if (heap->sweep_left == 0 || heap->partial[c] == NULL) {
             if (++heap->sweep_class < LU_CLASSES) {
-                visit_current(heap, heap->sweep_class);
+                used += visit_current(heap, heap->sweep_class, &purge);
                 heap->sweep_left = heap->partial_count[heap->sweep_class];
             }
-            used++;
             continue;
         }
         struct span *span = heap->partial[c];
@@ -208,7 +224,6 @@ static void begin_pass(struct heap *heap, uint32_t now) {
     heap->pass_ms = now;
     heap->changed = 0;
     heap->sweep_class = 0;
-    visit_current(heap, 0);
     heap->sweep_left = heap->partial_count[0];
 }
 

@@ -5,6 +5,8 @@
 #include "base/base.h"
 
 #define LU_CLASSES 81
+#define LU_SLICE_SHIFT 16 /* see span.h */
+#define LU_SLICE ((size_t)1 << LU_SLICE_SHIFT)
 #define LU_SMALL_MAX ((size_t)1024)        /* classes by lu__class_small up to here  */
 #define LU_CLASS_BYTES_MAX ((size_t)65536) /* classes by lu__class_mid up to here    */
 
@@ -19,10 +21,10 @@ LU_INLINE unsigned lu__class_of(size_t size) {
                                 : lu__class_mid[(size + 127) >> 7];
 }
 
-/* Slices in a span of class `c`: one up to 16 KiB; above, a power of two that holds 8 blocks. */
+/* Slices in a span of class `c`: as many as hold two blocks. What is left over at the end is never
+ * touched, and frees of blocks in a span's first slice are the fast ones. */
 LU_INLINE uint32_t lu__class_slices(unsigned c) {
-    uint32_t size = lu__class_size[c];
-    return size <= 16384 ? 1 : size <= 32768 ? 4 : 8;
+    return lu__class_size[c] <= LU_SLICE / 2 ? 1 : 2;
 }
 
 /* Smallest class that holds `size` bytes and whose blocks all lie on multiples of `align`, a power

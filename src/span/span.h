@@ -29,8 +29,6 @@
 #include "os/lock.h"
 #include "span/class.h"
 
-#define LU_SLICE_SHIFT 16
-#define LU_SLICE ((size_t)1 << LU_SLICE_SHIFT)
 #define LU_DESC_SHIFT 7
 /* Spans of several slices lie inside an aligned window of this many bits, and so do links. */
 #define LU_WINDOW_SHIFT 19
@@ -77,11 +75,13 @@ struct span {
                             every list                                                          */
     uint32_t off;     /* number of such blocks                                               */
     uint32_t stamp;   /* FREE and dirty: when it became free. SMALL: frees seen at last sweep */
+    uint32_t seen;    /* CURRENT: limit when it was last swept                              */
     uint32_t touched; /* slice by slice, whatever it is part of: bytes from its start that a SMALL
                             span once linked and nothing has purged since (see heap/small.c) */
     uint8_t moved;    /* mremap has put foreign pages here; renew instead of purge           */
     uint8_t state;    /* SMALL: enum lu__span_state                                          */
-    uint8_t swept;    /* SMALL: nothing was freed since the last sweep                       */
+    uint8_t swept;    /* PARTIAL: nothing was freed since the last sweep. CURRENT: nothing was
+                         carved since what is not carved was given back                     */
 } __attribute__((aligned(128)));
 _Static_assert(sizeof(struct span) == (size_t)1 << LU_DESC_SHIFT, "descriptors are 128 bytes");
 _Static_assert(offsetof(struct span, remote) == 64, "the second line starts with `remote`");

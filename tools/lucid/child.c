@@ -17,13 +17,16 @@
  */
 #include "child.h"
 
+#include "sample.h"
 #include "tool.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -90,13 +93,18 @@ static void give_fresh_stdin(void) {
     put_on(fd >= 0 ? fd : open("/dev/null", O_RDONLY), 0);
 }
 
-static void set_environment(const struct child_plan *plan) {
-    const char *library = plan->allocator->library;
+char *child_preload(const struct allocator *allocator) {
     const char *before = getenv("LD_PRELOAD");
     bool more = before != NULL && before[0] != '\0';
-    char *both = tool_format("%s%s%s", library, more ? ":" : "", more ? before : "");
-    setenv("LD_PRELOAD", both, 1);
-    free(both);
+    return tool_format("%s%s%s", allocator->library, more ? ":" : "", more ? before : "");
+}
+
+static void set_environment(const struct child_plan *plan) {
+    if (plan->allocator != NULL) {
+        char *preload = child_preload(plan->allocator);
+        setenv("LD_PRELOAD", preload, 1);
+        free(preload);
+    }
     if (plan->lucid_options != NULL) setenv("LUCID_OPTIONS", plan->lucid_options, 1);
 }
 
@@ -194,6 +202,29 @@ static double seconds_between(const struct timespec *from, const struct timespec
     return (double)(to->tv_sec - from->tv_sec) + (double)(to->tv_nsec - from->tv_nsec) / 1e9;
 }
 
+/* Look at the memory of process `pid` until it ends; it is not waited for. */
+static struct sampled sample_until_end(pid_t pid) {
+    struct sampler sampler;
+    int pidfd = pidfd_open(pid, 0);
+    if (pidfd < 0) tool_die("cannot watch the command (Linux 5.3 can): %s", strerror(errno));
+    struct pollfd end = {.fd = pidfd, .events = POLLIN};
+    sampler_init(&sampler, pid);
+    int wait_ms = SAMPLE_FIRST_MS;
+    while (poll(&end, 1, wait_ms) <= 0) {
+        sampler_take(&sampler);
+        wait_ms = SAMPLE_INTERVAL_MS;
+    }
+    struct sampled sampled = sampler_fini(&sampler);
+    close(pidfd);
+    return sampled;
+}
+
+static void note_samples(struct child_result *result, const struct sampled *sampled) {
+    if (sampled->peak > result->peak_rss_bytes) result->peak_rss_bytes = sampled->peak;
+    result->final_rss_bytes = sampled->final;
+    result->mean_rss_bytes = sampled->mean;
+}
+
 void child_run(const struct child_plan *plan, struct child_result *result) {
     struct child_process process;
     struct timespec start, end;
@@ -206,6 +237,8 @@ void child_run(const struct child_plan *plan, struct child_result *result) {
     child_signals_begin(process.pid);
     clock_gettime(CLOCK_MONOTONIC, &start);
     int error = child_release(&process, &in_setup, &minor_before, &major_before);
+    struct sampled sampled = {0, 0, 0};
+    if (plan->sampled) sampled = sample_until_end(process.pid);
     while (wait4(process.pid, &wait_status, 0, &used) < 0)
         if (errno != EINTR) tool_die("cannot wait for the command: %s", strerror(errno));
     clock_gettime(CLOCK_MONOTONIC, &end);
@@ -217,6 +250,7 @@ void child_run(const struct child_plan *plan, struct child_result *result) {
     result->user_seconds = seconds_of(used.ru_utime);
     result->system_seconds = seconds_of(used.ru_stime);
     result->peak_rss_bytes = (int64_t)used.ru_maxrss * 1024;
+    note_samples(result, &sampled);
     result->minor_faults = used.ru_minflt - minor_before;
     result->major_faults = used.ru_majflt - major_before;
 }

@@ -23,11 +23,12 @@ const char *child_call_name(enum memory_call call);
 
 struct child_plan {
     char *const *argv;                 /* the command, ended by NULL                           */
-    const struct allocator *allocator; /* what runs under it                                   */
+    const struct allocator *allocator; /* what runs under it; NULL: the environment stays      */
     const char *lucid_options;         /* value for LUCID_OPTIONS, or NULL: as it is           */
     bool quiet;                        /* stdout and stderr to /dev/null                       */
     bool repeated;                     /* one of several runs: stdin is rewound if it is a
                                           file, and /dev/null otherwise                        */
+    bool sampled;                      /* resident memory is looked at all the time            */
 };
 
 struct child_result {
@@ -37,9 +38,15 @@ struct child_result {
     int signal;      /* that ended it, or 0                                                    */
     int start_error; /* errno of execve when the command could not be started, or 0            */
     double wall_seconds, user_seconds, system_seconds; /* of the child and those it waited for */
-    int64_t peak_rss_bytes;                            /* of the largest process               */
+    int64_t peak_rss_bytes; /* of the largest process; if sampled, of all together if that was
+                               more                                                            */
+    int64_t final_rss_bytes, mean_rss_bytes; /* of all processes, if sampled; 0: never seen    */
     int64_t minor_faults, major_faults;
 };
+
+/* What LD_PRELOAD must be for a program on `allocator`: the caller's own value is kept behind it.
+ * The caller frees. */
+char *child_preload(const struct allocator *allocator);
 
 /* Run to the end, timed, with nothing in the child's way. */
 void child_run(const struct child_plan *plan, struct child_result *result);

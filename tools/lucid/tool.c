@@ -10,6 +10,8 @@
 #include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 static void say(const char *format, va_list args) {
     fputs("lucid: ", stderr);
@@ -52,6 +54,21 @@ char *tool_format(const char *format, ...) {
     va_end(args);
     if (length < 0) tool_die("out of memory");
     return text;
+}
+
+void tool_need_program(const char *program, const char *package, const char *option) {
+    const char *path = getenv("PATH");
+    char *copy = tool_format("%s", path != NULL ? path : "/usr/bin:/bin");
+    char *rest = copy;
+    bool found = false;
+    for (char *place = strsep(&rest, ":"); place != NULL && !found; place = strsep(&rest, ":")) {
+        char *file = tool_format("%s/%s", place[0] != '\0' ? place : ".", program);
+        found = access(file, X_OK) == 0;
+        free(file);
+    }
+    free(copy);
+    if (!found)
+        tool_die("%s needs %s, which is not in PATH (Debian package %s)", option, program, package);
 }
 
 void tool_parse(const struct argp *parser, int argc, char **argv, void *input) {

@@ -39,6 +39,9 @@ void *tool_alloc(size_t count, size_t size);
 void *tool_grow(void *block, size_t count, size_t size);
 char *tool_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Dies unless PATH has the program, which `option` needs and Debian's `package` brings. */
+void tool_need_program(const char *program, const char *package, const char *option);
+
 /* Parse a subcommand's arguments with argp; errors end in exit status 125. */
 void tool_parse(const struct argp *parser, int argc, char **argv, void *input);
 /* A number of an option: from `least` up, or an argp error that names the option. */
