@@ -61,21 +61,20 @@ struct heap {
     uint32_t span_count[LU_CLASSES];
     uint32_t created_ms[LU_CLASSES]; /* when the class last got a span, as ticked_ms */
     struct remote_batch ring[LU_RING];
-    uint32_t tick_left;    /* slow paths until the clock is read                  */
-    uint32_t cadence;      /* frees of a current span between looks at the clock */
-    uint32_t skipped;      /* looks at the clock left out                         */
-    uint32_t ticked_ms;    /* when it was read last                               */
-    uint32_t pass_ms;      /* when the running or last sweep began                */
-    uint32_t sweep_class;  /* where it stands; LU_CLASSES: done                   */
-    uint32_t sweep_left;   /* partial spans of that class still to visit          */
-    uint32_t purge_seen;   /* lu__purge_request when it was last obeyed           */
-    uint8_t reclaim_class; /* where the search for idle current spans goes on     */
-    uint8_t restless;      /* the last whole pass found spans that changed        */
-    uint8_t changed;       /* the running one has                                 */
-    uint8_t busy;          /* the owner is in a slow path (also read after fork)  */
-    uint8_t kind;          /* enum heap_kind */
-    uint8_t shared;        /* LU_HEAP_OF_USER: take the lock                      */
-    uint8_t state;         /* enum heap_state; under the pool lock                */
+    uint32_t tick_left;   /* slow paths until the clock is read                  */
+    uint32_t cadence;     /* frees of a current span between looks at the clock */
+    uint32_t skipped;     /* looks at the clock left out                         */
+    uint32_t ticked_ms;   /* when it was read last                               */
+    uint32_t pass_ms;     /* when the running or last sweep began                */
+    uint32_t sweep_class; /* where it stands; LU_CLASSES: done                   */
+    uint32_t sweep_left;  /* partial spans of that class still to visit          */
+    uint32_t purge_seen;  /* lu__purge_request when it was last obeyed           */
+    uint8_t restless;     /* the last whole pass found spans that changed        */
+    uint8_t changed;      /* the running one has                                 */
+    uint8_t busy;         /* the owner is in a slow path (also read after fork)  */
+    uint8_t kind;         /* enum heap_kind */
+    uint8_t shared;       /* LU_HEAP_OF_USER: take the lock                      */
+    uint8_t state;        /* enum heap_state; under the pool lock                */
 
     /* LU_HEAP_OF_USER only, under the lock. */
     struct lu__lock lock;

@@ -37,9 +37,7 @@
 #define CARVE_BLOCKS_DIRTY 2u    /* of used memory, at least: it may be there                */
 #define CARVE_BLOCKS_TOUCHED 16u /* of memory where links were before, at least: it is there */
 
-#define RARE_MS 24u
-#define RECLAIM_CLASSES 27u /* looked at before a span is made of fresh memory */
-#define RECLAIM_STEPS 512u  /* and at most so many of their blocks             */
+#define RARE_MS 8u /* a class that did not get a span for so long will not fill one soon */
 
 static void set_bound(struct span *span) {
     uint32_t error = span->inverse * lu__class_size[span->class_id]; /* beyond 2^32 */
@@ -133,21 +131,6 @@ bool lu__small_is_idle(const struct heap *heap, unsigned c, uint32_t *steps) {
     return listed == carved;
 }
 
-/* Before the process grows: end a current span of which nothing is out, if one of the next classes
- * has one. What a program used once must not be kept for every size while another asks for more. */
-static void reclaim_idle(struct heap *heap, unsigned but) {
-    uint32_t steps = RECLAIM_STEPS;
-    for (unsigned looked = 0; looked < RECLAIM_CLASSES; looked++) {
-        unsigned c = heap->reclaim_class;
-        heap->reclaim_class = (uint8_t)(c + 1 < LU_CLASSES ? c + 1 : 0);
-        if (c == but || heap->current[c] == NULL) continue;
-        if (lu__small_is_idle(heap, c, &steps)) {
-            lu__small_demote(heap, c);
-            return;
-        }
-    }
-}
-
 /* A class that got its last span long ago will carve little of this one soon. Of a used slice the
  * rest would stay resident, and in the end a whole slice for every class that was ever used. */
 static bool is_rare(const struct heap *heap, unsigned c) {
@@ -157,7 +140,6 @@ static bool is_rare(const struct heap *heap, unsigned c) {
 static struct span *span_create(struct heap *heap, unsigned c) {
     uint32_t slices = lu__class_slices(c);
     bool zero;
-    if (__atomic_load_n(&lu__span_figures.dirty, __ATOMIC_RELAXED) == 0) reclaim_idle(heap, c);
     struct span *span = lu__run_alloc(slices, slices, LU_KIND_SMALL, &zero);
     if (span == NULL) return NULL;
     if (!zero && is_rare(heap, c) &&
