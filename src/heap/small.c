@@ -254,6 +254,7 @@ void lu__small_needed(struct heap *heap, struct span *span) {
         LU_ASSERT(span->state == LU_SPAN_PARTIAL);
         lu__partial_remove(heap, span);
         lu__span_release(heap, span);
+        lu__tick(heap);
     }
 }
 
