@@ -32,9 +32,10 @@
 
 #define WAKE_SHIFT 4 /* a sleeping span wakes when 1/16 of it is free */
 #define WAKE_MOST 32u
-#define LOOK 4                   /* partial spans compared by a refill */
-#define CARVE_BYTES 4096u        /* at a time: pages are touched when they are needed        */
-#define CARVE_BLOCKS_DIRTY 2u    /* of used memory, at least: it may be there                */
+#define LOOK 4                /* partial spans compared by a refill */
+#define CARVE_BYTES 4096u     /* at a time: pages are touched when they are needed        */
+#define CARVE_BLOCKS_DIRTY 2u /* of used memory, at least: it may be there                */
+#define CARVE_BYTES_TOUCHED 16384u
 #define CARVE_BLOCKS_TOUCHED 16u /* of memory where links were before, at least: it is there */
 
 #define RARE_MS 8u /* a class that did not get a span for so long will not fill one soon */
@@ -307,7 +308,8 @@ static bool carve(struct heap *heap, struct span *span) {
     uint32_t left = lu__span_capacity_bytes(span) - span->limit;
     if (left == 0) return false;
     uint32_t touched = span->touched > span->limit ? (span->touched - span->limit) / size : 0;
-    uint32_t blocks = LU_MIN(touched, CARVE_BLOCKS_TOUCHED);
+    uint32_t most = LU_MAX(CARVE_BLOCKS_TOUCHED, CARVE_BYTES_TOUCHED / size);
+    uint32_t blocks = LU_MIN(touched, most);
     blocks = LU_MAX(LU_MAX(CARVE_BYTES / size, blocks), span->zero ? 1u : CARVE_BLOCKS_DIRTY);
     uint32_t step = LU_MIN(blocks * size, left);
     uintptr_t first = (uintptr_t)lu__span_start(span) + span->limit;
@@ -368,6 +370,14 @@ uintptr_t lu__list_broken(uintptr_t block) {
     return LU_LIST_END;
 }
 
+/* True if the list is to be refilled when its last block is taken, not when the next is asked for:
+ * where that touches no memory, and saves coming here twice; and where a list of one block, taken
+ * and freed in turn, would bring malloc here every time. */
+static bool wants_early_refill(const struct heap *heap, unsigned c) {
+    const struct span *span = heap->current[c];
+    return heap->lonely[c] || (span != NULL && span->touched > span->limit);
+}
+
 void *lu__small_alloc(struct heap *heap, unsigned c, bool *zero) {
     *zero = false;
     if (heap->list[c] == LU_LIST_END) {
@@ -377,15 +387,14 @@ void *lu__small_alloc(struct heap *heap, unsigned c, bool *zero) {
     uintptr_t block = heap->list[c];
     heap->list[c] = lu__list_step(heap->key, block);
     *(uintptr_t *)block = 0;
-    /* A list of one block that is taken and freed in turn would bring malloc here every time. */
     bool fresh;
-    if (heap->list[c] == LU_LIST_END && heap->lonely[c]) (void)refill(heap, c, &fresh);
+    if (heap->list[c] == LU_LIST_END && wants_early_refill(heap, c)) (void)refill(heap, c, &fresh);
     return (void *)block;
 }
 
 uintptr_t lu__small_last(struct heap *heap, unsigned c) {
     uintptr_t block = heap->list[c];
-    if (block == LU_LIST_END || heap->lonely[c]) return 0;
+    if (block == LU_LIST_END || wants_early_refill(heap, c)) return 0;
     if (lu__link_next(heap->key, block) != LU_LIST_END) return 0;
     heap->lonely[c] = 1;
     heap->list[c] = LU_LIST_END;
