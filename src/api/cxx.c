@@ -19,15 +19,15 @@
  *     new[](n, nothrow)  -> new[](n), caught    delete[](p, n)        -> delete[](p)
  *     the same with an alignment                delete...(p, nothrow) -> delete...(p)
  *
- * Our own definitions are weak, so that a static link takes the program's where there is one, and
- * each forwarding operator compares the address that its target has in this process with the one
- * that it has in this file: the same means the shorter way, straight into the heap. (Hence the
- * library must not be linked with -Bsymbolic.)
+ * Our own definitions are weak, so that a static link takes the program's where there is one. Where
+ * the address that an operator has in this process is the one that it has in this file, those that
+ * forward to it take the shorter way, straight into the heap. (Hence the library must not be linked
+ * with -Bsymbolic.) These addresses never change, so `ours` remembers what was found at load.
  *
  * The nothrow forms must swallow what a new-handler throws. C has no catch; catch_all is a frame of
  * a few instructions with a personality routine of its own that stops every C++ exception there.
  *
- * No state, no lock.
+ * No lock.
  */
 #include "api/surface.h"
 #include "base/base.h"
@@ -80,8 +80,8 @@ __attribute__((noreturn)) static LU_COLD void throw_bad_alloc(void) {
 
 /* ------------------------------------------------------------------ catch (...) -------------- */
 
-/* catch_all(fn, alignment, size): what fn(alignment, size) returns, or NULL if it threw. */
-void *lu__cxx_catch_all(void *(*fn)(size_t, size_t), size_t alignment, size_t size)
+/* catch_all(fn, size, alignment): what fn(size, alignment) returns, or NULL if it threw. */
+void *lu__cxx_catch_all(void *(*fn)(size_t, size_t), size_t size, size_t alignment)
     __attribute__((visibility("hidden")));
 _Unwind_Reason_Code
 lu__cxx_personality(int version, _Unwind_Action actions, _Unwind_Exception_Class class,
@@ -143,57 +143,81 @@ void lu__cxx_swallow(void *exception) {
     __cxa_end_catch();
 }
 
-/* ------------------------------------------------------------------ allocate ----------------- */
+/* ------------------------------------------------------------------ whose operators ---------- */
 
-static void *try_alloc(size_t alignment, size_t size) {
-    return alignment == NO_ALIGNMENT ? lu__engine_alloc(size)
-                                     : lu__alloc_aligned_checked(alignment, size);
+/* An operator that others forward to, with those that it forwards to itself. */
+enum chain {
+    NEW = 1,
+    NEW_ARRAY = 2,
+    NEW_ALIGNED = 4,
+    NEW_ARRAY_ALIGNED = 8,
+    DELETE = 16,
+    DELETE_ARRAY = 32,
+    DELETE_ALIGNED = 64,
+    DELETE_ARRAY_ALIGNED = 128,
+};
+static uint8_t ours; /* the chains known to be of this file from end to end */
+
+/* False also before at_load has run: forwarding is never wrong. */
+LU_INLINE bool is_ours(enum chain chain) {
+    return LU_LIKELY(LU_RELAXED(ours) & chain);
 }
 
-/* The loop of the standard: as long as there is a new-handler, let it free something, and try
- * again. NULL when there is none left. */
-static LU_COLD void *alloc_with_handler(size_t alignment, size_t size) {
+/* ------------------------------------------------------------------ allocate ----------------- */
+
+/* The loop of the standard: as long as there is no memory but a new-handler, let that free
+ * something, and try again. NULL when there is no handler left. */
+static LU_COLD void *alloc_with_handler(size_t size, size_t alignment) {
     for (;;) {
+        void *block = alignment == NO_ALIGNMENT ? lu__engine_alloc(size)
+                                                : lu__alloc_aligned_checked(alignment, size);
+        if (block != NULL) return block;
         new_handler_fn *handler = get_new_handler != NULL ? get_new_handler() : NULL;
         if (handler == NULL) return NULL;
         handler();
-        void *block = try_alloc(alignment, size);
-        if (block != NULL) return block;
     }
 }
 
-static LU_COLD void *alloc_or_throw(size_t alignment, size_t size) {
-    void *block = alloc_with_handler(alignment, size);
+static LU_COLD void *alloc_or_throw(size_t size, size_t alignment) {
+    void *block = alloc_with_handler(size, alignment);
     if (block == NULL) throw_bad_alloc();
     return block;
+}
+
+static LU_COLD void *alloc_or_null(size_t size, size_t alignment) {
+    return lu__cxx_catch_all(alloc_with_handler, size, alignment);
 }
 
 /* Alignments that are no power of two are no memory, as in libstdc++. */
 static void *aligned_or_throw(size_t size, size_t alignment) {
     if (LU_UNLIKELY(!lu__is_pow2(alignment))) throw_bad_alloc();
-    void *block = lu__alloc_aligned_checked(alignment, size);
-    return LU_LIKELY(block != NULL) ? block : alloc_or_throw(alignment, size);
+    void *block = lu__fast_take_aligned(alignment, size);
+    return LU_LIKELY(block != NULL) ? block : alloc_or_throw(size, alignment);
 }
 
 static void *aligned_or_null(size_t size, size_t alignment) {
     if (LU_UNLIKELY(!lu__is_pow2(alignment))) return NULL;
-    void *block = lu__alloc_aligned_checked(alignment, size);
-    return LU_LIKELY(block != NULL) ? block
-                                    : lu__cxx_catch_all(alloc_with_handler, alignment, size);
+    void *block = lu__fast_take_aligned(alignment, size);
+    return LU_LIKELY(block != NULL) ? block : alloc_or_null(size, alignment);
+}
+
+static void *plain_or_null(size_t size) {
+    void *block = lu__fast_take(size);
+    return LU_LIKELY(block != NULL) ? block : alloc_or_null(size, NO_ALIGNMENT);
 }
 
 /* ------------------------------------------------------------------ operator new ------------- */
 
 /* new(size) */
 static void *new_plain(size_t size) {
-    void *block = lu__fast_alloc(size);
-    return LU_LIKELY(block != NULL) ? block : alloc_or_throw(NO_ALIGNMENT, size);
+    void *block = lu__fast_take(size);
+    return LU_LIKELY(block != NULL) ? block : alloc_or_throw(size, NO_ALIGNMENT);
 }
 OPERATOR void *_Znwm(size_t size) __attribute__((alias("new_plain")));
 
 /* new[](size) */
 static void *new_array(size_t size) {
-    return LU_LIKELY(_Znwm == new_plain) ? new_plain(size) : _Znwm(size);
+    return is_ours(NEW) ? new_plain(size) : _Znwm(size);
 }
 OPERATOR void *_Znam(size_t size) __attribute__((alias("new_array")));
 
@@ -203,75 +227,64 @@ OPERATOR void *_ZnwmSt11align_val_t(size_t size, size_t alignment)
 
 /* new[](size, alignment) */
 static void *new_array_aligned(size_t size, size_t alignment) {
-    return LU_LIKELY(_ZnwmSt11align_val_t == aligned_or_throw)
-               ? aligned_or_throw(size, alignment)
-               : _ZnwmSt11align_val_t(size, alignment);
+    return is_ours(NEW_ALIGNED) ? aligned_or_throw(size, alignment)
+                                : _ZnwmSt11align_val_t(size, alignment);
 }
 OPERATOR void *_ZnamSt11align_val_t(size_t size, size_t alignment)
     __attribute__((alias("new_array_aligned")));
 
 /* The throwing forms as arguments of catch_all. */
-static void *call_new(size_t alignment, size_t size) {
+static void *call_new(size_t size, size_t alignment) {
     (void)alignment;
     return _Znwm(size);
 }
-static void *call_new_array(size_t alignment, size_t size) {
+static void *call_new_array(size_t size, size_t alignment) {
     (void)alignment;
     return _Znam(size);
 }
-static void *call_new_aligned(size_t alignment, size_t size) {
+static void *call_new_aligned(size_t size, size_t alignment) {
     return _ZnwmSt11align_val_t(size, alignment);
 }
-static void *call_new_array_aligned(size_t alignment, size_t size) {
+static void *call_new_array_aligned(size_t size, size_t alignment) {
     return _ZnamSt11align_val_t(size, alignment);
-}
-
-static void *plain_or_null(size_t size) {
-    void *block = lu__fast_alloc(size);
-    return LU_LIKELY(block != NULL) ? block
-                                    : lu__cxx_catch_all(alloc_with_handler, NO_ALIGNMENT, size);
 }
 
 /* new(size, nothrow) */
 OPERATOR void *_ZnwmRKSt9nothrow_t(size_t size, const void *nothrow) {
     (void)nothrow;
-    if (LU_LIKELY(_Znwm == new_plain)) return plain_or_null(size);
-    return lu__cxx_catch_all(call_new, NO_ALIGNMENT, size);
+    if (is_ours(NEW)) return plain_or_null(size);
+    return lu__cxx_catch_all(call_new, size, NO_ALIGNMENT);
 }
 
 /* new[](size, nothrow) */
 OPERATOR void *_ZnamRKSt9nothrow_t(size_t size, const void *nothrow) {
     (void)nothrow;
-    if (LU_LIKELY(_Znam == new_array && _Znwm == new_plain)) return plain_or_null(size);
-    return lu__cxx_catch_all(call_new_array, NO_ALIGNMENT, size);
+    if (is_ours(NEW_ARRAY)) return plain_or_null(size);
+    return lu__cxx_catch_all(call_new_array, size, NO_ALIGNMENT);
 }
 
 /* new(size, alignment, nothrow) */
 OPERATOR void *_ZnwmSt11align_val_tRKSt9nothrow_t(size_t size, size_t alignment,
                                                   const void *nothrow) {
     (void)nothrow;
-    if (LU_LIKELY(_ZnwmSt11align_val_t == aligned_or_throw))
-        return aligned_or_null(size, alignment);
-    return lu__cxx_catch_all(call_new_aligned, alignment, size);
+    if (is_ours(NEW_ALIGNED)) return aligned_or_null(size, alignment);
+    return lu__cxx_catch_all(call_new_aligned, size, alignment);
 }
 
 /* new[](size, alignment, nothrow) */
 OPERATOR void *_ZnamSt11align_val_tRKSt9nothrow_t(size_t size, size_t alignment,
                                                   const void *nothrow) {
     (void)nothrow;
-    if (LU_LIKELY(_ZnamSt11align_val_t == new_array_aligned &&
-                  _ZnwmSt11align_val_t == aligned_or_throw))
-        return aligned_or_null(size, alignment);
-    return lu__cxx_catch_all(call_new_array_aligned, alignment, size);
+    if (is_ours(NEW_ARRAY_ALIGNED)) return aligned_or_null(size, alignment);
+    return lu__cxx_catch_all(call_new_array_aligned, size, alignment);
 }
 
 /* ------------------------------------------------------------------ operator delete ---------- */
 
 static const char delete_call[] = "operator delete";
 
-static void free_sized(void *block, size_t alignment, size_t size) {
-    if (block != NULL) lu__engine_free_sized(block, alignment, size, delete_call);
-}
+/* A sized delete whose chain is not known to be ours: for the most part it is not. */
+static LU_COLD void delete_otherwise(void *block, size_t size, size_t alignment, enum chain chain);
 
 /* delete(p) */
 static void delete_plain(void *block) {
@@ -281,7 +294,7 @@ OPERATOR void _ZdlPv(void *block) __attribute__((alias("delete_plain")));
 
 /* delete[](p) */
 static void delete_array(void *block) {
-    if (LU_LIKELY(_ZdlPv == delete_plain))
+    if (is_ours(DELETE))
         lu__fast_free(block);
     else
         _ZdlPv(block);
@@ -302,18 +315,14 @@ OPERATOR void _ZdaPvRKSt9nothrow_t(void *block, const void *nothrow) {
 
 /* delete(p, size) */
 OPERATOR void _ZdlPvm(void *block, size_t size) {
-    if (LU_LIKELY(_ZdlPv == delete_plain))
-        free_sized(block, NO_ALIGNMENT, size);
-    else
-        _ZdlPv(block);
+    if (!is_ours(DELETE)) return delete_otherwise(block, size, NO_ALIGNMENT, DELETE);
+    lu__fast_free_sized(block, size, delete_call);
 }
 
 /* delete[](p, size) */
 OPERATOR void _ZdaPvm(void *block, size_t size) {
-    if (LU_LIKELY(_ZdaPv == delete_array && _ZdlPv == delete_plain))
-        free_sized(block, NO_ALIGNMENT, size);
-    else
-        _ZdaPv(block);
+    if (!is_ours(DELETE_ARRAY)) return delete_otherwise(block, size, NO_ALIGNMENT, DELETE_ARRAY);
+    lu__fast_free_sized(block, size, delete_call);
 }
 
 /* delete(p, alignment) */
@@ -326,7 +335,7 @@ OPERATOR void _ZdlPvSt11align_val_t(void *block, size_t alignment)
 
 /* delete[](p, alignment) */
 static void delete_array_aligned(void *block, size_t alignment) {
-    if (LU_LIKELY(_ZdlPvSt11align_val_t == delete_aligned))
+    if (is_ours(DELETE_ALIGNED))
         lu__fast_free(block);
     else
         _ZdlPvSt11align_val_t(block, alignment);
@@ -350,19 +359,57 @@ OPERATOR void _ZdaPvSt11align_val_tRKSt9nothrow_t(void *block, size_t alignment,
 
 /* delete(p, size, alignment) */
 OPERATOR void _ZdlPvmSt11align_val_t(void *block, size_t size, size_t alignment) {
-    if (LU_LIKELY(_ZdlPvSt11align_val_t == delete_aligned))
-        free_sized(block, alignment, size);
-    else
-        _ZdlPvSt11align_val_t(block, alignment);
+    if (!is_ours(DELETE_ALIGNED)) return delete_otherwise(block, size, alignment, DELETE_ALIGNED);
+    lu__fast_free_aligned_sized(block, alignment, size, delete_call);
 }
 
 /* delete[](p, size, alignment) */
 OPERATOR void _ZdaPvmSt11align_val_t(void *block, size_t size, size_t alignment) {
-    if (LU_LIKELY(_ZdaPvSt11align_val_t == delete_array_aligned &&
-                  _ZdlPvSt11align_val_t == delete_aligned))
-        free_sized(block, alignment, size);
-    else
-        _ZdaPvSt11align_val_t(block, alignment);
+    if (!is_ours(DELETE_ARRAY_ALIGNED))
+        return delete_otherwise(block, size, alignment, DELETE_ARRAY_ALIGNED);
+    lu__fast_free_aligned_sized(block, alignment, size, delete_call);
+}
+
+/* ------------------------------------------------------------------ whose operators, found --- */
+
+static LU_COLD bool compare(enum chain chain) {
+    switch (chain) {
+    case NEW:
+        return _Znwm == new_plain;
+    case NEW_ARRAY:
+        return _Znam == new_array && _Znwm == new_plain;
+    case NEW_ALIGNED:
+        return _ZnwmSt11align_val_t == aligned_or_throw;
+    case NEW_ARRAY_ALIGNED:
+        return _ZnamSt11align_val_t == new_array_aligned &&
+               _ZnwmSt11align_val_t == aligned_or_throw;
+    case DELETE:
+        return _ZdlPv == delete_plain;
+    case DELETE_ARRAY:
+        return _ZdaPv == delete_array && _ZdlPv == delete_plain;
+    case DELETE_ALIGNED:
+        return _ZdlPvSt11align_val_t == delete_aligned;
+    case DELETE_ARRAY_ALIGNED:
+        return _ZdaPvSt11align_val_t == delete_array_aligned &&
+               _ZdlPvSt11align_val_t == delete_aligned;
+    }
+    return false;
+}
+
+static void delete_otherwise(void *block, size_t size, size_t alignment, enum chain chain) {
+    if (compare(chain)) return lu__engine_free_sized(block, alignment, size, delete_call);
+    if (chain == DELETE) return _ZdlPv(block);
+    if (chain == DELETE_ARRAY) return _ZdaPv(block);
+    if (chain == DELETE_ALIGNED) return _ZdlPvSt11align_val_t(block, alignment);
+    _ZdaPvSt11align_val_t(block, alignment);
+}
+
+__attribute__((constructor)) static void at_load(void) {
+    unsigned found = 0;
+    for (unsigned chain = NEW; chain <= DELETE_ARRAY_ALIGNED; chain *= 2) {
+        if (compare((enum chain)chain)) found |= chain;
+    }
+    __atomic_store_n(&ours, (uint8_t)found, __ATOMIC_RELAXED);
 }
 
 #endif

@@ -52,7 +52,7 @@ void *lu_malloc(size_t size) {
 void *lu_calloc(size_t count, size_t size) {
     size_t total;
     if (LU_UNLIKELY(__builtin_mul_overflow(count, size, &total))) return fail(ENOMEM);
-    return lu__engine_alloc_zeroed(total);
+    return lu__fast_alloc_zeroed(total);
 }
 
 void lu_free(void *block) {
@@ -62,10 +62,10 @@ void lu_free(void *block) {
 void *lu_realloc(void *block, size_t size) {
     if (LU_UNLIKELY(block == NULL)) return lu__fast_alloc(size);
     if (LU_UNLIKELY(size == 0)) {
-        lu__fast_free(block);
+        lu__engine_free(block);
         return NULL;
     }
-    return lu__engine_resize(block, size);
+    return lu__fast_resize(block, size);
 }
 
 void *lu_reallocarray(void *block, size_t count, size_t size) {
@@ -75,30 +75,45 @@ void *lu_reallocarray(void *block, size_t count, size_t size) {
 }
 
 void lu_free_sized(void *block, size_t size) {
-    if (block != NULL) lu__engine_free_sized(block, 0, size, "free_sized");
+    lu__fast_free_sized(block, size, "free_sized");
 }
 
 void lu_free_aligned_sized(void *block, size_t alignment, size_t size) {
-    if (block != NULL) lu__engine_free_sized(block, alignment, size, "free_aligned_sized");
+    lu__fast_free_aligned_sized(block, alignment, size, "free_aligned_sized");
 }
 
 /* ------------------------------------------------------------------ aligned ------------------ */
 
+void *lu__alloc_aligned_checked(size_t alignment, size_t size) {
+    if (LU_UNLIKELY(alignment > LU_ENGINE_MAX || size > LU_ENGINE_MAX - alignment)) {
+        return fail(ENOMEM);
+    }
+    return lu__engine_alloc_aligned(alignment, size);
+}
+
+static inline void *alloc_aligned(size_t alignment, size_t size) {
+    void *block = lu__fast_take_aligned(alignment, size);
+    return LU_LIKELY(block != NULL) ? block : lu__alloc_aligned_checked(alignment, size);
+}
+
 void *lu_aligned_alloc(size_t alignment, size_t size) {
     if (LU_UNLIKELY(!lu__is_pow2(alignment))) return fail(EINVAL);
+    return alloc_aligned(alignment, size);
+}
+
+static LU_COLD void *memalign_rounded(size_t alignment, size_t size) {
+    if (alignment > SIZE_MAX / 2 + 1) return fail(EINVAL);
+    alignment = alignment == 0 ? 1 : (size_t)2 << lu__log2(alignment);
     return lu__alloc_aligned_checked(alignment, size);
 }
 
 void *lu_memalign(size_t alignment, size_t size) {
-    if (LU_UNLIKELY(!lu__is_pow2(alignment))) {
-        if (alignment > SIZE_MAX / 2 + 1) return fail(EINVAL);
-        alignment = alignment == 0 ? 1 : (size_t)2 << lu__log2(alignment);
-    }
-    return lu__alloc_aligned_checked(alignment, size);
+    if (LU_UNLIKELY(!lu__is_pow2(alignment))) return memalign_rounded(alignment, size);
+    return alloc_aligned(alignment, size);
 }
 
-int lu_posix_memalign(void **out, size_t alignment, size_t size) {
-    if (!lu__is_pow2(alignment) || alignment % sizeof(void *) != 0) return EINVAL;
+/* posix_memalign may not touch errno. */
+static LU_COLD int memalign_silently(void **out, size_t alignment, size_t size) {
     int saved = errno;
     void *block = lu__alloc_aligned_checked(alignment, size);
     if (block == NULL) {
@@ -109,19 +124,27 @@ int lu_posix_memalign(void **out, size_t alignment, size_t size) {
     return 0;
 }
 
+int lu_posix_memalign(void **out, size_t alignment, size_t size) {
+    if (LU_UNLIKELY(!lu__is_pow2(alignment) || alignment % sizeof(void *) != 0)) return EINVAL;
+    void *block = lu__fast_take_aligned(alignment, size);
+    if (LU_UNLIKELY(block == NULL)) return memalign_silently(out, alignment, size);
+    *out = block;
+    return 0;
+}
+
 void *lu_valloc(size_t size) {
-    return lu__alloc_aligned_checked(LU_OS_PAGE, size);
+    return alloc_aligned(LU_OS_PAGE, size);
 }
 
 void *lu_pvalloc(size_t size) {
     if (LU_UNLIKELY(size > LU_ENGINE_MAX)) return fail(ENOMEM);
-    return lu__alloc_aligned_checked(LU_OS_PAGE, lu__align_up(size, LU_OS_PAGE));
+    return alloc_aligned(LU_OS_PAGE, lu__align_up(size, LU_OS_PAGE));
 }
 
 /* ------------------------------------------------------------------ questions ---------------- */
 
 size_t lu_usable_size(const void *block) {
-    return block != NULL ? lu__engine_usable(block, "malloc_usable_size") : 0;
+    return block != NULL ? lu__fast_usable(block, "malloc_usable_size") : 0;
 }
 
 size_t lu_good_size(size_t size) {

@@ -29,13 +29,7 @@ void lu__malloc_stats(void);
 int lu__malloc_info(int options, FILE *stream);
 
 /* A block with any alignment that is a power of two; NULL with ENOMEM. Every sum of the two that an
- * engine could overflow in is refused here. */
-LU_INLINE void *lu__alloc_aligned_checked(size_t alignment, size_t size) {
-    if (LU_UNLIKELY(alignment > LU_ENGINE_MAX || size > LU_ENGINE_MAX - alignment)) {
-        errno = ENOMEM;
-        return NULL;
-    }
-    return lu__engine_alloc_aligned(alignment, size);
-}
+ * engine could overflow in is refused. malloc.c. */
+void *lu__alloc_aligned_checked(size_t alignment, size_t size);
 
 #endif

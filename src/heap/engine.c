@@ -88,12 +88,14 @@ static void *alloc_here(size_t align, size_t size, bool zeroed) {
     return block;
 }
 
+/* The last block of the list of class `c`, or NULL. */
+static void *last_of(unsigned c) {
+    return c < LU_CLASSES ? (void *)lu__small_last(lu__heap, c) : NULL;
+}
+
 void *lu__alloc_slow(size_t size) {
-    if (size <= LU_CLASS_BYTES_MAX) {
-        uintptr_t block = lu__small_last(lu__heap, lu__class_of(size));
-        if (block != 0) return (void *)block;
-    }
-    return alloc_here(8, size, false);
+    void *block = last_of(lu__fast_class(lu__heap, size));
+    return block != NULL ? block : alloc_here(8, size, false);
 }
 
 void *lu__engine_alloc(size_t size) {
@@ -101,20 +103,14 @@ void *lu__engine_alloc(size_t size) {
 }
 
 void *lu__engine_alloc_zeroed(size_t size) {
-    if (LU_UNLIKELY(size > LU_CLASS_BYTES_MAX)) return alloc_here(8, size, true);
-    struct heap *heap = lu__heap;
-    unsigned c = lu__class_of(size);
-    uintptr_t block = heap->list[c];
-    uintptr_t delta = lu__link_delta(heap->key, block);
+    void *block = last_of(lu__fast_class(lu__heap, size));
     /* A list that is empty is refilled with memory that may be known to be zero. */
-    if (LU_UNLIKELY(!lu__delta_is_link(delta))) return alloc_here(8, size, true);
-    heap->list[c] = block ^ delta;
-    return memset((void *)block, 0, LU_MAX(size, sizeof(uintptr_t)));
+    return block != NULL ? memset(block, 0, size) : alloc_here(8, size, true);
 }
 
 void *lu__engine_alloc_aligned(size_t alignment, size_t size) {
-    if (alignment <= 16) return lu__fast_alloc(size > 8 ? size : LU_MAX(size, alignment));
-    return alloc_here(alignment, size, false);
+    void *block = last_of(lu__fast_class_aligned(lu__heap, alignment, size));
+    return block != NULL ? block : alloc_here(alignment, size, false);
 }
 
 /* ---------------------------------------------------------------- what is this pointer? */
@@ -210,8 +206,7 @@ static void free_small(struct span *span, uintptr_t block) {
         return;
     }
     if (owner == lu__thread_heap()) {
-        lu__list_push(owner->key, span->list, block);
-        if (--span->needed == 0) lu__free_needed(owner, span);
+        lu__fast_push(owner, span, (void *)block);
         return;
     }
     struct heap *heap = lu__thread_enter();
@@ -255,15 +250,22 @@ static void free_found(enum place place, const struct found *found, void *block)
     }
 }
 
-/* A block in the first region that is not the calling thread's: most often another thread's. The
- * same checks as in lu__fast_free; what does not pass is looked at again from scratch. */
-void lu__free_other(struct heap *heap, struct span *span, uintptr_t block) {
-    if (LU_LIKELY(span->of_thread) &&
-        LU_LIKELY((uint16_t)block * span->inverse < LU_RELAXED(span->bound)) &&
-        LU_LIKELY(!lu__looks_linked(heap, block))) {
-        lu__remote_collect(heap, span, block);
+/* A block in the first region that is not the calling thread's: most often another thread's. */
+void lu__free_other(struct heap *heap, struct span *span, void *block) {
+    if (LU_LIKELY(span->of_thread) && LU_LIKELY(lu__fast_is_live(heap, span, block))) {
+        lu__remote_collect(heap, span, (uintptr_t)block);
     } else {
-        lu__free_slow((void *)block);
+        lu__free_slow(block);
+    }
+}
+
+/* The same, when its class has been found right. */
+void lu__free_sized_other(void *block, size_t alignment, size_t size, const char *call,
+                          struct heap *heap, struct span *span) {
+    if (LU_LIKELY(span->of_thread) && LU_LIKELY(lu__fast_is_live(heap, span, block))) {
+        lu__remote_collect(heap, span, (uintptr_t)block);
+    } else {
+        lu__engine_free_sized(block, alignment, size, call);
     }
 }
 
@@ -288,28 +290,7 @@ static bool size_matches(enum place place, const struct found *found, size_t ali
     return c == LU_CLASSES && lu__align_up(LU_MAX(size, 1), LU_OS_PAGE) == found->usable;
 }
 
-/* The fast path for sized frees: all that free checks, and the class. False: nothing was done. */
-static bool free_sized_fast(uintptr_t block, size_t size) {
-    struct heap *heap = lu__heap;
-    uintptr_t at = heap->base_away + block;
-    if (at >= heap->size || size > LU_CLASS_BYTES_MAX) return false;
-    struct span *span = (struct span *)((at >> LU_SLICE_SHIFT << LU_DESC_SHIFT) + heap->base);
-    if (!span->of_thread || span->class_id != lu__class_of(size) ||
-        (uint16_t)block * span->inverse >= LU_RELAXED(span->bound) ||
-        lu__looks_linked(heap, block)) {
-        return false;
-    }
-    if (LU_RELAXED(span->owner) != heap) {
-        lu__remote_collect(heap, span, block);
-        return true;
-    }
-    lu__list_push(heap->key, span->list, block);
-    if (LU_UNLIKELY(--span->needed == 0)) lu__free_needed(heap, span);
-    return true;
-}
-
 void lu__engine_free_sized(void *block, size_t alignment, size_t size, const char *call) {
-    if (LU_LIKELY(alignment == 0) && LU_LIKELY(free_sized_fast((uintptr_t)block, size))) return;
     if (block == NULL) return;
     struct found found = {.place = PLACE_BAD};
     enum place place = find(block, call, &found);
@@ -355,6 +336,13 @@ static void *resize_in_place(enum place place, const struct found *found, void *
     return result;
 }
 
+/* There is no memory to move to: a block that was to become smaller fits where it is. */
+static LU_COLD void *stay(void *block, size_t size, size_t usable, int saved_errno) {
+    if (size > usable) return NULL;
+    errno = saved_errno;
+    return block;
+}
+
 void *lu__engine_resize(void *block, size_t size) {
     struct found found = {.place = PLACE_BAD};
     enum place place = find(block, "realloc", &found);
@@ -365,13 +353,23 @@ void *lu__engine_resize(void *block, size_t size) {
     void *result = resize_in_place(place, &found, block, size);
     if (result != NULL) return result;
     struct heap *user = user_of(place, &found);
+    int saved = errno;
     result = user != NULL ? lu__user_alloc(user, 8, size, false) : lu__fast_alloc(size);
-    if (result == NULL) {
-        if (size > found.usable) return NULL;
-        return block; /* no memory to become smaller: it fits where it is */
-    }
+    if (result == NULL) return stay(block, size, found.usable, saved);
     memcpy(result, block, LU_MIN(size, found.usable));
     free_found(place, &found, block);
+    return result;
+}
+
+/* To another class or to a large block. `block` is a live one of `span`, which may be another
+ * thread's; neither changes under the allocation. */
+void *lu__resize_move(struct heap *heap, struct span *span, void *block, size_t size) {
+    size_t usable = lu__class_size[span->class_id];
+    int saved = size < usable ? errno : 0;
+    void *result = lu__fast_alloc(size);
+    if (LU_UNLIKELY(result == NULL)) return stay(block, size, usable, saved);
+    memcpy(result, block, LU_MIN(size, usable));
+    lu__fast_give(heap, span, block);
     return result;
 }
 
