@@ -133,7 +133,8 @@ def parse_arguments():
     add("--plots", metavar="DIR", help="draw the result there, as bench/plot.py does")
     add("--markdown", action="store_true", help="print the table of the documents instead")
     args = parser.parse_args()
-    args.programs = args.programs or os.path.join(os.path.dirname(args.lib), "bench")
+    args.programs = os.path.abspath(args.programs or
+                                    os.path.join(os.path.dirname(args.lib), "bench"))
     args.repeats = args.repeats or (1 if args.quick else 3)
     args.scale = args.scale or (QUICK_SCALE if args.quick else 1.0)
     if not args.saved:

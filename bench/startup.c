@@ -8,6 +8,10 @@
  * processes. Medians are there too, and the processor time (user and system) of a process. Memory
  * in the report is that of the child. It is asked for in processes of their own, which are not
  * timed.
+ *
+ * In turn with these, the same program is started on the C library's malloc ("plain"), and with a
+ * library preloaded that is empty ("empty"): what the loader takes for any library at all, and no
+ * allocator that is preloaded can go below.
  */
 #include "common.h"
 #include "tiny.h"
@@ -23,7 +27,10 @@ enum { PROCESSES = 1000, WARM_UP = 20, REPORTS = 5 };
 
 extern char **environ;
 
+enum start { AS_IS, PLAIN, EMPTY, STARTS };
+
 static char program[PATH_MAX];
+static char **environments[STARTS];
 
 static void find_program(void) {
     ssize_t length = readlink("/proc/self/exe", program, sizeof(program) - 1);
@@ -32,6 +39,29 @@ static void find_program(void) {
         bench_fail("cannot find " TINY_PROGRAM);
     strcpy(slash + 1, TINY_PROGRAM);
     if (access(program, X_OK) != 0) bench_fail(TINY_PROGRAM " is not beside bench_startup");
+}
+
+/* A copy of the environment with LD_PRELOAD as told; NULL: without. */
+static char **environment_with(char *preload) {
+    size_t count = 0, kept = 0;
+    while (environ[count] != NULL) count++;
+    char **copy = bench_map((count + 2) * sizeof(*copy));
+    for (size_t i = 0; i < count; i++) {
+        if (strncmp(environ[i], "LD_PRELOAD=", 11) != 0) copy[kept++] = environ[i];
+    }
+    if (preload != NULL) copy[kept++] = preload;
+    return copy; /* bench_map's memory is zero: the end is there */
+}
+
+static void make_environments(void) {
+    static char preload[PATH_MAX + sizeof(EMPTY_LIBRARY)] = "LD_PRELOAD=";
+    char *path = preload + strlen(preload);
+    memcpy(path, program, strlen(program) - strlen(TINY_PROGRAM));
+    strcat(path, EMPTY_LIBRARY);
+    if (access(path, R_OK) != 0) bench_fail(EMPTY_LIBRARY " is not beside bench_startup");
+    environments[AS_IS] = environ;
+    environments[PLAIN] = environment_with(NULL);
+    environments[EMPTY] = environment_with(preload);
 }
 
 static void stay_on_one_processor(void) {
@@ -46,12 +76,13 @@ static double seconds_of(struct timeval time) {
 }
 
 /* Returns the processor time of the child in seconds. */
-static double run_child(const posix_spawn_file_actions_t *actions, char *argument) {
+static double run_child(enum start start, const posix_spawn_file_actions_t *actions,
+                        char *argument) {
     char *arguments[] = {program, argument, NULL};
     struct rusage used;
     pid_t pid;
     int status;
-    if (posix_spawn(&pid, program, actions, NULL, arguments, environ) != 0)
+    if (posix_spawn(&pid, program, actions, NULL, arguments, environments[start]) != 0)
         bench_fail("cannot start a process");
     if (wait4(pid, &status, 0, &used) != pid || status != 0) bench_fail("a child failed");
     return seconds_of(used.ru_utime) + seconds_of(used.ru_stime);
@@ -60,7 +91,7 @@ static double run_child(const posix_spawn_file_actions_t *actions, char *argumen
 static void ask_child(const posix_spawn_file_actions_t *actions, int from_child,
                       struct proc_memory *memory) {
     char report[] = TINY_REPORT;
-    run_child(actions, report);
+    run_child(AS_IS, actions, report);
     if (read(from_child, memory, sizeof(*memory)) != sizeof(*memory))
         bench_fail("a child said nothing");
 }
@@ -102,20 +133,26 @@ int main(int argc, char **argv) {
     struct bench bench;
     bench_init(&bench, "startup", NULL, argc, argv);
     size_t processes = bench_scaled(&bench, PROCESSES);
-    double *wall = bench_map(processes * sizeof(*wall)), *cpu = bench_map(processes * sizeof(*cpu));
+    double *wall[STARTS], *cpu = bench_map(processes * sizeof(*cpu));
+    for (int s = 0; s < STARTS; s++) wall[s] = bench_map(processes * sizeof(**wall));
     find_program();
+    make_environments();
     stay_on_one_processor();
-    for (int i = 0; i < WARM_UP; i++) run_child(NULL, NULL);
+    for (int i = 0; i < WARM_UP; i++) run_child((enum start)(i % STARTS), NULL, NULL);
 
     for (size_t i = 0; i < processes; i++) {
-        uint64_t began = proc_now();
-        cpu[i] = run_child(NULL, NULL);
-        wall[i] = (double)(proc_now() - began) / 1e9;
+        for (int s = STARTS - 1; s >= AS_IS; s--) { /* `cpu` keeps that of AS_IS, the last */
+            uint64_t began = proc_now();
+            cpu[i] = run_child((enum start)s, NULL, NULL);
+            wall[s][i] = (double)(proc_now() - began) / 1e9;
+        }
     }
     struct proc_memory memory = measure_memory();
-    add_figures(&bench, "wall_min_us", "wall_median_us", wall, processes);
+    add_figures(&bench, "wall_min_us", "wall_median_us", wall[AS_IS], processes);
+    add_figures(&bench, "plain_min_us", "plain_median_us", wall[PLAIN], processes);
+    add_figures(&bench, "empty_min_us", "empty_median_us", wall[EMPTY], processes);
     add_figures(&bench, "cpu_min_us", "cpu_median_us", cpu, processes);
-    bench.seconds = wall[0] * (double)processes;
+    bench.seconds = wall[AS_IS][0] * (double)processes;
     bench_report_memory(&bench, processes, &memory);
     return 0;
 }

@@ -4,7 +4,8 @@
 
 #include "proc.h"
 
-#define TINY_PROGRAM "bench_tiny" /* beside bench_startup */
+#define TINY_PROGRAM "bench_tiny"      /* beside bench_startup */
+#define EMPTY_LIBRARY "bench_empty.so" /* there too           */
 #define TINY_REPORT "report"
 enum { TINY_PIPE = 3, TINY_BLOCK = 100 };
 

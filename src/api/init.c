@@ -18,6 +18,11 @@
 #include "os/os.h"
 #include "stats/snapshot.h"
 
+/* What pthread_atfork of libc's static part calls us by. The shared library is linked without the
+ * compiler's start files, which define it; where they are linked, theirs is taken. */
+extern const char __dso_handle[];
+__attribute__((weak, visibility("hidden"))) const char __dso_handle[1];
+
 const char *lu_version(void) {
     return "0.1.0";
 }

@@ -4,10 +4,14 @@
  * One row of `rows` per option says all that is known about it in advance; what can change is kept
  * beside it, in arrays with the same index:
  *
- *     rows[id]     key, summary, kind of value, bounds, default          constant
- *     lu__option_values[id]     effective value, a number                relaxed atomic
+ *     rows[id]                  key, summary, kind of value, bounds      constant
+ *     lu__option_default(id)    default, a number                        constant
+ *     lu__option_changes[id]    effective value XOR default              relaxed atomic
  *     origins[id]               who set it; NULL stands for "default"    relaxed atomic
  *     lu__option_stats_file     the one value that is text               under file_lock
+ *
+ * What can change is zero at first: so the defaults hold before any code has run, and no page of
+ * the library's file has to be copied for it when a process starts.
  *
  * A value arrives by one of three ways: the environment (lu__options_init, once, before anything
  * else is set), mallopt (lu__option_set_number) or the program (lu_option_set). Only the first way
@@ -28,6 +32,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 enum kind {
@@ -42,54 +47,37 @@ struct row {
     const char *summary;
     enum kind kind;
     bool start_only;  /* cannot be set once the library runs */
-    long initial;     /* the default                         */
     long least, most; /* bounds of a number                  */
 };
 
-/* The defaults stand here once, for the table and for the values that are valid before any code
- * has run. */
-enum {
-    INITIAL_PURGE_DELAY = 500,
-    INITIAL_MMAP_THRESHOLD = 32 << 20,
-    INITIAL_TRIM_THRESHOLD = 64 << 20,
-    INITIAL_ABORT = 1
-};
-#define INITIAL_RESERVE (1L << 40)
-
 static const struct row rows[LU_OPT_COUNT] = {
-    [LU_OPT_STATS] = {"stats", "statistics at exit: 0 none, 1 text, json", KIND_STATS, false, 0,
+    [LU_OPT_STATS] = {"stats", "statistics at exit: 0 none, 1 text, json", KIND_STATS, false,
                       LU_STATS_OFF, LU_STATS_JSON},
     [LU_OPT_STATS_FILE] = {"stats_file", "path that statistics are written to at exit, as JSON",
-                           KIND_PATH, false, 0, 0, 0},
-    [LU_OPT_LIMIT] = {"limit", "most bytes held; 0 no limit", KIND_BYTES, false, 0, 0, LONG_MAX},
+                           KIND_PATH, false, 0, 0},
+    [LU_OPT_LIMIT] = {"limit", "most bytes held; 0 no limit", KIND_BYTES, false, 0, LONG_MAX},
     [LU_OPT_PURGE_DELAY] = {"purge_delay",
                             "milliseconds that free memory is kept; 0 none, -1 for ever",
-                            KIND_NUMBER, false, INITIAL_PURGE_DELAY, -1, INT_MAX},
+                            KIND_NUMBER, false, -1, INT_MAX},
     [LU_OPT_MMAP_THRESHOLD] = {"mmap_threshold",
                                "bytes from which a block has a mapping of its own", KIND_BYTES,
-                               false, INITIAL_MMAP_THRESHOLD, 0, LONG_MAX},
+                               false, 0, LONG_MAX},
     [LU_OPT_TRIM_THRESHOLD] = {"trim_threshold",
                                "free dirty bytes above which purging does not wait; -1 never",
-                               KIND_BYTES, false, INITIAL_TRIM_THRESHOLD, -1, LONG_MAX},
+                               KIND_BYTES, false, -1, LONG_MAX},
     [LU_OPT_TOP_PAD] = {"top_pad", "least bytes by which committed memory grows", KIND_BYTES, false,
-                        0, 0, LONG_MAX},
+                        0, LONG_MAX},
     [LU_OPT_ARENA_MAX] = {"arena_max", "heaps kept for threads to come; 0 no bound", KIND_NUMBER,
-                          false, 0, 0, INT_MAX},
+                          false, 0, INT_MAX},
     [LU_OPT_PERTURB] = {"perturb", "byte that fills freed blocks, its complement new ones; 0 off",
-                        KIND_NUMBER, false, 0, 0, 255},
+                        KIND_NUMBER, false, 0, 255},
     [LU_OPT_ABORT] = {"abort", "after a violation: 1 abort, 0 report and go on", KIND_NUMBER, false,
-                      INITIAL_ABORT, 0, 1},
+                      0, 1},
     [LU_OPT_RESERVE] = {"reserve", "bytes of address space asked for at start", KIND_BYTES, true,
-                        INITIAL_RESERVE, 1 << 20, 1L << 46},
+                        1 << 20, 1L << 46},
 };
 
-long lu__option_values[LU_OPT_COUNT] = {
-    [LU_OPT_PURGE_DELAY] = INITIAL_PURGE_DELAY,
-    [LU_OPT_MMAP_THRESHOLD] = INITIAL_MMAP_THRESHOLD,
-    [LU_OPT_TRIM_THRESHOLD] = INITIAL_TRIM_THRESHOLD,
-    [LU_OPT_ABORT] = INITIAL_ABORT,
-    [LU_OPT_RESERVE] = INITIAL_RESERVE,
-};
+long lu__option_changes[LU_OPT_COUNT];
 char lu__option_stats_file[256]; /* written under file_lock */
 
 static const char *origins[LU_OPT_COUNT]; /* relaxed atomics */
@@ -148,7 +136,7 @@ static const char *set_stats_file(const char *path, size_t length) {
 }
 
 static void store(enum lu__option id, long value, const char *origin) {
-    __atomic_store_n(&lu__option_values[id], value, __ATOMIC_RELAXED);
+    __atomic_store_n(&lu__option_changes[id], value ^ lu__option_default(id), __ATOMIC_RELAXED);
     __atomic_store_n(&origins[id], origin, __ATOMIC_RELAXED);
 }
 
@@ -237,10 +225,23 @@ static void read_item(const char *item, size_t length) {
               wrong);
 }
 
+/* The value of LUCID_OPTIONS, or NULL; also NULL in a program that runs with more rights than its
+ * user has. As secure_getenv, which costs a tiny process two page faults. */
+static const char *find_environment(void) {
+    static const char name[] = "LUCID_OPTIONS=";
+    for (char **variable = environ; *variable != NULL; variable++) {
+        const char *text = *variable;
+        if (text[0] != 'L' || text[1] != 'U' || text[2] != 'C') continue;
+        if (strncmp(text, name, sizeof name - 1) != 0) continue;
+        return getauxval(AT_SECURE) == 0 ? text + sizeof name - 1 : NULL;
+    }
+    return NULL;
+}
+
 void lu__options_init(void) {
-    if (__atomic_load_n(&initialised, __ATOMIC_RELAXED) || environ == NULL) return;
+    if (environ == NULL) return;
     if (__atomic_exchange_n(&initialised, true, __ATOMIC_RELAXED)) return;
-    const char *item = secure_getenv("LUCID_OPTIONS");
+    const char *item = find_environment();
     while (item != NULL && *item != '\0') {
         size_t length = strcspn(item, ",");
         if (length > 0) read_item(item, length);
@@ -296,7 +297,7 @@ bool lu_option_at(size_t index, lu_option_info_t *out) {
 
     struct lu__text text;
     lu__text_init(&text, out->default_value, sizeof out->default_value);
-    if (rows[id].kind != KIND_PATH) add_value(&text, &rows[id], rows[id].initial);
+    if (rows[id].kind != KIND_PATH) add_value(&text, &rows[id], lu__option_default(id));
     return true;
 }
 

@@ -2,8 +2,7 @@
 #ifndef LU_OPTIONS_H
 #define LU_OPTIONS_H
 
-#include <stdbool.h>
-#include <stddef.h>
+#include "base/base.h"
 
 enum lu__option {
     LU_OPT_STATS,          /* stats: 0|1|json: print statistics on stderr (or stats_file) at exit */
@@ -24,10 +23,30 @@ enum lu__option {
 /* Values of LU_OPT_STATS. */
 enum { LU_STATS_OFF, LU_STATS_TEXT, LU_STATS_JSON };
 
-/* Effective values; numbers, in the units above. They hold the defaults from the first instruction
- * on. Read and written at any time, relaxed. The number of stats_file is 0 and means nothing. */
-extern long lu__option_values[LU_OPT_COUNT];
-#define lu__option(id) (__atomic_load_n(&lu__option_values[id], __ATOMIC_RELAXED))
+/* Effective values; numbers, in the units above, from the first instruction on the defaults. Read
+ * and written at any time, relaxed. The number of stats_file is 0 and means nothing. */
+extern long lu__option_changes[LU_OPT_COUNT]; /* XOR the default */
+
+LU_INLINE long lu__option_default(enum lu__option id) {
+    switch (id) {
+    case LU_OPT_PURGE_DELAY:
+        return 500;
+    case LU_OPT_MMAP_THRESHOLD:
+        return 32L << 20;
+    case LU_OPT_TRIM_THRESHOLD:
+        return 64L << 20;
+    case LU_OPT_ABORT:
+        return 1;
+    case LU_OPT_RESERVE:
+        return 1L << 40;
+    default:
+        return 0;
+    }
+}
+
+LU_INLINE long lu__option(enum lu__option id) {
+    return lu__option_default(id) ^ __atomic_load_n(&lu__option_changes[id], __ATOMIC_RELAXED);
+}
 
 /* Path of stats_file, or "". Written under the lock of options.c; read at exit without. */
 extern char lu__option_stats_file[256];

@@ -421,7 +421,7 @@ void lu__engine_set_perturb(int value) {
     perturb_byte = (unsigned char)value;
     lu__perturbing = value != 0;
     struct heap *heap = lu__thread_heap();
-    if (heap != NULL) lu__heap = value != 0 ? &lu__empty_heap : heap;
+    if (heap != NULL) lu__heap = value != 0 ? LU_EMPTY_HEAP : heap;
 }
 
 void lu__engine_fork_child(void) {

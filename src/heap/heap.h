@@ -88,7 +88,8 @@ struct heap {
 };
 
 /* What every thread starts with and ends with: no lists, no region, so all calls go slow. */
-extern struct heap lu__empty_heap;
+extern const uintptr_t lu__empty_front[];
+#define LU_EMPTY_HEAP ((struct heap *)lu__empty_front)
 /* The heap that malloc and free use; never NULL. */
 extern __thread struct heap *lu__heap
     __attribute__((tls_model("initial-exec"), visibility("hidden")));

@@ -227,6 +227,10 @@ static void begin_pass(struct heap *heap, uint32_t now) {
     heap->pass_ms = now;
     heap->changed = 0;
     heap->sweep_class = 0;
+    struct page_purge purge = {.count = 0, .bytes = 0};
+    (void)visit_current(heap, 0, &purge);
+    flush_ranges(&purge);
+    __atomic_fetch_add(&lu__span_figures.returned, purge.bytes, __ATOMIC_RELAXED);
     heap->sweep_left = heap->partial_count[0];
 }
 

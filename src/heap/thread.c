@@ -5,7 +5,7 @@
  *     thread ends         what it collected is posted, its lists go back to their spans, and the
  *                         heap goes into the pool whole: the next thread goes on with it
  *     after that          (destructors that run later) every call borrows a heap from the pool
- *     before and after    lu__heap -> lu__empty_heap, so the fast paths hand everything over
+ *     before and after    lu__heap -> LU_EMPTY_HEAP, so the fast paths hand everything over
  *
  * A slow path is entered and left by lu__thread_enter and lu__thread_leave, which mark the heap
  * busy. A signal handler that allocates while its own thread is in a slow path sees the mark and
@@ -22,11 +22,14 @@
 #include "os/os.h"
 
 const uintptr_t lu__list_end = 0;
-struct heap lu__empty_heap = {
-    .list = {[0 ... LU_CLASSES - 1] = LU_LIST_END},
-    .key = (uintptr_t)1 << 63, /* so that the end is no link */
+/* No more than the fast paths read, so that what the loader writes to fits one page. */
+#define FRONT(field) (offsetof(struct heap, field) / sizeof(uintptr_t))
+const uintptr_t lu__empty_front[FRONT(current)] = {
+    [0 ... LU_CLASSES - 1] = LU_LIST_END,
+    [FRONT(key)] = (uintptr_t)1 << 63, /* so that the end is no link */
 };
-__thread struct heap *lu__heap = &lu__empty_heap;
+_Static_assert(offsetof(struct heap, list) == 0, "lists first");
+__thread struct heap *lu__heap = LU_EMPTY_HEAP;
 uintptr_t lu__link_key;
 bool lu__perturbing; /* fast paths are off; see engine.c */
 
@@ -76,7 +79,12 @@ static struct heap *structure_locked(void) {
         heap->next_heap = link;
         return heap;
     }
-    if (fresh == NULL || (size_t)(fresh_end - fresh) < bytes) {
+    if (all_heaps == NULL) { /* no page of a region for the only heap of most processes */
+        static struct heap first;
+        fresh = (char *)&first;
+        fresh_end = fresh + bytes;
+    }
+    if ((size_t)(fresh_end - fresh) < bytes) {
         bool zero;
         struct span *run = lu__run_alloc(1, 1, LU_KIND_META, &zero);
         if (run == NULL) return NULL;
@@ -94,7 +102,10 @@ static struct heap *structure_locked(void) {
 /* The fast paths know the first region as far as it was committed when the thread last looked:
  * only there descriptors can be read. */
 static void see_region(struct heap *heap) {
-    heap->size = (size_t)__atomic_load_n(&lu__regions[0].ready, __ATOMIC_RELAXED) << LU_SLICE_SHIFT;
+    size_t slices = __atomic_load_n(&lu__regions[0].ready, __ATOMIC_ACQUIRE);
+    heap->size = slices << LU_SLICE_SHIFT; /* 0 before the first run of the process */
+    heap->base = (uintptr_t)lu__regions[0].base;
+    heap->base_away = -heap->base;
 }
 
 static struct heap *make_locked(enum heap_kind kind) {
@@ -107,8 +118,6 @@ static struct heap *make_locked(enum heap_kind kind) {
     }
     heap->key = lu__link_key;
     heap->key_top = (uint16_t)(lu__link_key >> 48);
-    heap->base = (uintptr_t)lu__regions[0].base;
-    heap->base_away = -heap->base;
     see_region(heap);
     heap->tick_left = 1;
     heap->cadence = 1; /* adapts itself */
@@ -177,7 +186,6 @@ struct heap *lu__thread_enter(void) {
     if (LU_LIKELY(heap != NULL)) {
         if (heap->busy) return NULL;
         set_busy(heap, 1);
-        see_region(heap);
         return heap;
     }
     if (self.acquiring) return NULL;
@@ -189,21 +197,21 @@ struct heap *lu__thread_enter(void) {
     if (heap == NULL) return NULL;
     if (!self.gone) {
         self.heap = heap;
-        lu__heap = lu__perturbing ? &lu__empty_heap : heap;
+        lu__heap = lu__perturbing ? LU_EMPTY_HEAP : heap;
         /* May allocate: the heap is there already. */
         if (has_exit_key) (void)pthread_setspecific(exit_key, heap);
     }
     set_busy(heap, 1);
-    see_region(heap);
     return heap;
 }
 
 void lu__thread_leave(struct heap *heap) {
+    see_region(heap);
     set_busy(heap, 0);
     if (LU_UNLIKELY(self.heap != heap)) {
         release(heap); /* borrowed */
     } else {
-        lu__heap = lu__perturbing ? &lu__empty_heap : heap;
+        lu__heap = lu__perturbing ? LU_EMPTY_HEAP : heap;
     }
 }
 
@@ -211,7 +219,7 @@ static void thread_exit(void *unused) {
     (void)unused;
     struct heap *heap = self.heap;
     if (heap == NULL || heap->busy) return;
-    lu__heap = &lu__empty_heap;
+    lu__heap = LU_EMPTY_HEAP;
     self.heap = NULL;
     self.gone = true;
     set_busy(heap, 1);

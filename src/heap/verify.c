@@ -2,7 +2,7 @@
  * verify.c - is this block free? The slow answer, for blocks whose first word looks like a link.
  *
  * free and malloc_usable_size suspect a double free when the block's first word decodes as a link.
- * A word that the program wrote by itself does so with probability 2^-45, but a program may also
+ * A word that the program wrote by itself does so with probability 2^-48, but a program may also
  * have copied it, with other bytes that it never wrote, from where a free block once began. So the
  * suspicion is settled by searching the lists that a free block of the span can be on:
  *

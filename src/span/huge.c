@@ -16,12 +16,11 @@
 #include "os/os.h"
 #include "span/span.h"
 
-#define SLOTS_AT_FIRST 64
+#define SLOTS_LEAST 128
 #define ADDRESSES ((size_t)1 << 47) /* no mapping can be larger */
 
-static struct lu__huge slots_at_first[SLOTS_AT_FIRST];
-static struct lu__huge *slots = slots_at_first;
-static size_t slot_count = SLOTS_AT_FIRST;
+static struct lu__huge *slots; /* NULL before the first block */
+static size_t slot_count;
 static size_t slots_touched; /* not NULL, given up ones included */
 static struct lu__lock huge_lock;
 
@@ -52,7 +51,7 @@ static bool slots_reserve(void) {
     if (slots_touched * 2 < slot_count) return true;
     size_t live = 0;
     for (size_t i = 0; i < slot_count; i++) live += slots[i].bytes != 0;
-    size_t count = live * 4 < slot_count ? slot_count : slot_count * 2;
+    size_t count = live * 4 < slot_count ? slot_count : LU_MAX(slot_count * 2, SLOTS_LEAST);
     void *memory;
     if (lu__os_map(lu__align_up(count * sizeof *slots, LU_OS_PAGE), LU_OS_PAGE, &memory) != 0) {
         return slots_touched + 1 < slot_count; /* go on with a fuller table */
@@ -67,7 +66,7 @@ static bool slots_reserve(void) {
     __atomic_store_n(&slots, bigger, __ATOMIC_RELEASE);
     __atomic_store_n(&slot_count, count, __ATOMIC_RELEASE);
     slots_touched = live;
-    if (old != slots_at_first) {
+    if (old != NULL) {
         lu__os_unmap(old, lu__align_up(old_count * sizeof *slots, LU_OS_PAGE));
     }
     return true;

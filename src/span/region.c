@@ -128,7 +128,7 @@ static bool commit_slices(struct region *region, size_t end) {
         size_t size = (wish - have) << LU_SLICE_SHIFT;
         if (commit_descs(region, wish) &&
             lu__os_commit(region->base + (have << LU_SLICE_SHIFT), size) == 0) {
-            __atomic_store_n(&region->ready, (uint32_t)wish, __ATOMIC_RELAXED);
+            __atomic_store_n(&region->ready, (uint32_t)wish, __ATOMIC_RELEASE);
             lu__span_figures.committed += size;
             return true;
         }

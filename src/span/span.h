@@ -53,7 +53,7 @@ struct span {
     /* ---- first line: read by free. Written by the owner, or under lu__span_lock if not SMALL. */
     struct heap *owner; /* SMALL: always; LARGE: the lu_heap it belongs to, or NULL            */
     uintptr_t *list;    /* the list that local frees push on: &head, or the heap's own list    */
-    uintptr_t head;     /* list of free blocks while the span is not current; odd when empty   */
+    uintptr_t head;     /* list of free blocks while the span is not current                   */
     uint32_t needed;    /* local frees until the slow path wants to know                       */
     uint32_t inverse;   /* of the class                                                        */
     uint32_t bound;     /* offset * inverse is below it for starts of carved blocks (class.c);

@@ -303,10 +303,10 @@ static void mallopt_refuses(void **state) {
         {M_ARENA_TEST, 1},      {12345, 1},
     };
     long before[LU_OPT_COUNT];
-    memcpy(before, lu__option_values, sizeof before);
+    memcpy(before, lu__option_changes, sizeof before);
     for (size_t i = 0; i < LU_COUNT_OF(bad); i++)
         assert_int_equal(lu__mallopt(bad[i][0], bad[i][1]), 0);
-    assert_memory_equal(before, lu__option_values, sizeof before);
+    assert_memory_equal(before, lu__option_changes, sizeof before);
 }
 
 /* Filling is switched on and off at once, by mallopt and by lu_option_set. */
