@@ -45,7 +45,7 @@ static LU_COLD void *fail(int error) {
 
 /* ------------------------------------------------------------------ plain -------------------- */
 
-void *lu_malloc(size_t size) {
+LU_HOT void *lu_malloc(size_t size) {
     return lu__fast_alloc(size);
 }
 
@@ -55,7 +55,7 @@ void *lu_calloc(size_t count, size_t size) {
     return lu__fast_alloc_zeroed(total);
 }
 
-void lu_free(void *block) {
+LU_HOT void lu_free(void *block) {
     lu__fast_free(block);
 }
 
