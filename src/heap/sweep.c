@@ -30,8 +30,8 @@
 #define UNITS_PER_MS 4000u /* work allowed per millisecond passed; a unit is about 0.1 us */
 #define PASSED_MOST 20u    /* milliseconds counted at a time: the longest pause is 8 ms   */
 #define UNITS_LEAST 200u
-#define FLOOD_BYTES (8 * LU_MIB) /* of free runs, and half of what is used: no more is kept */
-#define FLOOD_AGE_MS 4u
+#define FLOOD_BYTES (8 * LU_MIB) /* of free runs, and as much as is used: no more is kept */
+#define FLOOD_AGE_MS 16u
 #define FLOOD_MOST (32 * LU_MIB) /* purged at a time for it */
 #define IDLE_STEPS 2048u         /* blocks looked at to see that a current span is idle */
 #define UNITS_PURGE 250u         /* what purging one span costs */
@@ -282,13 +282,13 @@ static void purge_runs(uint32_t now, uint32_t delay) {
     if (dirty == 0) return;
     /* Much was freed at once: a program that falls silent now would never give it back. */
     size_t used = __atomic_load_n(&lu__span_figures.used, __ATOMIC_RELAXED);
-    bool flood = dirty > used / 2 + FLOOD_BYTES && delay < UINT32_MAX / 4;
+    bool flood = dirty > used + FLOOD_BYTES && delay < UINT32_MAX / 4;
     if (!above && !flood && now - __atomic_load_n(&purged_ms, __ATOMIC_RELAXED) < delay / 8) return;
     if (__atomic_exchange_n(&purging, 1, __ATOMIC_ACQUIRE) != 0) return;
     __atomic_store_n(&purged_ms, now, __ATOMIC_RELAXED);
     (void)lu__run_purge(above ? now - delay / 8 : now - delay, 256 * LU_MIB);
     if (flood)
-        (void)lu__run_purge(now - FLOOD_AGE_MS, LU_MIN(dirty - used / 2 - FLOOD_BYTES, FLOOD_MOST));
+        (void)lu__run_purge(now - FLOOD_AGE_MS, LU_MIN(dirty - used - FLOOD_BYTES, FLOOD_MOST));
     __atomic_store_n(&purging, 0, __ATOMIC_RELEASE);
 }
 
