@@ -25,7 +25,7 @@ using std::nothrow;
 /* Calls of the replacements, by the bit of each. */
 size_t calls[64];
 
-void *counted(int which, void *block) {
+CHECK_UNUSED void *counted(int which, void *block) {
     calls[which]++;
     return block;
 }
