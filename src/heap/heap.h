@@ -64,7 +64,6 @@ struct heap {
     uint32_t tick_left;   /* slow paths until the clock is read                  */
     uint32_t cadence;     /* frees of a current span between looks at the clock */
     uint32_t skipped;     /* looks at the clock left out                         */
-    uint32_t cleaned_ms;  /* when a used slice was last purged for a rare class  */
     uint32_t ticked_ms;   /* when it was read last                               */
     uint32_t pass_ms;     /* when the running or last sweep began                */
     uint32_t sweep_class; /* where it stands; LU_CLASSES: done                   */

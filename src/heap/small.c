@@ -38,8 +38,7 @@
 #define CARVE_BYTES_TOUCHED 16384u
 #define CARVE_BLOCKS_TOUCHED 16u /* of memory where links were before, at least: it is there */
 
-#define CLEAN_MS 4u /* at most one used slice is purged for a rare class in this time */
-#define RARE_MS 8u  /* a class that did not get a span for so long will not fill one soon */
+#define RARE_MS 24u /* a class that did not get a span for so long will not fill one soon */
 
 static void set_bound(struct span *span) {
     uint32_t error = span->inverse * lu__class_size[span->class_id]; /* beyond 2^32 */
@@ -136,8 +135,7 @@ bool lu__small_is_idle(const struct heap *heap, unsigned c, uint32_t *steps) {
 /* A class that got its last span long ago will carve little of this one soon. Of a used slice the
  * rest would stay resident, and in the end a whole slice for every class that was ever used. */
 static bool is_rare(const struct heap *heap, unsigned c) {
-    return heap->span_count[c] == 0 && heap->ticked_ms - heap->created_ms[c] > RARE_MS &&
-           heap->ticked_ms - heap->cleaned_ms >= CLEAN_MS;
+    return heap->span_count[c] == 0 && heap->ticked_ms - heap->created_ms[c] > RARE_MS;
 }
 
 static struct span *span_create(struct heap *heap, unsigned c) {
@@ -149,7 +147,6 @@ static struct span *span_create(struct heap *heap, unsigned c) {
         lu__os_purge(lu__span_start(span), lu__span_bytes(span)) == 0) {
         zero = true;
         lu__run_forget_touched(span);
-        heap->cleaned_ms = heap->ticked_ms;
     }
     heap->created_ms[c] = heap->ticked_ms;
     span->zero = zero;
