@@ -31,7 +31,7 @@
 #define PASSED_MOST 20u    /* milliseconds counted at a time: the longest pause is 8 ms   */
 #define UNITS_LEAST 200u
 #define FLOOD_BYTES (8 * LU_MIB) /* of free runs, and as much as is used: no more is kept */
-#define FLOOD_AGE_MS 16u
+#define FLOOD_AGE_MS 4u
 #define FLOOD_MOST (32 * LU_MIB) /* purged at a time for it */
 #define IDLE_STEPS 2048u         /* blocks looked at to see that a current span is idle */
 #define UNITS_PURGE 250u         /* what purging one span costs */
