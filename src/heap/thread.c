@@ -24,7 +24,7 @@
 const uintptr_t lu__list_end = 0;
 /* No more than the fast paths read, so that what the loader writes to fits one page. */
 #define FRONT(field) (offsetof(struct heap, field) / sizeof(uintptr_t))
-const uintptr_t lu__empty_front[FRONT(current)] = {
+const uintptr_t lu__empty_front[FRONT(current)] __attribute__((aligned(64))) = {
     [0 ... LU_CLASSES - 1] = LU_LIST_END,
     [FRONT(key)] = (uintptr_t)1 << 63, /* so that the end is no link */
 };
