@@ -72,6 +72,12 @@ static void flush_ranges(struct page_purge *purge) {
     purge->count = 0;
 }
 
+/* Flush, and count what was returned. */
+static void finish(struct page_purge *purge) {
+    flush_ranges(purge);
+    __atomic_fetch_add(&lu__span_figures.returned, purge->bytes, __ATOMIC_RELAXED);
+}
+
 static void add_range(struct page_purge *purge, uintptr_t at, size_t size) {
     purge->ranges[purge->count++] = (struct lu__os_range){(void *)at, size};
     if (purge->count == RANGES) flush_ranges(purge);
@@ -219,8 +225,7 @@ static void sweep_some(struct heap *heap, uint32_t units) {
         used += visit_partial(heap, span, &purge);
     }
     if (heap->sweep_class == LU_CLASSES) heap->restless = heap->changed;
-    flush_ranges(&purge);
-    __atomic_fetch_add(&lu__span_figures.returned, purge.bytes, __ATOMIC_RELAXED);
+    finish(&purge);
 }
 
 static void begin_pass(struct heap *heap, uint32_t now) {
@@ -229,8 +234,7 @@ static void begin_pass(struct heap *heap, uint32_t now) {
     heap->sweep_class = 0;
     struct page_purge purge = {.count = 0, .bytes = 0};
     (void)visit_current(heap, 0, &purge);
-    flush_ranges(&purge);
-    __atomic_fetch_add(&lu__span_figures.returned, purge.bytes, __ATOMIC_RELAXED);
+    finish(&purge);
     heap->sweep_left = heap->partial_count[0];
 }
 
@@ -244,8 +248,7 @@ size_t lu__sweep_all(struct heap *heap) {
             span->stamp = span->needed;
         }
     }
-    flush_ranges(&purge);
-    __atomic_fetch_add(&lu__span_figures.returned, purge.bytes, __ATOMIC_RELAXED);
+    finish(&purge);
     return purge.bytes;
 }
 

@@ -183,7 +183,10 @@ struct span *lu__run_alloc(size_t slices, size_t align_slices, enum lu__kind kin
 }
 
 void lu__run_forget_touched(struct span *run) {
-    for (uint32_t i = 0; i < run->slices; i++) run[i].touched = 0;
+    /* Only read where it is 0 already: the descriptors inside large runs are not resident. */
+    for (uint32_t i = 0; i < run->slices; i++) {
+        if (run[i].touched != 0) run[i].touched = 0;
+    }
 }
 
 /* Free the slices of `run`, which the caller has taken out of use. Locked. */

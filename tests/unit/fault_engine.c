@@ -201,6 +201,22 @@ static void refused_moves_keep_the_contents(void **state) {
     }
 }
 
+/* Pages that a move has brought are replaced when their block is freed; refused, they stay. */
+static void refused_renewal_loses_nothing(void **state) {
+    (void)state;
+    const size_t size = (size_t)1 << 20;
+    unsigned char *blocks[NEIGHBOURS];
+    (void)lu_purge();
+    for (size_t k = 0; k < NEIGHBOURS; k++) assert_non_null(blocks[k] = lu_malloc(size));
+    size_t chosen = one_with_a_neighbour(blocks, size);
+    assert_true(chosen < NEIGHBOURS);
+    assert_non_null(blocks[chosen] = lu_realloc(blocks[chosen], size * 5));
+    os_fault_only(1u << OS_FAULT_RENEW);
+    os_fault_from(1);
+    for (size_t k = 0; k < NEIGHBOURS; k++) lu_free(blocks[k]);
+    os_fault_none();
+}
+
 static void every_call_has_failed(void **state) {
     (void)state;
     static const char *const names[] = {"reserve", "commit", "purge", "purge_many", "renew",
@@ -217,6 +233,7 @@ int main(void) {
         cmocka_unit_test(failing_at_random),
         cmocka_unit_test(refused_giving_back_loses_nothing),
         cmocka_unit_test(refused_moves_keep_the_contents),
+        cmocka_unit_test(refused_renewal_loses_nothing),
         cmocka_unit_test(every_call_has_failed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
