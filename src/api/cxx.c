@@ -86,8 +86,8 @@ void *lu__cxx_catch_all(void *(*fn)(size_t, size_t), size_t size, size_t alignme
 _Unwind_Reason_Code
 lu__cxx_personality(int version, _Unwind_Action actions, _Unwind_Exception_Class class,
                     struct _Unwind_Exception *exception, struct _Unwind_Context *context)
-    __attribute__((visibility("hidden")));
-void lu__cxx_swallow(void *exception) __attribute__((visibility("hidden")));
+    __attribute__((visibility("hidden"), used)); /* `used`: the link-time optimiser sees no asm */
+void lu__cxx_swallow(void *exception) __attribute__((visibility("hidden"), used));
 extern const char lu__cxx_returned[] __attribute__((visibility("hidden")));
 extern const char lu__cxx_landing[] __attribute__((visibility("hidden")));
 
