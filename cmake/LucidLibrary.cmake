@@ -10,9 +10,10 @@
 file(GLOB lucid_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/*/*.c")
 list(FILTER lucid_sources EXCLUDE REGEX "/src/classic/")
 
-# operator new throws, and an exception passes through the frames of cxx.c.
+# operator new throws, and an exception passes through the frames of cxx.c. And it asks the loader
+# whose operators are used, which link-time optimisation would answer before the program is there.
 set_source_files_properties("${PROJECT_SOURCE_DIR}/src/api/cxx.c" PROPERTIES
-                            COMPILE_OPTIONS -fexceptions)
+                            COMPILE_OPTIONS "-fexceptions;-fno-lto")
 
 function(lucid_library_flags target interpose)
     target_compile_features(${target} PUBLIC c_std_17)
@@ -24,9 +25,19 @@ function(lucid_library_flags target interpose)
         -fvisibility=hidden -ftls-model=initial-exec -fno-plt -fno-semantic-interposition
         -fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc -fno-builtin-free)
     target_link_libraries(${target} PRIVATE lucid_warnings)
+    if(LUCID_COVERAGE)
+        target_compile_options(${target} PRIVATE --coverage -fprofile-update=atomic)
+        target_link_options(${target} INTERFACE --coverage)
+    endif()
 endfunction()
 
-add_library(lucid_engine STATIC ${lucid_sources})
+# What every program or library that is counted needs once; see there.
+set(lucid_coverage "")
+if(LUCID_COVERAGE)
+    set(lucid_coverage "${PROJECT_SOURCE_DIR}/tests/support/coverage.c")
+endif()
+
+add_library(lucid_engine STATIC ${lucid_sources} ${lucid_coverage})
 lucid_library_flags(lucid_engine 0)
 target_include_directories(lucid_engine INTERFACE "${PROJECT_SOURCE_DIR}/include"
                                                   "${PROJECT_SOURCE_DIR}/src")
@@ -36,7 +47,7 @@ if(NOT LUCID_INTERPOSE)
     return()
 endif()
 
-add_library(lucid_objects OBJECT ${lucid_sources})
+add_library(lucid_objects OBJECT ${lucid_sources} ${lucid_coverage})
 lucid_library_flags(lucid_objects 1)
 
 set(public_include "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>"
@@ -55,16 +66,23 @@ set_target_properties(lucid PROPERTIES
     LINK_DEPENDS "${lucid_map}" LIBRARY_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
 target_include_directories(lucid INTERFACE ${public_include})
 target_link_options(lucid PRIVATE
-    "LINKER:--version-script=${lucid_map}"
+    $<$<BOOL:${LUCID_COVERAGE}>:--coverage>
+    $<$<NOT:$<BOOL:${LUCID_COVERAGE}>>:LINKER:--version-script=${lucid_map}>
     -nostartfiles LINKER:-z,noseparate-code
     LINKER:-z,now LINKER:-z,relro LINKER:-z,defs LINKER:-z,nodelete
     LINKER:--as-needed LINKER:--hash-style=gnu)
 
-# One object whose internal names cannot clash with a program's.
+# One object whose internal names cannot clash with a program's. What link-time optimisation left
+# for later is compiled here: the names can be hidden in machine code only.
+separate_arguments(object_flags UNIX_COMMAND "${CMAKE_SHARED_LINKER_FLAGS}")
+if(CMAKE_C_COMPILER_ID STREQUAL GNU)
+    list(APPEND object_flags -flinker-output=nolto-rel)
+endif()
 set(lucid_object "${PROJECT_BINARY_DIR}/liblucid.o")
 add_custom_command(
     OUTPUT "${lucid_object}"
-    COMMAND ${CMAKE_C_COMPILER} -r -nostdlib -o liblucid.whole.o $<TARGET_OBJECTS:lucid_objects>
+    COMMAND ${CMAKE_C_COMPILER} ${object_flags} -r -nostdlib -o liblucid.whole.o
+            $<TARGET_OBJECTS:lucid_objects>
     COMMAND ${CMAKE_OBJCOPY} --localize-hidden liblucid.whole.o "${lucid_object}"
     COMMAND ${CMAKE_COMMAND} -E rm liblucid.whole.o
     DEPENDS lucid_objects $<TARGET_OBJECTS:lucid_objects>

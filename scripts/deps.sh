@@ -4,7 +4,8 @@
 #   scripts/deps.sh GROUP...          install what is missing (as root)
 #   scripts/deps.sh --list GROUP...   print the packages of the groups
 #
-# Groups: build, run, test, bench. Nothing is done, and no network used, when all are there.
+# Groups: build, run, test, bench, cross (other processors and libcs), deb (Debian packages).
+# Nothing is done, and no network used, when all are there.
 # Services that come with a package (redis, nginx) are installed but not started.
 #
 # shellcheck disable=SC2086  # lists of packages are split into words on purpose
@@ -17,6 +18,8 @@ test="clang clang-format-14 libclang-rt-14-dev valgrind libc6-dbg gdb mandoc str
       libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4 libgoogle-perftools4
       lua5.4 python3-matplotlib gnuplot-nox
       $(grep -v '^#' "$(dirname "$0")/../tests/real/packages.txt")"
+cross="gcc-aarch64-linux-gnu g++-aarch64-linux-gnu libc6-dev-arm64-cross musl-tools lld"
+deb="debhelper lintian dpkg-dev fakeroot"
 bench="libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4 valgrind libc6-dbg strace
        python3-minimal python3 python3-matplotlib sqlite3 perl ruby lua5.4 z3 git xz-utils
        redis-server redis-tools nginx apache2-utils bash coreutils grep sed"
@@ -34,8 +37,10 @@ for argument in "$@"; do
     run) wanted="$wanted $run" ;;
     test) wanted="$wanted $test" ;;
     bench) wanted="$wanted $bench" ;;
+    cross) wanted="$wanted $cross" ;;
+    deb) wanted="$wanted $deb" ;;
     *)
-        say "unknown group '$argument' (build, run, test, bench)"
+        say "unknown group '$argument' (build, run, test, bench, cross, deb)"
         exit 2
         ;;
     esac

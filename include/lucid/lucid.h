@@ -56,7 +56,8 @@ LU_API void *lu_pvalloc(size_t size) LU_MALLOC_LIKE;
 
 /* Bytes that may be used at `block`, at least what was asked for; 0 for NULL. */
 LU_API size_t lu_usable_size(const void *block);
-/* What lu_usable_size would say of malloc(size): round up to it to waste nothing. 0: too large. */
+/* What lu_usable_size would say of malloc(size): round up to it to waste nothing. 0: too large,
+   or size 0, of which nothing may be used. */
 LU_API size_t lu_good_size(size_t size);
 /* True if `address` lies in memory that lucid manages (block, free memory or metadata). */
 LU_API bool lu_owns(const void *address);
@@ -141,7 +142,7 @@ LU_API void lu_cache_destroy(lu_cache_t *cache);
 typedef struct lu_option_info {
     const char *key;
     const char *summary;    /* one line                                         */
-    const char *origin;     /* "default", "environment", "mallopt" or "program" */
+    const char *origin;     /* "default", "environment", "mallopt", "program" or "cgroup" */
     char value[32];         /* effective value, as text                         */
     char default_value[32]; /* as text                                          */
 } lu_option_info_t;
@@ -204,6 +205,146 @@ typedef bool lu_limit_fn(size_t wanted_bytes, size_t held_bytes, void *arg);
    NULL. Returns 0. */
 LU_API int lu_set_limit(size_t limit_bytes, lu_limit_fn *reached, void *arg);
 
+/* ------------------------------------------------------------------ stores ------------------- */
+/* Heaps over files and shared memory.
+ *
+ * A store is a heap whose memory and whose bookkeeping lie in a file, or in memory shared with
+ * children. Other processes may use it at the same time, and a process that is killed at any moment
+ * leaves it in order: an operation that it was in has happened, or has not. docs/STORE.md tells
+ * what that covers (not a power failure), the format, and the limits.
+ *
+ *   - A store begins at another address in each process, so what lies in it refers to other blocks
+ *     by handles: offsets that are valid for ever, 0 meaning none. Pointers are good in this
+ *     process until lu_store_close.
+ *   - Blocks are aligned to 16 and belong to the store; lu_free() and lu_realloc() refuse them.
+ *   - Every function may be called by any thread of any process that has the store open, and by
+ *     children of fork, which inherit it. It is for one machine and one PID namespace.
+ *   - Besides the errors that are named, all may fail with EINVAL (no open store, not a block of
+ *     it), EDEADLK (called from inside lu_store_walk), EUCLEAN (its bookkeeping is damaged: nothing
+ *     was changed, lu_store_check says more) and ENOTRECOVERABLE (the same, found while recovering
+ *     from the death of another process). Misuse never aborts. */
+typedef struct lu_store lu_store_t;
+
+enum {
+    LU_STORE_CREATE = 1,       /* make the file if there is none                              */
+    LU_STORE_SPARSE = 2,       /* grow without having the disk blocks set aside: a full disk is
+                                  then SIGBUS on the first use of a page, not ENOSPC          */
+    LU_STORE_SAME_ADDRESS = 4, /* refuse to open at another address than that of the creation:
+                                  for those who keep pointers in the store                    */
+    LU_STORE_VERIFY = 8        /* lu_store_check as part of opening                           */
+};
+
+typedef struct lu_store_config {
+    unsigned flags;     /* LU_STORE_*                                                         */
+    unsigned mode;      /* of a new file, less the umask; 0 stands for 0600                   */
+    size_t limit_bytes; /* how large the store may get in this process, rounded up to 64 KiB:
+                           address space is reserved for it. 0: 1 TiB, halved until there is
+                           room                                                               */
+    void *address;      /* where a new store shall begin, a multiple of 64 KiB; NULL: a place
+                           that is seldom in use. A wish, unless LU_STORE_SAME_ADDRESS is set */
+} lu_store_config_t;
+
+/* Why a store was refused. */
+typedef enum lu_store_reason {
+    LU_STORE_FINE,
+    LU_STORE_SYSTEM,    /* a system call failed, see `error`                           */
+    LU_STORE_USAGE,     /* wrong arguments                                             */
+    LU_STORE_NOT_FILE,  /* a directory, a pipe, a device                               */
+    LU_STORE_FOREIGN,   /* not a store: wrong magic number, or empty                   */
+    LU_STORE_VERSION,   /* a store of another version                                  */
+    LU_STORE_LAYOUT,    /* byte order, page size or structures of another kind of lucid */
+    LU_STORE_TRUNCATED, /* the file is shorter than the store in it                    */
+    LU_STORE_SIZE,      /* the file is longer than the store in it                     */
+    LU_STORE_DAMAGED,   /* its bookkeeping contradicts itself                          */
+    LU_STORE_ADDRESS,   /* LU_STORE_SAME_ADDRESS, and the place is taken               */
+    LU_STORE_LIMIT      /* larger than limit_bytes or than the address space has room  */
+} lu_store_reason_t;
+
+typedef struct lu_store_fault {
+    lu_store_reason_t reason;
+    int error;       /* errno value that goes with it                                    */
+    uint64_t offset; /* byte of the file that it is about, or 0                          */
+    uint64_t found;
+    uint64_t expected;
+    char text[160]; /* one line without newline: what, where, found and expected         */
+} lu_store_fault_t;
+
+/* Open a heap in the file `path`; `config` NULL stands for LU_STORE_CREATE alone. The caller owns
+   the result and ends it with lu_store_close. NULL with errno set, and the reason in `fault` (which
+   may be NULL), if it cannot be opened; the file is then as it was. If its last user was killed in
+   the middle of something, that is put in order first. At most 64 stores are open in a process
+   (EMFILE). Several processes, and one process several times, may open a file at once. Waits while
+   another process is opening it. */
+LU_API lu_store_t *lu_heap_open_file(const char *path, const lu_store_config_t *config,
+                                     lu_store_fault_t *fault);
+/* A heap in anonymous shared memory, for this process and the children that it forks from now on.
+   Of the flags only LU_STORE_SAME_ADDRESS has a meaning. Its memory is free when the last process
+   has closed it or ended. */
+LU_API lu_store_t *lu_heap_open_shared(const lu_store_config_t *config, lu_store_fault_t *fault);
+/* Close it in this process. 0; EINVAL or EDEADLK, and then it stays open. No other thread of the
+   process may be using it. Blocks stay in the file. */
+LU_API int lu_store_close(lu_store_t *store);
+
+/* As malloc(3): at least `size` bytes; NULL with ENOMEM (limit reached, or size beyond it), ENOSPC
+   (disk full), EFBIG or EDQUOT (file cannot grow). A process that is killed before it has stored
+   the pointer or handle somewhere leaves a block that nobody knows: lu_store_alloc_to has no such
+   gap. */
+LU_API void *lu_store_malloc(lu_store_t *store, size_t size) LU_SIZE_IS(2);
+LU_API void *lu_store_calloc(lu_store_t *store, size_t count, size_t size) LU_SIZE_IS(2, 3);
+/* `block` may be NULL; size 0 frees and gives NULL. On failure the block stays as it is. If it
+   moves, the old one ends in the same instant; if it is the root, the root follows. */
+LU_API void *lu_store_realloc(lu_store_t *store, void *block, size_t size) LU_SIZE_IS(3);
+/* 0, also for NULL; EINVAL if it is not a live block of the store (freed already, or no block).
+   Freeing the root sets the root to 0. Keeps errno. */
+LU_API int lu_store_free(lu_store_t *store, void *block);
+/* Bytes that may be used at `block`; 0 with EINVAL if it is not a live block of the store. */
+LU_API size_t lu_store_usable_size(lu_store_t *store, const void *block);
+
+/* Allocate and write the new block's handle to *slot, or free the block whose handle *slot is and
+   write 0 there: both at one instant, so that no death can come between. `slot` is an aligned word
+   inside a live block of the store (another one than the freed), or NULL for the root. The new
+   block reads as zero. 0 or an errno value as above; freeing handle 0 does nothing. */
+LU_API int lu_store_alloc_to(lu_store_t *store, uint64_t *slot, size_t size);
+LU_API int lu_store_free_from(lu_store_t *store, uint64_t *slot);
+
+/* Handle of an address inside the store, and the way back; 0 and NULL for what lies outside (and
+   for NULL and 0), with EINVAL unless it was NULL or 0. Neither says whether a block is live. The
+   end of a block that another process has made longer may be used after asking for it anew. */
+LU_API uint64_t lu_store_handle(lu_store_t *store, const void *address);
+LU_API void *lu_store_pointer(lu_store_t *store, uint64_t handle);
+/* One handle that is kept for the program: where to begin. 0 in a new store. Setting takes 0 or the
+   handle of a live block; 0 or an errno value. */
+LU_API uint64_t lu_store_root(lu_store_t *store);
+LU_API int lu_store_set_root(lu_store_t *store, uint64_t handle);
+
+/* Visit every live block by address while the store is locked; true if no visitor stopped it. The
+   visitor must not call functions of the store (they fail with EDEADLK, but for handle, pointer and
+   root). False with errno set if it could not be walked. */
+LU_API bool lu_store_walk(lu_store_t *store, lu_visit_fn *visit, void *arg);
+/* Write everything to the disk and wait. 0 or an errno value; 0 at once for shared memory. After a
+   power failure the file is sound if nothing was changed since a sync. */
+LU_API int lu_store_sync(lu_store_t *store);
+/* Give the pages inside free blocks back to the file system or the kernel; bytes that were given
+   back, 0 with errno set on failure. In a file their next use needs disk blocks again: a full disk
+   is SIGBUS then. */
+LU_API size_t lu_store_purge(lu_store_t *store);
+/* Verify the whole bookkeeping: every block, every list, every count. 0; EUCLEAN with the first
+   contradiction in `fault` (which may be NULL); another errno value if it could not be done. Reads
+   all headers, so it takes about 20 ns per block, and more where pages must come from the disk. */
+LU_API int lu_store_check(lu_store_t *store, lu_store_fault_t *fault);
+
+typedef struct lu_store_info {
+    void *address;      /* where it begins in this process                                    */
+    size_t size_bytes;  /* of the file, or of the part of shared memory that is in use        */
+    size_t limit_bytes; /* how large it may get in this process                               */
+    size_t live_bytes;  /* in live blocks, by usable size                                     */
+    size_t live_blocks;
+    size_t recoveries; /* operations of killed processes that were undone, since creation    */
+    bool moved;        /* it lies at another address than at its creation                    */
+    bool shared;       /* anonymous, not a file                                              */
+} lu_store_info_t;
+LU_API int lu_store_info(lu_store_t *store, lu_store_info_t *out);
+
 /* ------------------------------------------------------------------ violations --------------- */
 
 typedef enum lu_violation_kind {
@@ -214,7 +355,14 @@ typedef enum lu_violation_kind {
     LU_CORRUPT_LINK,     /* a free block was written to: its link is damaged       */
     LU_SIZE_MISMATCH,    /* sized free or delete with a size of another class      */
     LU_ALIGN_MISMATCH,   /* aligned sized free of a block without that alignment   */
-    LU_WRONG_HEAP        /* a block given to a heap or cache it is not of          */
+    LU_WRONG_HEAP,       /* a block given to a heap or cache it is not of          */
+    /* Found with LUCID_OPTIONS=harden or guard_sample only (docs/HARDENING.md): */
+    LU_DELETE_MISMATCH,     /* new[] without delete[], or the other way round         */
+    LU_WRITE_AFTER_FREE,    /* a freed block is no longer as it was left              */
+    LU_OVERFLOW,            /* what lies behind the block was written to              */
+    LU_GUARD_OVERFLOW,      /* read or write beyond a sampled block, caught by the processor */
+    LU_GUARD_UNDERFLOW,     /* the same in front of it                                */
+    LU_GUARD_USE_AFTER_FREE /* read or write of a sampled block that is free       */
 } lu_violation_kind_t;
 
 typedef struct lu_violation {

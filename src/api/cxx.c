@@ -25,7 +25,8 @@
  * with -Bsymbolic.) These addresses never change, so `ours` remembers what was found at load.
  *
  * The nothrow forms must swallow what a new-handler throws. C has no catch; catch_all is a frame of
- * a few instructions with a personality routine of its own that stops every C++ exception there.
+ * a few instructions with a personality routine of its own that stops every C++ exception there. It
+ * is written in the processor's own language, in catch_*.h.
  *
  * No lock.
  */
@@ -40,6 +41,7 @@
 #include <unwind.h>
 
 #include "heap/fast.h"
+#include "heap/harden.h"
 
 #if LU_INTERPOSE
 
@@ -91,37 +93,11 @@ void lu__cxx_swallow(void *exception) __attribute__((visibility("hidden"), used)
 extern const char lu__cxx_returned[] __attribute__((visibility("hidden")));
 extern const char lu__cxx_landing[] __attribute__((visibility("hidden")));
 
-__asm__(".text\n"
-        ".p2align 4\n"
-        ".globl lu__cxx_catch_all\n"
-        ".hidden lu__cxx_catch_all\n"
-        ".type lu__cxx_catch_all, @function\n"
-        "lu__cxx_catch_all:\n"
-        "    .cfi_startproc\n"
-        "    .cfi_personality 0x1b, lu__cxx_personality\n" /* 0x1b: relative, 4 bytes */
-        "    endbr64\n"
-        "    subq $8, %rsp\n"
-        "    .cfi_adjust_cfa_offset 8\n"
-        "    movq %rdi, %rax\n"
-        "    movq %rsi, %rdi\n"
-        "    movq %rdx, %rsi\n"
-        "    call *%rax\n"
-        ".globl lu__cxx_returned\n"
-        ".hidden lu__cxx_returned\n"
-        "lu__cxx_returned:\n"
-        "    jmp 1f\n"
-        ".globl lu__cxx_landing\n"
-        ".hidden lu__cxx_landing\n"
-        "lu__cxx_landing:\n" /* rax: the exception */
-        "    endbr64\n"
-        "    movq %rax, %rdi\n"
-        "    call lu__cxx_swallow\n"
-        "    xorl %eax, %eax\n"
-        "1:  addq $8, %rsp\n"
-        "    .cfi_adjust_cfa_offset -8\n"
-        "    ret\n"
-        "    .cfi_endproc\n"
-        ".size lu__cxx_catch_all, .-lu__cxx_catch_all\n");
+#if defined(__x86_64__)
+#include "api/catch_x86_64.h"
+#else
+#include "api/catch_aarch64.h"
+#endif
 
 /* Asked by the unwinder about the frame of catch_all: yes to every exception out of the call, no to
  * a thread that is cancelled. */
@@ -133,7 +109,7 @@ _Unwind_Reason_Code lu__cxx_personality(int version, _Unwind_Action actions,
     if ((actions & _UA_FORCE_UNWIND) != 0 || _Unwind_GetIP(context) != (uintptr_t)lu__cxx_returned)
         return _URC_CONTINUE_UNWIND;
     if ((actions & _UA_SEARCH_PHASE) != 0) return _URC_HANDLER_FOUND;
-    _Unwind_SetGR(context, 0, (uintptr_t)exception); /* 0: rax */
+    _Unwind_SetGR(context, LU_EXCEPTION_REGISTER, (uintptr_t)exception);
     _Unwind_SetIP(context, (uintptr_t)lu__cxx_landing);
     return _URC_INSTALL_CONTEXT;
 }
@@ -215,9 +191,25 @@ static void *new_plain(size_t size) {
 }
 OPERATOR void *_Znwm(size_t size) __attribute__((alias("new_plain")));
 
+/* Hardened, `ours` stays 0, so that arrays pass here, and are told from others if both of the
+ * program's operators for them are ours. */
+static bool compare(enum chain chain) LU_COLD;
+static bool sees_arrays(enum chain make, enum chain end) {
+    return lu__harden.pairs && compare(make) && compare(end);
+}
+
+static LU_COLD void *made_array(void *block) {
+    if (sees_arrays(NEW_ARRAY, DELETE_ARRAY)) lu__hard_array_made(block);
+    return block;
+}
+
+static LU_COLD void end_array(const void *block) {
+    if (block != NULL && sees_arrays(NEW_ARRAY, DELETE_ARRAY)) lu__hard_array_ends(block);
+}
+
 /* new[](size) */
 static void *new_array(size_t size) {
-    return is_ours(NEW) ? new_plain(size) : _Znwm(size);
+    return is_ours(NEW) ? new_plain(size) : made_array(_Znwm(size));
 }
 OPERATOR void *_Znam(size_t size) __attribute__((alias("new_array")));
 
@@ -228,7 +220,7 @@ OPERATOR void *_ZnwmSt11align_val_t(size_t size, size_t alignment)
 /* new[](size, alignment) */
 static void *new_array_aligned(size_t size, size_t alignment) {
     return is_ours(NEW_ALIGNED) ? aligned_or_throw(size, alignment)
-                                : _ZnwmSt11align_val_t(size, alignment);
+                                : made_array(_ZnwmSt11align_val_t(size, alignment));
 }
 OPERATOR void *_ZnamSt11align_val_t(size_t size, size_t alignment)
     __attribute__((alias("new_array_aligned")));
@@ -294,10 +286,9 @@ OPERATOR void _ZdlPv(void *block) __attribute__((alias("delete_plain")));
 
 /* delete[](p) */
 static void delete_array(void *block) {
-    if (is_ours(DELETE))
-        lu__fast_free(block);
-    else
-        _ZdlPv(block);
+    if (is_ours(DELETE)) return lu__fast_free(block);
+    end_array(block);
+    _ZdlPv(block);
 }
 OPERATOR void _ZdaPv(void *block) __attribute__((alias("delete_array")));
 
@@ -335,10 +326,9 @@ OPERATOR void _ZdlPvSt11align_val_t(void *block, size_t alignment)
 
 /* delete[](p, alignment) */
 static void delete_array_aligned(void *block, size_t alignment) {
-    if (is_ours(DELETE_ALIGNED))
-        lu__fast_free(block);
-    else
-        _ZdlPvSt11align_val_t(block, alignment);
+    if (is_ours(DELETE_ALIGNED)) return lu__fast_free(block);
+    end_array(block);
+    _ZdlPvSt11align_val_t(block, alignment);
 }
 OPERATOR void _ZdaPvSt11align_val_t(void *block, size_t alignment)
     __attribute__((alias("delete_array_aligned")));
@@ -397,7 +387,10 @@ static LU_COLD bool compare(enum chain chain) {
 }
 
 static void delete_otherwise(void *block, size_t size, size_t alignment, enum chain chain) {
-    if (compare(chain)) return lu__engine_free_sized(block, alignment, size, delete_call);
+    if (compare(chain)) {
+        if (chain == DELETE_ARRAY || chain == DELETE_ARRAY_ALIGNED) end_array(block);
+        return lu__engine_free_sized(block, alignment, size, delete_call);
+    }
     if (chain == DELETE) return _ZdlPv(block);
     if (chain == DELETE_ARRAY) return _ZdaPv(block);
     if (chain == DELETE_ALIGNED) return _ZdlPvSt11align_val_t(block, alignment);
@@ -406,6 +399,8 @@ static void delete_otherwise(void *block, size_t size, size_t alignment, enum ch
 
 __attribute__((constructor)) static void at_load(void) {
     unsigned found = 0;
+    lu__harden_init(); /* no block may have been asked for yet */
+    if (lu__harden.pairs) return;
     for (unsigned chain = NEW; chain <= DELETE_ARRAY_ALIGNED; chain *= 2) {
         if (compare((enum chain)chain)) found |= chain;
     }

@@ -24,6 +24,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#ifdef __GLIBC__
+
 /* a - b, and 0 where a snapshot taken in motion would make it negative. */
 static size_t minus(size_t a, size_t b) {
     return a > b ? a - b : 0;
@@ -150,3 +152,5 @@ int lu__malloc_info(int options, FILE *stream) {
     fprintf(stream, "</malloc>\n");
     return 0;
 }
+
+#endif

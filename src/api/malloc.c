@@ -181,6 +181,13 @@ int posix_memalign(void **out, size_t alignment, size_t size) ALIAS(lu_posix_mem
 void *valloc(size_t size) ALIAS(lu_valloc);
 void *pvalloc(size_t size) ALIAS(lu_pvalloc);
 
+LU_API size_t malloc_usable_size(void *block) {
+    return lu_usable_size(block);
+}
+
+/* What only glibc has. Elsewhere such names may be libc's own, with another meaning. */
+#ifdef __GLIBC__
+
 void *__libc_malloc(size_t size) ALIAS(lu_malloc);
 void *__libc_calloc(size_t count, size_t size) ALIAS(lu_calloc);
 void *__libc_realloc(void *block, size_t size) ALIAS(lu_realloc);
@@ -191,10 +198,6 @@ void *__libc_memalign(size_t alignment, size_t size) ALIAS(lu_memalign);
 void *__libc_valloc(size_t size) ALIAS(lu_valloc);
 void *__libc_pvalloc(size_t size) ALIAS(lu_pvalloc);
 int __posix_memalign(void **out, size_t alignment, size_t size) ALIAS(lu_posix_memalign);
-
-LU_API size_t malloc_usable_size(void *block) {
-    return lu_usable_size(block);
-}
 
 LU_API int malloc_trim(size_t pad) {
     (void)pad;
@@ -224,4 +227,5 @@ LU_API int malloc_info(int options, FILE *stream) {
     return lu__malloc_info(options, stream);
 }
 
+#endif
 #endif

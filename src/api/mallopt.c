@@ -13,6 +13,8 @@
  * violation, and no bound on mappings) or not. glibc gives 1 for most values that it ignores; the
  * manual says 0 for an error, and so a program learns here whether its wish was heard.
  *
+ * Only glibc has mallopt.
+ *
  * Two options are told to the layers below on every change, which do not look them up when they
  * need them: perturb, since the fast path must not look, and limit, which stands beside the figures
  * that it is compared with. State: none but the options. Any thread may call.
@@ -20,6 +22,8 @@
 #include "api/surface.h"
 #include "base/options.h"
 #include "span/span.h"
+
+#ifdef __GLIBC__
 
 #define MMAP_THRESHOLD_MOST (4 * 1024 * 1024 * (int)sizeof(long)) /* mallopt(3) */
 
@@ -54,6 +58,8 @@ int lu__mallopt(int parameter, int value) {
         return 0;
     }
 }
+
+#endif
 
 static void carry_out(enum lu__option id) {
     if (id == LU_OPT_PERTURB) lu__engine_set_perturb((int)lu__option(LU_OPT_PERTURB));

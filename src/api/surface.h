@@ -21,12 +21,15 @@ void lu__at_load(void);
 void lu__cache_fork_prepare(void);
 void lu__cache_fork_done(void);
 
-/* The functions of the same names without lu__, as in their manual pages. mallopt.c, info.c. */
+/* The functions of the same names without lu__, as in their manual pages. mallopt.c, info.c. They
+ * are glibc's own, and so are the types and constants in their interfaces. */
+#ifdef __GLIBC__
 int lu__mallopt(int parameter, int value);
 struct mallinfo2 lu__mallinfo2(void);
 struct mallinfo lu__mallinfo(void);
 void lu__malloc_stats(void);
 int lu__malloc_info(int options, FILE *stream);
+#endif
 
 /* A block with any alignment that is a power of two; NULL with ENOMEM. Every sum of the two that an
  * engine could overflow in is refused. malloc.c. */

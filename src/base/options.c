@@ -24,6 +24,7 @@
 #include "base/options.h"
 
 #include "base/base.h"
+#include "base/cgroup.h"
 #include "base/format.h"
 #include "base/spin.h"
 #include "lucid/lucid.h"
@@ -38,6 +39,7 @@
 enum kind {
     KIND_NUMBER, /* decimal, with a minus sign where the bounds allow it */
     KIND_BYTES,  /* as lu__parse_bytes, or -1 where the bounds allow it  */
+    KIND_LIMIT,  /* as lu__parse_bytes, or cgroup                        */
     KIND_STATS,  /* 0, 1 or json                                         */
     KIND_PATH    /* text                                                 */
 };
@@ -55,7 +57,8 @@ static const struct row rows[LU_OPT_COUNT] = {
                       LU_STATS_OFF, LU_STATS_JSON},
     [LU_OPT_STATS_FILE] = {"stats_file", "path that statistics are written to at exit, as JSON",
                            KIND_PATH, false, 0, 0},
-    [LU_OPT_LIMIT] = {"limit", "most bytes held; 0 no limit", KIND_BYTES, false, 0, LONG_MAX},
+    [LU_OPT_LIMIT] = {"limit", "most bytes held; 0 no limit, cgroup what the control group allows",
+                      KIND_LIMIT, false, 0, LONG_MAX},
     [LU_OPT_PURGE_DELAY] = {"purge_delay",
                             "milliseconds that free memory is kept; 0 none, -1 for ever",
                             KIND_NUMBER, false, -1, INT_MAX},
@@ -75,6 +78,34 @@ static const struct row rows[LU_OPT_COUNT] = {
                       0, 1},
     [LU_OPT_RESERVE] = {"reserve", "bytes of address space asked for at start", KIND_BYTES, true,
                         1 << 20, 1L << 46},
+    [LU_OPT_HARDEN] = {"harden", "0 the checks that are always on, 1 more, 2 most", KIND_NUMBER,
+                       true, 0, 2},
+    [LU_OPT_RANDOM_ORDER] = {"random_order", "1 hand blocks out in random order; -1 as harden says",
+                             KIND_NUMBER, true, -1, 1},
+    [LU_OPT_ZERO_ON_FREE] = {"zero_on_free", "1 zero freed blocks; -1 as harden says", KIND_NUMBER,
+                             true, -1, 1},
+    [LU_OPT_CHECK_FREED] = {"check_freed",
+                            "1 look for writes to freed blocks before reuse, 2 and beside freed "
+                            "ones; -1 as harden says",
+                            KIND_NUMBER, true, -1, 2},
+    [LU_OPT_GUARD_SLICES] = {"guard_slices",
+                             "1 an inaccessible slice behind spans; -1 as harden says", KIND_NUMBER,
+                             true, -1, 1},
+    [LU_OPT_QUARANTINE] = {"quarantine",
+                           "bytes of freed blocks that a thread holds back; -1 as harden says",
+                           KIND_BYTES, true, -1, 1L << 30},
+    [LU_OPT_CANARY] = {"canary",
+                       "0 none, 1 at the end of small blocks, 2 behind the request; -1 as harden "
+                       "says",
+                       KIND_NUMBER, true, -1, 2},
+    [LU_OPT_GUARD_LARGE] = {"guard_large",
+                            "1 an inaccessible page behind large blocks; -1 as harden says",
+                            KIND_NUMBER, true, -1, 1},
+    [LU_OPT_GUARD_ZERO] = {"guard_zero", "1 the blocks of malloc(0) cannot be read or written",
+                           KIND_NUMBER, true, 0, 1},
+    [LU_OPT_GUARD_SAMPLE] = {"guard_sample",
+                             "one allocation in so many beside a guard page; 0 none", KIND_NUMBER,
+                             true, 0, INT_MAX},
 };
 
 long lu__option_changes[LU_OPT_COUNT];
@@ -87,6 +118,7 @@ static bool initialised;                  /* relaxed atomic */
 
 static const char origin_environment[] = "environment";
 static const char origin_program[] = "program";
+static const char origin_cgroup[] = "cgroup";
 
 /* ------------------------------------------------------------------ values ------------------- */
 
@@ -113,6 +145,16 @@ static const char *parse_bytes(const char *text, size_t length, long *out) {
     if (!lu__parse_bytes(text, length, &value)) return "not a size";
     if (value > LONG_MAX) return "out of range";
     *out = (long)value;
+    return NULL;
+}
+
+/* "cgroup" stands for a number, and says where that is from. */
+static const char *parse_limit(const char *text, size_t length, long *out, const char **origin) {
+    struct lu__cgroup_memory memory;
+    if (length != 6 || memcmp(text, "cgroup", 6) != 0) return parse_bytes(text, length, out);
+    if (!lu__cgroup_read("", &memory)) return "no control group can be found";
+    *out = (long)lu__cgroup_limit(&memory);
+    *origin = origin_cgroup;
     return NULL;
 }
 
@@ -152,6 +194,9 @@ static const char *set_text(enum lu__option id, const char *text, size_t length,
         break;
     case KIND_BYTES:
         wrong = parse_bytes(text, length, &value);
+        break;
+    case KIND_LIMIT:
+        wrong = parse_limit(text, length, &value, &origin);
         break;
     case KIND_STATS:
         wrong = parse_stats(text, length, &value);
@@ -238,16 +283,21 @@ static const char *find_environment(void) {
     return NULL;
 }
 
-void lu__options_init(void) {
-    if (environ == NULL) return;
-    if (__atomic_exchange_n(&initialised, true, __ATOMIC_RELAXED)) return;
-    const char *item = find_environment();
-    while (item != NULL && *item != '\0') {
+void lu__options_read(const char *text) {
+    const char *item = text;
+    while (*item != '\0') {
         size_t length = strcspn(item, ",");
         if (length > 0) read_item(item, length);
         item += length;
         item += *item == ',';
     }
+}
+
+void lu__options_init(void) {
+    if (environ == NULL) return;
+    if (__atomic_exchange_n(&initialised, true, __ATOMIC_RELAXED)) return;
+    const char *text = find_environment();
+    if (text != NULL) lu__options_read(text);
 }
 
 /* ------------------------------------------------------------------ mallopt and the program -- */

@@ -17,6 +17,17 @@ enum lu__option {
     LU_OPT_PERTURB,        /* perturb: byte that fills freed blocks, its complement new ones */
     LU_OPT_ABORT,          /* abort: 0: report violations and go on; 1 abort */
     LU_OPT_RESERVE,        /* reserve: bytes of address space asked for first (start only) */
+    /* Hardening (docs/HARDENING.md); -1: as `harden` says. All at start only. */
+    LU_OPT_HARDEN,       /* harden: 0 the checks that are always on, 1 more, 2 most */
+    LU_OPT_RANDOM_ORDER, /* random_order: blocks of a span are handed out in random order */
+    LU_OPT_ZERO_ON_FREE, /* zero_on_free: freed blocks are zeroed at once */
+    LU_OPT_CHECK_FREED,  /* check_freed: freed blocks must still be zero when they are reused */
+    LU_OPT_GUARD_SLICES, /* guard_slices: an inaccessible slice behind spans of small blocks */
+    LU_OPT_QUARANTINE,   /* quarantine: bytes of freed blocks that each thread holds back */
+    LU_OPT_CANARY,       /* canary: 0 none, 1 a word at the block's end, 2 from the request's end */
+    LU_OPT_GUARD_LARGE,  /* guard_large: an inaccessible page behind each large block */
+    LU_OPT_GUARD_ZERO,   /* guard_zero: the blocks of malloc(0) are inaccessible */
+    LU_OPT_GUARD_SAMPLE, /* guard_sample: one allocation in so many beside a guard page; 0 none */
     LU_OPT_COUNT
 };
 
@@ -36,9 +47,18 @@ LU_INLINE long lu__option_default(enum lu__option id) {
     case LU_OPT_TRIM_THRESHOLD:
         return 64L << 20;
     case LU_OPT_ABORT:
+    case LU_OPT_GUARD_ZERO:
         return 1;
     case LU_OPT_RESERVE:
         return 1L << 40;
+    case LU_OPT_RANDOM_ORDER:
+    case LU_OPT_ZERO_ON_FREE:
+    case LU_OPT_CHECK_FREED:
+    case LU_OPT_GUARD_SLICES:
+    case LU_OPT_QUARANTINE:
+    case LU_OPT_CANARY:
+    case LU_OPT_GUARD_LARGE:
+        return -1;
     default:
         return 0;
     }
@@ -56,6 +76,8 @@ extern char lu__option_stats_file[256];
  * count. Every function that sets or shows options calls it first, so that what a program says
  * later wins over the environment. */
 void lu__options_init(void);
+/* Set options from a text of the form of LUCID_OPTIONS, as if it stood there. */
+void lu__options_read(const char *text);
 /* For mallopt: set a number and note the origin. `origin` lives for ever; not for stats_file. */
 void lu__option_set_number(enum lu__option id, long value, const char *origin);
 

@@ -51,6 +51,18 @@ static const char *kind_text(lu_violation_kind_t kind) {
         return "alignment mismatch";
     case LU_WRONG_HEAP:
         return "wrong heap";
+    case LU_DELETE_MISMATCH:
+        return "array and plain delete mixed";
+    case LU_WRITE_AFTER_FREE:
+        return "write after free";
+    case LU_OVERFLOW:
+        return "overflow";
+    case LU_GUARD_OVERFLOW:
+        return "access beyond the block";
+    case LU_GUARD_UNDERFLOW:
+        return "access before the block";
+    case LU_GUARD_USE_AFTER_FREE:
+        return "use after free";
     }
     return "unknown violation";
 }
@@ -78,8 +90,9 @@ static bool handler_goes_on(const lu_violation_t *violation) {
     return go_on;
 }
 
-void lu__violation(lu_violation_kind_t kind, const char *call, const void *pointer,
-                   const void *block, size_t block_bytes) {
+bool lu__violation_told(lu_violation_kind_t kind, const char *call, const void *pointer,
+                        const void *block, size_t block_bytes, lu__violation_more_fn *more,
+                        const void *arg) {
     int saved = errno;
     char line[LINE_BYTES];
     lu_violation_t violation = {.kind = kind,
@@ -89,11 +102,25 @@ void lu__violation(lu_violation_kind_t kind, const char *call, const void *point
                                 .block_bytes = block_bytes,
                                 .message = line};
     build_line(line, &violation);
-    if (!handler_goes_on(&violation)) {
+    bool go_on = handler_goes_on(&violation);
+    if (!go_on) {
         lu__print(STDERR_FILENO, "%s\n", line);
-        if (lu__option(LU_OPT_ABORT) != 0) abort();
+        if (more != NULL) more(arg);
+        go_on = lu__option(LU_OPT_ABORT) == 0;
     }
     errno = saved;
+    return go_on;
+}
+
+void lu__violation_with(lu_violation_kind_t kind, const char *call, const void *pointer,
+                        const void *block, size_t block_bytes, lu__violation_more_fn *more,
+                        const void *arg) {
+    if (!lu__violation_told(kind, call, pointer, block, block_bytes, more, arg)) abort();
+}
+
+void lu__violation(lu_violation_kind_t kind, const char *call, const void *pointer,
+                   const void *block, size_t block_bytes) {
+    lu__violation_with(kind, call, pointer, block, block_bytes, NULL, NULL);
 }
 
 void lu_set_violation_handler(lu_violation_fn *handler, void *arg) {

@@ -8,12 +8,24 @@
 /* Report a violation. Format of the line:
  *   lucid: CALL(0xPOINTER): KIND[: block 0xBLOCK[ of N bytes]]
  * KIND is one of: double free | pointer not from lucid | wild pointer | interior pointer |
- * corrupt free list | size mismatch | alignment mismatch | wrong heap.
+ * corrupt free list | size mismatch | alignment mismatch | wrong heap | write after free |
+ * overflow | array and plain delete mixed | access beyond the block | access before the block |
+ * use after free.
  * `block` is NULL and `block_bytes` 0 where unknown. Returns if the handler or
  * LUCID_OPTIONS=abort:0 says to go on; else aborts. Never allocates, keeps errno. Call it with no
  * lock held that the handler could need. */
 LU_COLD void lu__violation(lu_violation_kind_t kind, const char *call, const void *pointer,
                            const void *block, size_t block_bytes);
+
+/* The same, with more lines: more(arg) prints them behind the first, if that is printed. */
+typedef void lu__violation_more_fn(const void *arg);
+LU_COLD void lu__violation_with(lu_violation_kind_t kind, const char *call, const void *pointer,
+                                const void *block, size_t block_bytes, lu__violation_more_fn *more,
+                                const void *arg);
+/* The same without the abort: true says to go on. */
+LU_COLD bool lu__violation_told(lu_violation_kind_t kind, const char *call, const void *pointer,
+                                const void *block, size_t block_bytes, lu__violation_more_fn *more,
+                                const void *arg);
 
 /* fork(2): called in the child, by the one thread that it has. */
 void lu__violation_fork_child(void);

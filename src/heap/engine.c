@@ -21,19 +21,29 @@
 #include "base/options.h"
 #include "base/violation.h"
 #include "heap/fast.h"
+#include "heap/guard.h"
+#include "heap/harden.h"
 #include "heap/limit.h"
 #include "heap/user.h"
+#include "heap/zero.h"
 #include "os/os.h"
 #include "span/huge.h"
 
 extern bool lu__perturbing;
 static unsigned char perturb_byte;
+static bool some_stayed; /* relaxed atomic; see stay */
 
 /* ---------------------------------------------------------------- allocation */
 
 /* From `heap`, which is entered or locked. */
 static void *alloc_in(struct heap *heap, size_t align, size_t size, bool *zero) {
     unsigned c = LU_CLASSES;
+    if (size == 0 && align <= 16 && heap->kind == LU_HEAP_OF_THREAD) {
+        void *name = lu__zero_alloc();
+        *zero = true;
+        if (name != NULL) return name;
+    }
+    if (LU_UNLIKELY(heap->hard != NULL)) return lu__hard_alloc(heap, align, size, zero);
     if (align <= 16) {
         if (size <= LU_CLASS_BYTES_MAX) c = lu__class_of(align <= 8 ? size : LU_MAX(size, align));
     } else {
@@ -71,7 +81,8 @@ static void *alloc_here(size_t align, size_t size, bool zeroed) {
     do {
         struct heap *heap = lu__thread_enter();
         if (heap != NULL) {
-            block = alloc_in(heap, align, size, &zero);
+            if (heap->sampler != NULL) block = lu__guard_try(heap, align, size, &zero);
+            if (block == NULL) block = alloc_in(heap, align, size, &zero);
             lu__thread_leave(heap);
         } else {
             block = lu__emergency_alloc(align, size);
@@ -94,7 +105,9 @@ static void *last_of(unsigned c) {
 }
 
 void *lu__alloc_slow(size_t size) {
-    void *block = last_of(lu__fast_class(lu__heap, size));
+    void *block = LU_UNLIKELY(lu__harden.on) && !lu__perturbing
+                      ? lu__hard_malloc(size)
+                      : last_of(lu__fast_class(lu__heap, size));
     return block != NULL ? block : alloc_here(8, size, false);
 }
 
@@ -115,7 +128,15 @@ void *lu__engine_alloc_aligned(size_t alignment, size_t size) {
 
 /* ---------------------------------------------------------------- what is this pointer? */
 
-enum place { PLACE_BAD, PLACE_SMALL, PLACE_LARGE, PLACE_HUGE, PLACE_EMERGENCY };
+enum place {
+    PLACE_BAD,
+    PLACE_SMALL,
+    PLACE_LARGE,
+    PLACE_HUGE,
+    PLACE_EMERGENCY,
+    PLACE_ZERO,
+    PLACE_GUARD
+};
 
 struct found {
     enum place place;
@@ -131,7 +152,24 @@ static enum place bad(lu_violation_kind_t kind, const char *call, const void *po
 }
 
 static enum place find_outside(const void *pointer, const char *call, struct found *found) {
+    switch (lu__zero_find(pointer)) {
+    case LU_ZERO_LIVE:
+        found->usable = 0;
+        return PLACE_ZERO;
+    case LU_ZERO_FREE:
+        return bad(LU_DOUBLE_FREE, call, pointer, pointer, 0);
+    case LU_ZERO_INTERIOR:
+        return bad(LU_WILD_POINTER, call, pointer, NULL, 0);
+    default:
+        break;
+    }
     struct lu__huge huge;
+    /* First what needs no lock: a signal handler gives such blocks back above a holder of it. */
+    found->usable = lu__emergency_usable(pointer);
+    if (found->usable != 0) return PLACE_EMERGENCY;
+    if (lu__guard_contains(pointer)) {
+        return lu__guard_find(pointer, call, &found->usable) ? PLACE_GUARD : PLACE_BAD;
+    }
     if (lu__huge_find(pointer, &huge)) {
         if (huge.block != pointer) {
             return bad(LU_INTERIOR_POINTER, call, pointer, huge.block, huge.bytes);
@@ -140,9 +178,23 @@ static enum place find_outside(const void *pointer, const char *call, struct fou
         found->user = huge.owner;
         return PLACE_HUGE;
     }
-    found->usable = lu__emergency_usable(pointer);
-    if (found->usable != 0) return PLACE_EMERGENCY;
     return bad(LU_FOREIGN_POINTER, call, pointer, NULL, 0);
+}
+
+static enum place find_hardened(const void *pointer, const char *call, struct found *found) {
+    const struct span *span = found->span;
+    uintptr_t block = 0;
+    switch (lu__hard_find(span, pointer, &block)) {
+    case HARD_WILD:
+        return bad(LU_WILD_POINTER, call, pointer, NULL, 0);
+    case HARD_INTERIOR:
+        return bad(LU_INTERIOR_POINTER, call, pointer, (void *)block, lu__hard_block_bytes(span));
+    case HARD_FREE:
+        return bad(LU_DOUBLE_FREE, call, pointer, pointer, lu__hard_block_bytes(span));
+    default:
+        found->usable = lu__hard_usable(span, block);
+        return PLACE_SMALL;
+    }
 }
 
 static enum place find_small(const void *pointer, const char *call, struct found *found) {
@@ -171,11 +223,16 @@ static enum place find(const void *pointer, const char *call, struct found *foun
     struct span *span = lu__span_of(region, pointer);
     if (span == NULL) return bad(LU_WILD_POINTER, call, pointer, NULL, 0);
     found->span = span;
-    if (span->kind == LU_KIND_SMALL) return find_small(pointer, call, found);
+    if (span->kind == LU_KIND_SMALL) {
+        return span->hardened ? find_hardened(pointer, call, found)
+                              : find_small(pointer, call, found);
+    }
     char *start = lu__span_start(span);
-    if (span->kind != LU_KIND_LARGE) return bad(LU_DOUBLE_FREE, call, pointer, NULL, 0);
+    bool waits = span->hardened && span->swept; /* in the quarantine of large blocks */
+    if (span->kind != LU_KIND_LARGE || waits) return bad(LU_DOUBLE_FREE, call, pointer, NULL, 0);
     found->usable = lu__large_bytes(span);
     found->user = span->owner;
+    start += lu__large_front(span);
     if (start != pointer) return bad(LU_INTERIOR_POINTER, call, pointer, start, found->usable);
     return PLACE_LARGE;
 }
@@ -185,6 +242,7 @@ static enum place find(const void *pointer, const char *call, struct found *foun
 void lu__free_needed(struct heap *heap, struct span *span) {
     if (span->state == LU_SPAN_CURRENT && lu__may_skip_tick(heap)) {
         span->needed = lu__cadence(heap);
+        if (LU_UNLIKELY(heap->sampler != NULL)) lu__guard_renew(heap, span);
         return;
     }
     struct heap *entered = lu__thread_enter();
@@ -197,7 +255,14 @@ void lu__free_needed(struct heap *heap, struct span *span) {
     lu__thread_leave(entered);
 }
 
+static void free_hardened(struct span *span, uintptr_t block) {
+    struct heap *self = lu__thread_enter();
+    lu__hard_free(self, span, block, "free");
+    if (self != NULL) lu__thread_leave(self);
+}
+
 static void free_small(struct span *span, uintptr_t block) {
+    if (LU_UNLIKELY(span->hardened)) return free_hardened(span, block);
     struct heap *owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);
     if (owner->kind == LU_HEAP_OF_USER) {
         if (owner->shared) lu__lock_acquire(&owner->lock);
@@ -218,7 +283,7 @@ static void free_small(struct span *span, uintptr_t block) {
 static void free_found(enum place place, const struct found *found, void *block) {
     struct heap *user = found->user;
     struct heap *self;
-    if (place != PLACE_EMERGENCY && LU_UNLIKELY(lu__perturbing)) {
+    if (place != PLACE_BAD && place != PLACE_EMERGENCY && LU_UNLIKELY(lu__perturbing)) {
         memset(block, perturb_byte, found->usable);
     }
     switch (place) {
@@ -233,7 +298,11 @@ static void free_found(enum place place, const struct found *found, void *block)
             lu__heap_unlink(user, found->span);
             if (user->shared) lu__lock_release(&user->lock);
         }
-        lu__large_free(found->span);
+        if (found->span->hardened) {
+            lu__hard_large_free(found->span);
+        } else {
+            lu__large_free(found->span);
+        }
         if (self != NULL) {
             lu__tick(self);
             lu__thread_leave(self);
@@ -244,6 +313,15 @@ static void free_found(enum place place, const struct found *found, void *block)
         if (self == NULL && lu__thread_interrupted()) break;
         (void)lu__huge_free(block);
         if (self != NULL) lu__thread_leave(self);
+        break;
+    case PLACE_GUARD:
+        self = lu__thread_enter();
+        if (self == NULL && lu__thread_interrupted()) break;
+        lu__guard_free(block);
+        if (self != NULL) lu__thread_leave(self);
+        break;
+    case PLACE_ZERO:
+        if (!lu__zero_free(block)) (void)bad(LU_DOUBLE_FREE, "free", block, block, 0);
         break;
     default:
         break;
@@ -271,6 +349,7 @@ void lu__free_sized_other(void *block, size_t alignment, size_t size, const char
 
 void lu__free_slow(void *block) {
     if (block == NULL) return;
+    if (LU_UNLIKELY(lu__harden.on) && !lu__perturbing && lu__hard_free_short(block)) return;
     struct found found = {.place = PLACE_BAD};
     enum place place = find(block, "free", &found);
     free_found(place, &found, block);
@@ -280,12 +359,28 @@ void lu__engine_free(void *block) {
     lu__fast_free(block);
 }
 
-/* True if alloc_in would give a block of this place for the arguments. */
+static bool is_hardened(enum place place, const struct found *found) {
+    return (place == PLACE_SMALL || place == PLACE_LARGE) && found->span->hardened;
+}
+
+/* The class that alloc_in takes for the arguments; LU_CLASSES: a large block. */
+static unsigned class_for(size_t align, size_t size) {
+    if (align > 16) return lu__class_of_aligned(align, size);
+    if (size > LU_CLASS_BYTES_MAX) return LU_CLASSES;
+    return lu__class_of(align == 16 ? LU_MAX(size, 16) : size);
+}
+
+/* True if alloc_in would give a block of this place for the arguments; or for any smaller size once
+ * a block has stayed in its place when it became smaller, since it is not known which. */
 static bool size_matches(enum place place, const struct found *found, size_t align, size_t size) {
     if (place == PLACE_EMERGENCY) return true;
-    unsigned c = align > 16                   ? lu__class_of_aligned(align, size)
-                 : size <= LU_CLASS_BYTES_MAX ? lu__class_of(align == 16 ? LU_MAX(size, 16) : size)
-                                              : LU_CLASSES;
+    if (__atomic_load_n(&some_stayed, __ATOMIC_RELAXED) && size <= found->usable) return true;
+    if (place == PLACE_ZERO) return size == 0;
+    if (is_hardened(place, found)) {
+        return lu__hard_size_matches(found->span, found->usable, align, size);
+    }
+    unsigned c = class_for(align, size);
+    if (place == PLACE_GUARD) return c == class_for(align, found->usable);
     if (place == PLACE_SMALL) return found->span->class_id == c;
     return c == LU_CLASSES && lu__align_up(LU_MAX(size, 1), LU_OS_PAGE) == found->usable;
 }
@@ -317,6 +412,12 @@ static struct heap *user_of(enum place place, const struct found *found) {
 /* Resize without leaving the place; NULL if that cannot be. */
 static void *resize_in_place(enum place place, const struct found *found, void *block,
                              size_t size) {
+    if (place == PLACE_ZERO) return NULL;
+    if (place == PLACE_GUARD) return size == found->usable ? block : NULL;
+    if (is_hardened(place, found)) {
+        if (place != PLACE_SMALL) return size == found->usable ? block : NULL;
+        return lu__hard_resize(found->span, (uintptr_t)block, size) ? block : NULL;
+    }
     if (place == PLACE_SMALL) {
         bool same = size <= LU_CLASS_BYTES_MAX && lu__class_of(size) == found->span->class_id;
         return same ? block : NULL;
@@ -339,6 +440,7 @@ static void *resize_in_place(enum place place, const struct found *found, void *
 /* There is no memory to move to: a block that was to become smaller fits where it is. */
 static LU_COLD void *stay(void *block, size_t size, size_t usable, int saved_errno) {
     if (size > usable) return NULL;
+    __atomic_store_n(&some_stayed, true, __ATOMIC_RELAXED);
     errno = saved_errno;
     return block;
 }
@@ -387,6 +489,7 @@ bool lu__engine_user_of(const void *block, const char *call, struct heap **user)
 
 size_t lu__engine_good_size(size_t size) {
     if (size > LU_ENGINE_MAX) return 0;
+    if (size == 0 && lu__option(LU_OPT_GUARD_ZERO) != 0) return 0;
     if (size <= LU_CLASS_BYTES_MAX) return lu__class_size[lu__class_of(size)];
     size_t pages = lu__align_up(size, LU_OS_PAGE);
     return pages > LU_ENGINE_MAX ? 0 : pages;
@@ -394,8 +497,9 @@ size_t lu__engine_good_size(size_t size) {
 
 bool lu__engine_owns(const void *address) {
     struct lu__huge huge;
-    return lu__region_of(address) != NULL || lu__huge_find(address, &huge) ||
-           lu__emergency_usable(address) != 0;
+    return lu__region_of(address) != NULL || lu__guard_contains(address) ||
+           lu__huge_find(address, &huge) || lu__emergency_usable(address) != 0 ||
+           lu__zero_find(address) != LU_ZERO_NOT;
 }
 
 /* ---------------------------------------------------------------- the whole */
@@ -421,7 +525,7 @@ void lu__engine_set_perturb(int value) {
     perturb_byte = (unsigned char)value;
     lu__perturbing = value != 0;
     struct heap *heap = lu__thread_heap();
-    if (heap != NULL) lu__heap = value != 0 ? LU_EMPTY_HEAP : heap;
+    if (heap != NULL) lu__heap = value != 0 || lu__harden.on ? LU_EMPTY_HEAP : heap->front;
 }
 
 void lu__engine_fork_child(void) {
@@ -432,6 +536,10 @@ void lu__engine_fork_child(void) {
         lu__lock_reset(&lu__span_lock);
         if (was_held || lu__run_purging()) lu__run_rebuild();
     }
+    lu__guard_fork_child();
+    lu__hard_span_fork_child();
+    lu__hard_large_fork_child();
+    lu__zero_fork_child();
     lu__limit_fork_child();
     lu__sweep_fork_child();
     lu__thread_fork_child();

@@ -33,7 +33,7 @@ void *lu__resize_move(struct heap *heap, struct span *span, void *block, size_t 
 
 /* ---------------------------------------------------------------- the parts */
 
-/* The class of `size`; LU_CLASSES if it is too large for all. */
+/* The class of `size`; LU_CLASSES if it is too large for all, or 0. */
 LU_INLINE uint8_t lu__fast_class(const struct heap *heap, size_t size) {
     uint8_t c;
     if (LU_LIKELY(size <= LU_SMALL_MAX)) {
@@ -43,7 +43,6 @@ LU_INLINE uint8_t lu__fast_class(const struct heap *heap, size_t size) {
     } else {
         return LU_CLASSES;
     }
-    if (c >= LU_CLASSES) __builtin_unreachable(); /* so that a test for LU_CLASSES costs nothing */
     return c;
 }
 
@@ -53,7 +52,10 @@ LU_INLINE uint8_t lu__fast_class(const struct heap *heap, size_t size) {
  * step, the rounded size is a class. Both less 1, what is 0 or too large needs one test. */
 LU_INLINE uint8_t lu__fast_class_aligned(const struct heap *heap, size_t align, size_t size) {
     size_t last = (size - 1) | (align - 1);
-    return LU_LIKELY(last < LU_CLASS_BYTES_MAX) ? lu__fast_class(heap, last + 1) : LU_CLASSES;
+    if (LU_UNLIKELY(last >= LU_CLASS_BYTES_MAX)) return LU_CLASSES;
+    uint8_t c = lu__fast_class(heap, last + 1);
+    if (c >= LU_CLASSES) __builtin_unreachable(); /* so that a test for LU_CLASSES costs nothing */
+    return c;
 }
 
 /* The first block of class `c`, its first word cleared. NULL, with nothing done, if the list has

@@ -43,12 +43,13 @@ enum heap_state { LU_HEAP_ACTIVE, LU_HEAP_POOLED, LU_HEAP_ORPHAN };
 
 struct heap {
     /* The fast path: read and written by the owner alone. */
-    uintptr_t list[LU_CLASSES]; /* at offset 0: one instruction less in malloc     */
-    uintptr_t key;              /* of the links; the same in all heaps                    */
-    uintptr_t base;             /* of the first region; size 0 sends all frees slow       */
-    uintptr_t base_away;        /* -base: adding it to a pointer saves a register         */
-    size_t size;                /* committed part of the first region, when last looked at */
-    uint16_t key_top;           /* key >> 48                                              */
+    uintptr_t list[LU_CLASSES + 1]; /* at offset 0: one instruction less in malloc. The last,
+                                       that of malloc(0), is always empty           */
+    uintptr_t key;                  /* of the links; the same in all heaps                    */
+    uintptr_t base;                 /* of the first region; size 0 sends all frees slow       */
+    uintptr_t base_away;            /* -base: adding it to a pointer saves a register         */
+    size_t size;                    /* committed part of the first region, when last looked at */
+    uint16_t key_top;               /* key >> 48                                              */
     uint8_t class_of[LU_SMALL_MAX + 1]; /* by size: an own copy, as it is reached from the heap
                                            without the address of a table                  */
     uint8_t lonely[LU_CLASSES];         /* the list's last block was taken since the last refill  */
@@ -78,7 +79,12 @@ struct heap {
 
     /* LU_HEAP_OF_USER only, under the lock. */
     struct lu__lock lock;
-    struct span *all; /* every SMALL and LARGE run of this heap                    */
+    struct span *all; /* every SMALL and LARGE run of this heap; also of a hardened one */
+
+    struct heap *front;      /* what the fast paths are to use: this heap, or the empty one */
+    struct sampler *sampler; /* of guarded allocations, or NULL; see guard.h */
+
+    struct hard *hard; /* what it has besides when it is hardened, else NULL; see harden.h */
 
     struct heap *next_heap; /* all heaps ever made; set once                       */
     struct heap *next_pooled;
@@ -157,9 +163,9 @@ LU_INLINE uint32_t lu__span_capacity_bytes(const struct span *span) {
 LU_INLINE uint32_t lu__span_carved(const struct span *span) {
     return span->limit / lu__class_size[span->class_id];
 }
-/* Pages of the (one-slice) span that the block at `offset` touches, as bits. */
+/* Units of the (one-slice) span that the block at `offset` touches, as bits. */
 LU_INLINE uint32_t lu__block_pages(uint32_t offset, uint32_t size) {
-    uint32_t first = offset >> 12, last = (offset + size - 1) >> 12;
+    uint32_t first = offset >> LU_UNIT_SHIFT, last = (offset + size - 1) >> LU_UNIT_SHIFT;
     return (uint32_t)((2ull << last) - (1ull << first));
 }
 
@@ -227,6 +233,10 @@ void lu__large_free(struct span *span);
 void *lu__large_resize(struct span *span, size_t size);
 LU_INLINE size_t lu__large_bytes(const struct span *span) {
     return __atomic_load_n(&span->remote, __ATOMIC_RELAXED);
+}
+/* Where the block begins, from the start of its run; see harden_large.c. */
+LU_INLINE size_t lu__large_front(const struct span *span) {
+    return span->hardened ? __atomic_load_n(&span->limit, __ATOMIC_RELAXED) : 0;
 }
 
 /* ---------------------------------------------------------------- sweep.c */

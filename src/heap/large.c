@@ -3,7 +3,7 @@
  * mapping each (span/huge.c).
  *
  * The descriptor's `remote` word, which a LARGE run has no use for, holds the usable bytes: what
- * was asked for, rounded up to system pages, so that the slices' rest is neither touched nor
+ * was asked for, rounded up to pages of the kernel, so that the slices' rest is neither touched nor
  * promised. Growing tries the run's own rest, the free run behind it, a move of the pages by
  * mremap (from 512 KiB: below, copying is cheaper than changing page tables), then a copy.
  */

@@ -19,6 +19,7 @@
  * What a thread holds back is bounded by LU_RING * 16 KiB; blocks above 8 KiB are posted one by
  * one.
  */
+#include "heap/harden.h"
 #include "heap/heap.h"
 
 #define BATCH_BYTES 16384u
@@ -111,6 +112,7 @@ void lu__remote_flush(struct heap *heap) {
 }
 
 void lu__remote_drain(struct heap *heap) {
+    if (heap->hard != NULL) return lu__hard_drain(heap);
     struct span *span = __atomic_exchange_n(&heap->pending, NULL, __ATOMIC_ACQUIRE);
     while (span != NULL) {
         /* Read before the word is cleared: from then on the span may be pushed again. */

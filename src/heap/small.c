@@ -27,6 +27,7 @@
  * Everything is done by the heap's owner (or under the lock of a lu_heap); no lock here.
  */
 #include "base/violation.h"
+#include "heap/guard.h"
 #include "heap/heap.h"
 #include "os/os.h"
 
@@ -151,7 +152,7 @@ static struct span *span_create(struct heap *heap, unsigned c) {
     heap->created_ms[c] = heap->ticked_ms;
     span->zero = zero;
     span->of_thread = heap->kind == LU_HEAP_OF_THREAD;
-    if (zero || (span->class_id != c && lu__class_size[span->class_id] > LU_OS_PAGE)) {
+    if (zero || (span->class_id != c && lu__class_size[span->class_id] > LU_UNIT)) {
         span->touched = 0;
     }
     span->head = LU_LIST_END;
@@ -175,7 +176,7 @@ static struct span *span_create(struct heap *heap, unsigned c) {
 static void note_touched(struct span *span) {
     uint32_t size = lu__class_size[span->class_id], end = span->limit;
     if (span->purged != 0 || end == 0) return;
-    if (size <= LU_OS_PAGE) end = (uint32_t)lu__align_up(end - size + 1, LU_OS_PAGE);
+    if (size <= LU_UNIT) end = (uint32_t)lu__align_up(end - size + 1, LU_UNIT);
     span->touched = LU_MAX(span->touched, end);
 }
 
@@ -191,6 +192,7 @@ void lu__span_release(struct heap *heap, struct span *span) {
 /* The span, in no list, becomes the one whose blocks malloc pops. */
 static void make_current(struct heap *heap, struct span *span) {
     unsigned c = span->class_id;
+    uint32_t out = span->needed + span->reserve;
     heap->current[c] = span;
     heap->list[c] = span->head;
     span->list = &heap->list[c];
@@ -198,6 +200,10 @@ static void make_current(struct heap *heap, struct span *span) {
     span->reserve = 0;
     span->seen = span->swept = 0;
     span->needed = lu__cadence(heap);
+    if (LU_UNLIKELY(heap->sampler != NULL)) {
+        lu__guard_begin(heap, span, lu__span_carved(span) - span->off - out);
+        lu__guard_renew(heap, span);
+    }
 }
 
 /* The current span, whose list is `list` with `listed` blocks, becomes partial, or sleeps if it has
@@ -205,6 +211,7 @@ static void make_current(struct heap *heap, struct span *span) {
 static void end_current(struct heap *heap, struct span *span, uintptr_t list, uint32_t listed) {
     unsigned c = span->class_id;
     uint32_t out = lu__span_carved(span) - span->off - listed;
+    if (LU_UNLIKELY(heap->sampler != NULL)) lu__guard_end(heap, span, listed);
     heap->current[c] = NULL;
     heap->list[c] = LU_LIST_END;
     span->head = list;
@@ -238,6 +245,7 @@ void lu__small_needed(struct heap *heap, struct span *span) {
     switch (span->state) {
     case LU_SPAN_CURRENT:
         span->needed = lu__cadence(heap);
+        if (LU_UNLIKELY(heap->sampler != NULL)) lu__guard_renew(heap, span);
         lu__tick_slow(heap);
         break;
     case LU_SPAN_SLEEPING:
@@ -268,7 +276,10 @@ void lu__small_return(struct heap *heap, struct span *span, uintptr_t first, uin
                       uint32_t count) {
     *(uintptr_t *)last = (*span->list ^ last) ^ heap->key;
     *span->list = first;
-    if (span->state == LU_SPAN_CURRENT) return;
+    if (span->state == LU_SPAN_CURRENT) {
+        if (LU_UNLIKELY(heap->sampler != NULL)) lu__guard_count(heap, count);
+        return;
+    }
     if (span->state == LU_SPAN_SLEEPING && count >= span->needed) {
         span->state = LU_SPAN_PARTIAL;
         span->needed += span->reserve;
@@ -287,11 +298,12 @@ void lu__small_return(struct heap *heap, struct span *span, uintptr_t first, uin
 static bool recarve(struct heap *heap, struct span *span) {
     uint32_t size = lu__class_size[span->class_id];
     uintptr_t start = (uintptr_t)lu__span_start(span);
+    uint32_t off = span->off;
     while (span->purged != 0 && *span->list == LU_LIST_END) {
         uint32_t page = (uint32_t)__builtin_ctz(span->purged);
         set_purged(span, span->purged & (span->purged - 1));
-        uint32_t end = LU_MIN((page + 1) << 12, span->limit);
-        for (uint32_t at = (page << 12) / size * size; at < end; at += size) {
+        uint32_t end = LU_MIN((page + 1) << LU_UNIT_SHIFT, span->limit);
+        for (uint32_t at = (page << LU_UNIT_SHIFT) / size * size; at < end; at += size) {
             uint32_t pages = lu__block_pages(at, size);
             if (at + size > span->limit || (pages & span->purged) != 0) continue;
             lu__list_push(heap->key, span->list, start + at);
@@ -299,6 +311,7 @@ static bool recarve(struct heap *heap, struct span *span) {
         }
     }
     span->swept = 0;
+    if (LU_UNLIKELY(heap->sampler != NULL)) lu__guard_count(heap, off - span->off);
     return *span->list != LU_LIST_END;
 }
 
@@ -312,6 +325,7 @@ static bool carve(struct heap *heap, struct span *span) {
     uint32_t blocks = LU_MIN(touched, most);
     blocks = LU_MAX(LU_MAX(CARVE_BYTES / size, blocks), span->zero ? 1u : CARVE_BLOCKS_DIRTY);
     uint32_t step = LU_MIN(blocks * size, left);
+    if (LU_UNLIKELY(heap->sampler != NULL)) step = lu__guard_carve(heap, step / size) * size;
     uintptr_t first = (uintptr_t)lu__span_start(span) + span->limit;
     uintptr_t last = first + step - size;
     for (uintptr_t b = first; b < last; b += size) {

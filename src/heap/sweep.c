@@ -3,14 +3,17 @@
  *
  * Two kinds of memory go back. Runs that nobody uses are purged when they have been free for
  * purge_delay (an eighth of it while they exceed trim_threshold): that is span/run.c's part. Whole
- * free system pages inside partly used spans are the sweep's: it visits a heap's partial spans one
- * after the other, and what has not changed between two visits is idle, so its free pages go back.
+ * free pages of the kernel inside partly used spans are the sweep's: it visits a heap's partial
+ * spans one after the other, and what has not changed between two visits is idle, so its free pages
+ * go back. With pages of 64 KiB, as large as a slice, there are none.
  *
  *     page      0        1        2        3
  *     block  |used|free|free|free|free|used|free|...       page 1 is free throughout: it is
- *                      ^^^^^^^^^^                           purged, bit 1 of span->purged is set,
- *                                                           and the blocks that touch it are off
- *                                                           the list until a refill wants them
+ *                      ^^^^^^^^^^                           purged, bit 1 of span->purged is set
+ *                                                           (of larger pages the bits of all
+ *                                                           units), and the blocks that touch it
+ *                                                           are off the list until a refill wants
+ *                                                           them
  *
  * Work is done in ticks: slow paths look at the clock now and then, and spend on sweeping at most a
  * share of the time that has passed since the last look. A program that calls malloc and free a
@@ -18,7 +21,9 @@
  * was taken out of the pool for it; no lock is held.
  */
 #include "base/options.h"
+#include "heap/harden.h"
 #include "heap/heap.h"
+#include "heap/limit.h"
 #include "os/os.h"
 
 #define TICK_SLOW_PATHS 32u
@@ -35,12 +40,14 @@
 #define FLOOD_MOST (32 * LU_MIB) /* purged at a time for it */
 #define IDLE_STEPS 2048u         /* blocks looked at to see that a current span is idle */
 #define UNITS_PURGE 250u         /* what purging one span costs */
+#define PRESS_MS 64              /* how often all threads are asked to give back at the limit */
 #define RANGES 64
-#define PAGES (LU_SLICE >> 12)
+#define SLICE_UNITS (LU_SLICE >> LU_UNIT_SHIFT)
 
 uint32_t lu__purge_request;
 
 static uint32_t delay_ms(void) {
+    if (lu__limit_is_near()) return 0;
     long delay = lu__option(LU_OPT_PURGE_DELAY);
     return delay < 0 ? UINT32_MAX / 4 : (uint32_t)LU_MIN(delay, 1000000000L);
 }
@@ -83,31 +90,38 @@ static void add_range(struct page_purge *purge, uintptr_t at, size_t size) {
     if (purge->count == RANGES) flush_ranges(purge);
 }
 
-/* Bits of the pages that free blocks and uncarved memory cover wholly. */
-static uint32_t free_pages(struct heap *heap, const struct span *span, uintptr_t start) {
-    uint32_t free_bytes[PAGES] = {0};
+/* Bits of the units that free blocks and uncarved memory cover wholly. */
+static uint32_t free_units(struct heap *heap, const struct span *span, uintptr_t start) {
+    uint32_t free_bytes[SLICE_UNITS] = {0};
     uint32_t size = lu__class_size[span->class_id];
     for (uintptr_t b = span->head; b != LU_LIST_END; b = lu__list_step(heap->key, b)) {
         uint32_t at = (uint32_t)(b - start), end = at + size;
         while (at < end) {
-            uint32_t page_end = LU_MIN((at | 4095) + 1, end);
-            free_bytes[at >> 12] += page_end - at;
-            at = page_end;
+            uint32_t unit_end = LU_MIN((at | (LU_UNIT - 1)) + 1, end);
+            free_bytes[at >> LU_UNIT_SHIFT] += unit_end - at;
+            at = unit_end;
         }
     }
     for (uint32_t at = span->limit; at < LU_SLICE;) {
-        uint32_t page_end = (at | 4095) + 1;
-        free_bytes[at >> 12] += page_end - at;
-        at = page_end;
+        uint32_t unit_end = (at | (LU_UNIT - 1)) + 1;
+        free_bytes[at >> LU_UNIT_SHIFT] += unit_end - at;
+        at = unit_end;
     }
-    uint32_t pages = 0;
-    for (uint32_t page = 0; page < PAGES; page++) {
-        if (free_bytes[page] == 4096) pages |= 1u << page;
+    uint32_t units = 0;
+    for (uint32_t unit = 0; unit < SLICE_UNITS; unit++) {
+        if (free_bytes[unit] == LU_UNIT) units |= 1u << unit;
     }
-    return pages;
+    return units;
 }
 
-/* Take the blocks that touch `pages` off the span's list, keeping the order of the others. */
+/* Of the bits of units those that make up whole pages of the kernel. */
+static uint32_t whole_pages(uint32_t units) {
+    uint32_t per_page = (uint32_t)(LU_OS_PAGE >> LU_UNIT_SHIFT), page = (1u << per_page) - 1;
+    for (uint32_t width = 1; width < per_page; width *= 2) units &= units >> width;
+    return (units & UINT32_MAX / page) * page; /* bit i stood for i to i + per_page - 1 */
+}
+
+/* Take the blocks that touch the units `pages` off the list, keeping the order of the others. */
 static void unlist(struct heap *heap, struct span *span, uintptr_t start, uint32_t pages) {
     uint32_t size = lu__class_size[span->class_id];
     uintptr_t kept = LU_LIST_END, last = 0;
@@ -146,8 +160,11 @@ static void purge_span(struct heap *heap, struct span *span, struct page_purge *
         purge_insides(heap, span, purge);
         return;
     }
+    if (LU_OS_PAGE >= LU_SLICE) return; /* no page is free while a block is out */
     uintptr_t start = (uintptr_t)lu__span_start(span);
-    uint32_t pages = free_pages(heap, span, start) & ~span->purged;
+    /* Of a page that was taken back into use in part, the rest is as good as free. */
+    uint32_t units = free_units(heap, span, start) | span->purged;
+    uint32_t pages = whole_pages(units) & ~whole_pages(span->purged);
     if (pages == 0) return;
     unlist(heap, span, start, pages);
     __atomic_store_n(&span->purged, span->purged | pages, __ATOMIC_RELAXED);
@@ -155,7 +172,8 @@ static void purge_span(struct heap *heap, struct span *span, struct page_purge *
     while (pages != 0) {
         uint32_t first = (uint32_t)__builtin_ctz(pages);
         uint32_t length = (uint32_t)__builtin_ctz(~(pages >> first));
-        add_range(purge, start + ((uintptr_t)first << 12), (size_t)length << 12);
+        add_range(purge, start + ((uintptr_t)first << LU_UNIT_SHIFT),
+                  (size_t)length << LU_UNIT_SHIFT);
         pages &= ~(((1u << length) - 1) << first);
     }
 }
@@ -230,6 +248,7 @@ static void sweep_some(struct heap *heap, uint32_t units) {
 
 static void begin_pass(struct heap *heap, uint32_t now) {
     heap->pass_ms = now;
+    if (heap->hard != NULL) return lu__hard_sweep(heap);
     heap->changed = 0;
     heap->sweep_class = 0;
     struct page_purge purge = {.count = 0, .bytes = 0};
@@ -239,6 +258,10 @@ static void begin_pass(struct heap *heap, uint32_t now) {
 }
 
 size_t lu__sweep_all(struct heap *heap) {
+    if (heap->hard != NULL) {
+        lu__hard_sweep(heap);
+        return 0;
+    }
     struct page_purge purge = {.count = 0, .bytes = 0};
     if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__remote_drain(heap);
     for (unsigned c = 0; c < LU_CLASSES; c++) {
@@ -289,10 +312,23 @@ static void purge_runs(uint32_t now, uint32_t delay) {
     if (!above && !flood && now - __atomic_load_n(&purged_ms, __ATOMIC_RELAXED) < delay / 8) return;
     if (__atomic_exchange_n(&purging, 1, __ATOMIC_ACQUIRE) != 0) return;
     __atomic_store_n(&purged_ms, now, __ATOMIC_RELAXED);
-    (void)lu__run_purge(above ? now - delay / 8 : now - delay, 256 * LU_MIB);
+    /* Without delay also what became free just now, or a run that grows all the time would stay. */
+    uint32_t before = delay == 0 ? now + 1 : above ? now - delay / 8 : now - delay;
+    (void)lu__run_purge(before, 256 * LU_MIB);
     if (flood)
         (void)lu__run_purge(now - FLOOD_AGE_MS, LU_MIN(dirty - used - FLOOD_BYTES, FLOOD_MOST));
     __atomic_store_n(&purging, 0, __ATOMIC_RELEASE);
+}
+
+/* Near the limit every thread gives back what it has free, at its next tick. */
+static void press(uint32_t now) {
+    static uint32_t pressed_ms;
+    uint32_t last = __atomic_load_n(&pressed_ms, __ATOMIC_RELAXED);
+    if (!lu__limit_is_near() || now - last < PRESS_MS) return;
+    if (__atomic_compare_exchange_n(&pressed_ms, &last, now, false, __ATOMIC_RELAXED,
+                                    __ATOMIC_RELAXED)) {
+        __atomic_fetch_add(&lu__purge_request, 1, __ATOMIC_RELAXED);
+    }
 }
 
 void lu__tick_slow(struct heap *heap) {
@@ -307,6 +343,7 @@ void lu__tick_slow(struct heap *heap) {
     if (passed > 4) heap->cadence = LU_MAX(heap->cadence / 4, CADENCE_LEAST);
     heap->ticked_ms = now;
     if (heap->kind == LU_HEAP_OF_THREAD) lu__remote_flush(heap);
+    press(now);
     uint32_t request = __atomic_load_n(&lu__purge_request, __ATOMIC_RELAXED);
     if (heap->purge_seen != request) {
         heap->purge_seen = request;

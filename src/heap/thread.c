@@ -18,6 +18,8 @@
 #include <string.h>
 
 #include "base/options.h"
+#include "heap/guard.h"
+#include "heap/harden.h"
 #include "heap/heap.h"
 #include "os/os.h"
 
@@ -25,7 +27,7 @@ const uintptr_t lu__list_end = 0;
 /* No more than the fast paths read, so that what the loader writes to fits one page. */
 #define FRONT(field) (offsetof(struct heap, field) / sizeof(uintptr_t))
 const uintptr_t lu__empty_front[FRONT(current)] __attribute__((aligned(64))) = {
-    [0 ... LU_CLASSES - 1] = LU_LIST_END,
+    [0 ... LU_CLASSES] = LU_LIST_END,
     [FRONT(key)] = (uintptr_t)1 << 63, /* so that the end is no link */
 };
 _Static_assert(offsetof(struct heap, list) == 0, "lists first");
@@ -63,6 +65,8 @@ static uintptr_t make_key(uint64_t random) {
 static void init_locked(void) {
     if (ready) return;
     lu__options_init();
+    lu__harden_init();
+    lu__guard_init();
     lu__span_figures.limit = (size_t)lu__option(LU_OPT_LIMIT);
     lu__link_key = make_key(lu__os_random());
     has_exit_key = pthread_key_create(&exit_key, thread_exit) == 0; /* it fails at 1024 keys */
@@ -112,8 +116,15 @@ static struct heap *make_locked(enum heap_kind kind) {
     init_locked();
     struct heap *heap = structure_locked();
     if (heap == NULL) return NULL;
-    for (unsigned c = 0; c < LU_CLASSES; c++) heap->list[c] = LU_LIST_END;
-    for (size_t size = 0; size <= LU_SMALL_MAX; size++) {
+    if (lu__harden.on && (heap->hard = lu__hard_make()) == NULL) {
+        heap->kind = LU_HEAP_OF_USER; /* not one that fork's child could pool */
+        heap->next_pooled = recycled;
+        recycled = heap;
+        return NULL;
+    }
+    for (unsigned c = 0; c <= LU_CLASSES; c++) heap->list[c] = LU_LIST_END;
+    heap->class_of[0] = LU_CLASSES;
+    for (size_t size = 1; size <= LU_SMALL_MAX; size++) {
         heap->class_of[size] = (uint8_t)lu__class_of(size);
     }
     heap->key = lu__link_key;
@@ -124,22 +135,30 @@ static struct heap *make_locked(enum heap_kind kind) {
     heap->sweep_class = LU_CLASSES;
     heap->kind = (uint8_t)kind;
     heap->state = LU_HEAP_ACTIVE;
+    lu__guard_prepare(heap);
     return heap;
 }
 
+/* pool_lock is held by threads that are marked as in a slow path only, so that a signal handler
+ * that interrupts the holder does not wait for it. */
+
 struct heap *lu__heap_make(enum heap_kind kind) {
+    struct heap *mine = lu__thread_enter();
     lu__lock_acquire(&pool_lock);
     struct heap *heap = make_locked(kind);
     lu__lock_release(&pool_lock);
+    if (mine != NULL) lu__thread_leave(mine);
     return heap;
 }
 
 void lu__heap_recycle(struct heap *heap) {
+    struct heap *mine = lu__thread_enter();
     lu__lock_acquire(&pool_lock);
     heap->kind = LU_HEAP_OF_USER; /* not one that fork's child could pool */
     heap->next_pooled = recycled;
     recycled = heap;
     lu__lock_release(&pool_lock);
+    if (mine != NULL) lu__thread_leave(mine);
 }
 
 /* A heap for this thread, from the pool or new. */
@@ -181,6 +200,11 @@ struct heap *lu__thread_heap(void) {
     return self.heap;
 }
 
+/* What the fast paths are to use. */
+static struct heap *front_of(struct heap *heap) {
+    return lu__perturbing || lu__harden.on ? LU_EMPTY_HEAP : heap->front;
+}
+
 struct heap *lu__thread_enter(void) {
     struct heap *heap = self.heap;
     if (LU_LIKELY(heap != NULL)) {
@@ -197,7 +221,7 @@ struct heap *lu__thread_enter(void) {
     if (heap == NULL) return NULL;
     if (!self.gone) {
         self.heap = heap;
-        lu__heap = lu__perturbing ? LU_EMPTY_HEAP : heap;
+        lu__heap = front_of(heap);
         /* May allocate: the heap is there already. */
         if (has_exit_key) (void)pthread_setspecific(exit_key, heap);
     }
@@ -211,7 +235,7 @@ void lu__thread_leave(struct heap *heap) {
     if (LU_UNLIKELY(self.heap != heap)) {
         release(heap); /* borrowed */
     } else {
-        lu__heap = lu__perturbing ? LU_EMPTY_HEAP : heap;
+        lu__heap = front_of(heap);
     }
 }
 

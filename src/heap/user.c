@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "heap/harden.h"
 #include "span/huge.h"
 
 #define BITS_MOST (LU_SLICE / 8) /* blocks in a span at most */
@@ -28,10 +29,12 @@ void lu__user_clear(struct heap *heap) {
     struct span *next;
     for (struct span *span = heap->all; span != NULL; span = next) {
         next = span->all_next;
+        if (span->hardened && !lu__hard_forget(span)) continue;
         __atomic_store_n(&span->owner, NULL, __ATOMIC_RELAXED);
         lu__run_free(span);
     }
     heap->all = NULL;
+    lu__hard_reset(heap);
     struct huge_walk walk;
     do { /* in rounds: the table is locked while it is read */
         walk.count = 0;
@@ -46,6 +49,17 @@ static void mark_list(uint8_t *free_bits, uintptr_t key, uintptr_t list, uintptr
         size_t i = (b - start) / size;
         free_bits[i / 8] |= (uint8_t)(1u << (i % 8));
     }
+}
+
+static bool walk_hardened(struct span *span, bool (*visit)(void *block, size_t bytes, void *arg),
+                          void *arg) {
+    uint32_t size = lu__class_size[span->class_id];
+    uintptr_t at = (uintptr_t)lu__span_start(span), end = at + span->limit, block;
+    for (; at < end; at += size) {
+        if (lu__hard_find(span, (void *)at, &block) != HARD_LIVE) continue;
+        if (!visit((void *)at, lu__hard_usable(span, at), arg)) return false;
+    }
+    return true;
 }
 
 static bool walk_small(struct heap *heap, struct span *span,
@@ -78,8 +92,11 @@ bool lu__user_walk(struct heap *heap, bool (*visit)(void *block, size_t bytes, v
                    void *arg) {
     for (struct span *span = heap->all; span != NULL; span = span->all_next) {
         if (span->kind == LU_KIND_SMALL) {
-            if (!walk_small(heap, span, visit, arg)) return false;
-        } else if (!visit(lu__span_start(span), lu__large_bytes(span), arg)) {
+            bool whole = span->hardened ? walk_hardened(span, visit, arg)
+                                        : walk_small(heap, span, visit, arg);
+            if (!whole) return false;
+        } else if (!visit(lu__span_start(span) + lu__large_front(span), lu__large_bytes(span),
+                          arg)) {
             return false;
         }
     }

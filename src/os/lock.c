@@ -12,6 +12,8 @@
  */
 #include "os/lock.h"
 
+#include "os/kernel.h"
+
 enum { SPINS = 100 };
 
 __thread char lu__thread_token __attribute__((tls_model("initial-exec"), visibility("hidden")));
@@ -23,7 +25,7 @@ static bool spin(struct lu__lock *lock) {
         if (seen == 0 && __atomic_compare_exchange_n(&lock->word, &seen, 1, false, __ATOMIC_ACQUIRE,
                                                      __ATOMIC_RELAXED))
             return true;
-        __builtin_ia32_pause();
+        lu__cpu_pause();
     }
     return false;
 }

@@ -10,7 +10,19 @@
 
 #include "base/base.h"
 
-#define LU_OS_PAGE ((size_t)4096) /* x86-64 has one base page size */
+/* The kernel's page: 4, 16 or 64 KiB, a property of the running system. Everything that is given to
+ * the kernel is made of such pages. What the library only decides for itself, as which part of a
+ * slice to use next, may count in the smallest. */
+#define LU_OS_PAGE (lu__os_page())
+#define LU_OS_PAGE_LEAST ((size_t)4096)
+#define LU_OS_PAGE_MOST ((size_t)65536) /* a slice */
+
+extern size_t lu__os_page_bytes; /* atomic; 0 until it was read */
+size_t lu__os_page_read(void);
+LU_INLINE size_t lu__os_page(void) {
+    size_t page = __atomic_load_n(&lu__os_page_bytes, __ATOMIC_RELAXED);
+    return LU_LIKELY(page != 0) ? page : lu__os_page_read();
+}
 
 /* Reserve address space without access, aligned to `align` (a power of two >= LU_OS_PAGE). */
 int lu__os_reserve(size_t size, size_t align, void **out) LU_MUST_CHECK;

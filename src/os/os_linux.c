@@ -1,14 +1,12 @@
 /*
- * os_linux.c - os.h for Linux on x86-64.
+ * os_linux.c - os.h for Linux.
  *
  * System calls are made directly, so that errno is never touched and no wrapper of libc that
- * another library interposes (or that allocates) is entered. Everything here is stateless but for
- * a count of calls.
+ * another library interposes (or that allocates) is entered. Everything here is stateless.
  */
 #include "os/os.h"
 
 #include <errno.h>
-#include <linux/futex.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -16,39 +14,24 @@
 #include <fcntl.h>
 #include <time.h>
 
+#include "os/kernel.h"
+
+/* Of the kernel's interface; not every libc brings its headers. */
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
-static size_t call_count;
-
-static long raw_call(long number, long a, long b, long c, long d, long e, long f) {
-    long result;
-    register long r10 __asm__("r10") = d;
-    register long r8 __asm__("r8") = e;
-    register long r9 __asm__("r9") = f;
-    __asm__ volatile("syscall"
-                     : "=a"(result)
-                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-                     : "rcx", "r11", "memory");
-    return result;
-}
-
-/* A call that changes memory: counted. */
-static long memory_call(long number, long a, long b, long c, long d, long e, long f) {
-    __atomic_fetch_add(&call_count, 1, __ATOMIC_RELAXED);
-    return raw_call(number, a, b, c, d, e, f);
-}
+enum { FUTEX_WAIT_HERE = 0 | 128, FUTEX_WAKE_HERE = 1 | 128 }; /* of this process only */
 
 static int map_pages(void *hint, size_t size, int protection, int flags, void **out) {
-    long result = memory_call(SYS_mmap, (long)hint, (long)size, protection,
-                              MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
-    if (result < 0 && result > -4096) return (int)-result;
+    long result = lu__kernel_memory_call(SYS_mmap, (long)hint, (long)size, protection,
+                                         MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+    if (lu__kernel_failed(result)) return (int)-result;
     *out = (void *)result;
     return 0;
 }
 
 int lu__os_unmap(void *at, size_t size) {
-    return (int)-memory_call(SYS_munmap, (long)at, (long)size, 0, 0, 0, 0);
+    return (int)-lu__kernel_memory_call(SYS_munmap, (long)at, (long)size, 0, 0, 0, 0);
 }
 
 /* Map `size` bytes at a multiple of `align`, giving back what was taken too much. */
@@ -79,15 +62,16 @@ int lu__os_map(size_t size, size_t align, void **out) {
 }
 
 int lu__os_commit(void *at, size_t size) {
-    return (int)-memory_call(SYS_mprotect, (long)at, (long)size, PROT_READ | PROT_WRITE, 0, 0, 0);
+    return (int)-lu__kernel_memory_call(SYS_mprotect, (long)at, (long)size, PROT_READ | PROT_WRITE,
+                                        0, 0, 0);
 }
 
 int lu__os_protect(void *at, size_t size) {
-    return (int)-memory_call(SYS_mprotect, (long)at, (long)size, PROT_NONE, 0, 0, 0);
+    return (int)-lu__kernel_memory_call(SYS_mprotect, (long)at, (long)size, PROT_NONE, 0, 0, 0);
 }
 
 int lu__os_purge(void *at, size_t size) {
-    return (int)-memory_call(SYS_madvise, (long)at, (long)size, MADV_DONTNEED, 0, 0, 0);
+    return (int)-lu__kernel_memory_call(SYS_madvise, (long)at, (long)size, MADV_DONTNEED, 0, 0, 0);
 }
 
 size_t lu__os_purge_many(const struct lu__os_range *ranges, size_t count) {
@@ -105,22 +89,23 @@ int lu__os_renew(void *at, size_t size) {
 }
 
 int lu__os_remap(void *at, size_t old_size, size_t new_size, void **out) {
-    long result = memory_call(SYS_mremap, (long)at, (long)old_size, (long)new_size, MREMAP_MAYMOVE,
-                              0, 0);
-    if (result < 0 && result > -4096) return (int)-result;
+    long result = lu__kernel_memory_call(SYS_mremap, (long)at, (long)old_size, (long)new_size,
+                                         MREMAP_MAYMOVE, 0, 0);
+    if (lu__kernel_failed(result)) return (int)-result;
     *out = (void *)result;
     return 0;
 }
 
 int lu__os_move_pages(void *from, void *to, size_t size) {
-    long result = memory_call(SYS_mremap, (long)from, (long)size, (long)size,
-                              MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, (long)to, 0);
-    return result < 0 && result > -4096 ? (int)-result : 0;
+    long result = lu__kernel_memory_call(SYS_mremap, (long)from, (long)size, (long)size,
+                                         MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, (long)to,
+                                         0);
+    return lu__kernel_failed(result) ? (int)-result : 0;
 }
 
 void lu__os_huge_pages(void *at, size_t size, bool want) {
-    (void)memory_call(SYS_madvise, (long)at, (long)size, want ? MADV_HUGEPAGE : MADV_NOHUGEPAGE, 0,
-                      0, 0);
+    (void)lu__kernel_memory_call(SYS_madvise, (long)at, (long)size,
+                                 want ? MADV_HUGEPAGE : MADV_NOHUGEPAGE, 0, 0, 0);
 }
 
 uint64_t lu__os_now_ms(void) {
@@ -151,11 +136,11 @@ uint64_t lu__os_random(void) {
 /* Pages mapped by this process (first number of statm); 0 if unknown. */
 static size_t mapped_pages(void) {
     char text[64];
-    long fd = raw_call(SYS_openat, AT_FDCWD, (long)"/proc/self/statm", O_RDONLY | O_CLOEXEC, 0, 0,
-                       0);
+    long fd = lu__syscall(SYS_openat, AT_FDCWD, (long)"/proc/self/statm", O_RDONLY | O_CLOEXEC, 0,
+                          0, 0);
     if (fd < 0) return 0;
-    long length = raw_call(SYS_read, fd, (long)text, sizeof text, 0, 0, 0);
-    (void)raw_call(SYS_close, fd, 0, 0, 0, 0, 0);
+    long length = lu__syscall(SYS_read, fd, (long)text, sizeof text, 0, 0, 0);
+    (void)lu__syscall(SYS_close, fd, 0, 0, 0, 0, 0);
     size_t pages = 0;
     for (long i = 0; i < length && text[i] >= '0' && text[i] <= '9'; i++) {
         pages = pages * 10 + (size_t)(text[i] - '0');
@@ -165,27 +150,23 @@ static size_t mapped_pages(void) {
 
 size_t lu__os_address_space_limit(void) {
     struct rlimit limit;
-    if (raw_call(SYS_prlimit64, 0, RLIMIT_AS, 0, (long)&limit, 0, 0) != 0) return SIZE_MAX;
+    if (lu__syscall(SYS_prlimit64, 0, RLIMIT_AS, 0, (long)&limit, 0, 0) != 0) return SIZE_MAX;
     if (limit.rlim_cur == RLIM_INFINITY) return SIZE_MAX;
     size_t used = mapped_pages() * LU_OS_PAGE;
     return limit.rlim_cur > used ? (size_t)limit.rlim_cur - used : 0;
 }
 
-size_t lu__os_call_count(void) {
-    return __atomic_load_n(&call_count, __ATOMIC_RELAXED);
-}
-
 void lu__os_wait(const uint32_t *word, uint32_t value) {
-    (void)raw_call(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, (long)value, 0, 0, 0);
+    (void)lu__syscall(SYS_futex, (long)word, FUTEX_WAIT_HERE, (long)value, 0, 0, 0);
 }
 
 void lu__os_wake(const uint32_t *word, bool all) {
-    (void)raw_call(SYS_futex, (long)word, FUTEX_WAKE_PRIVATE, all ? INT32_MAX : 1, 0, 0, 0);
+    (void)lu__syscall(SYS_futex, (long)word, FUTEX_WAKE_HERE, all ? INT32_MAX : 1, 0, 0, 0);
 }
 
 void lu__os_write(int fd, const char *text, size_t length) {
     while (length > 0) {
-        long done = raw_call(SYS_write, fd, (long)text, (long)length, 0, 0, 0);
+        long done = lu__syscall(SYS_write, fd, (long)text, (long)length, 0, 0, 0);
         if (done == -EINTR) continue;
         if (done <= 0) return;
         text += done;

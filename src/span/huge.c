@@ -22,6 +22,7 @@
 static struct lu__huge *slots; /* NULL before the first block */
 static size_t slot_count;
 static size_t slots_touched; /* not NULL, given up ones included */
+static size_t moving;        /* blocks that are out of the table only while mremap moves them */
 static struct lu__lock huge_lock;
 
 static size_t hash(const void *block, size_t count) {
@@ -51,10 +52,12 @@ static bool slots_reserve(void) {
     if (slots_touched * 2 < slot_count) return true;
     size_t live = 0;
     for (size_t i = 0; i < slot_count; i++) live += slots[i].bytes != 0;
-    size_t count = live * 4 < slot_count ? slot_count : LU_MAX(slot_count * 2, SLOTS_LEAST);
+    size_t count = (live + moving) * 4 < slot_count ? slot_count
+                                                    : LU_MAX(slot_count * 2, SLOTS_LEAST);
     void *memory;
     if (lu__os_map(lu__align_up(count * sizeof *slots, LU_OS_PAGE), LU_OS_PAGE, &memory) != 0) {
-        return slots_touched + 1 < slot_count; /* go on with a fuller table */
+        /* Go on with a fuller table, but leave room for the blocks that come back to it. */
+        return slots_touched + moving + 1 < slot_count;
     }
     struct lu__huge *bigger = memory, *old = slots;
     size_t old_count = slot_count;
@@ -72,10 +75,12 @@ static bool slots_reserve(void) {
     return true;
 }
 
-static bool remember(char *block, size_t bytes, struct heap *owner) {
+/* A block that `moved` was in the table before, and there is room for it. */
+static bool remember(char *block, size_t bytes, struct heap *owner, bool moved) {
     const struct lu__huge entry = {block, bytes, owner};
     lu__lock_acquire(&huge_lock);
-    bool done = slots_reserve();
+    moving -= moved;
+    bool done = slots_reserve() || moved;
     if (done) {
         slots_touched += slot_fill(slots, slot_count, &entry);
         __atomic_store_n(&lu__span_figures.huge_blocks, lu__span_figures.huge_blocks + 1,
@@ -85,11 +90,13 @@ static bool remember(char *block, size_t bytes, struct heap *owner) {
     return done;
 }
 
-static bool forget(const void *block, struct lu__huge *out) {
+/* `moves`: only until it is remembered again. */
+static bool forget(const void *block, struct lu__huge *out, bool moves) {
     lu__lock_acquire(&huge_lock);
     struct lu__huge *slot = slot_of(block);
     if (slot != NULL) {
         *out = *slot;
+        moving += moves;
         __atomic_store_n(&slot->bytes, 0, __ATOMIC_RELEASE);
         __atomic_store_n(&lu__span_figures.huge_blocks, lu__span_figures.huge_blocks - 1,
                          __ATOMIC_RELAXED);
@@ -106,7 +113,7 @@ void *lu__huge_alloc(size_t size, size_t align, struct heap *owner) {
         lu__span_uncharge(bytes);
         return NULL;
     }
-    if (!remember(block, bytes, owner)) {
+    if (!remember(block, bytes, owner, false)) {
         lu__os_unmap(block, bytes);
         lu__span_uncharge(bytes);
         return NULL;
@@ -117,19 +124,20 @@ void *lu__huge_alloc(size_t size, size_t align, struct heap *owner) {
 
 bool lu__huge_find(const void *address, struct lu__huge *out) {
     if (__atomic_load_n(&lu__span_figures.huge_blocks, __ATOMIC_RELAXED) == 0) return false;
-    lu__lock_acquire(&huge_lock);
+    bool mine = lu__lock_is_mine(&huge_lock); /* in a signal handler: it would wait for ever */
+    if (!mine) lu__lock_acquire(&huge_lock);
     const struct lu__huge *slot = slot_of(address);
     for (size_t i = 0; slot == NULL && i < slot_count; i++) {
         if ((uintptr_t)address - (uintptr_t)slots[i].block < slots[i].bytes) slot = &slots[i];
     }
     if (slot != NULL) *out = *slot;
-    lu__lock_release(&huge_lock);
+    if (!mine) lu__lock_release(&huge_lock);
     return slot != NULL;
 }
 
 bool lu__huge_free(void *block) {
     struct lu__huge entry;
-    if (!forget(block, &entry)) return false;
+    if (!forget(block, &entry, false)) return false;
     __atomic_fetch_add(&lu__span_figures.returned, entry.bytes, __ATOMIC_RELAXED);
     lu__span_uncharge(entry.bytes);
     if (lu__os_unmap(entry.block, entry.bytes) != 0 &&
@@ -149,14 +157,14 @@ void *lu__huge_resize(void *block, size_t size) {
     void *moved;
     /* Out of the table while it has no certain address: another thread may be given the old one
      * as soon as mremap has left it. */
-    (void)forget(block, &entry);
+    (void)forget(block, &entry, true);
     if (lu__os_remap(block, entry.bytes, bytes, &moved) != 0) {
         if (bytes > entry.bytes) lu__span_uncharge(bytes - entry.bytes);
-        (void)remember(block, entry.bytes, entry.owner); /* its slot is still there */
+        (void)remember(block, entry.bytes, entry.owner, true);
         return NULL;
     }
     if (bytes < entry.bytes) lu__span_uncharge(entry.bytes - bytes);
-    (void)remember(moved, bytes, entry.owner);
+    (void)remember(moved, bytes, entry.owner, true);
     lu__span_note_peak();
     return moved;
 }

@@ -30,6 +30,10 @@
 #include "span/class.h"
 
 #define LU_DESC_SHIFT 7
+/* Parts of a slice are counted in units of 4 KiB, the smallest page of any kernel; a page of the
+ * running one is 1, 4 or 16 of them. */
+#define LU_UNIT_SHIFT 12
+#define LU_UNIT (1u << LU_UNIT_SHIFT)
 /* Spans of several slices lie inside an aligned window of this many bits, and so do links. */
 #define LU_WINDOW_SHIFT 19
 
@@ -71,8 +75,8 @@ struct span {
     struct span *pending_next; /* in the owner's pending stack                                  */
     struct span *all_next, *all_prev; /* all runs of a lu_heap                                  */
     uint32_t reserve; /* blocks out that `needed` does not count                             */
-    uint32_t purged;  /* bit i: system page i of the span was given back, its blocks are off
-                            every list                                                          */
+    uint32_t purged;  /* bit i: unit i of the span was given back, its blocks are off every
+                            list                                                                */
     uint32_t off;     /* number of such blocks                                               */
     uint32_t stamp;   /* FREE and dirty: when it became free. SMALL: frees seen at last sweep */
     uint32_t seen;    /* CURRENT: limit when it was last swept                              */
@@ -80,6 +84,8 @@ struct span {
                             span once linked and nothing has purged since (see heap/small.c) */
     uint8_t moved;    /* mremap has put foreign pages here; renew instead of purge           */
     uint8_t state;    /* SMALL: enum lu__span_state                                          */
+    uint8_t hardened; /* SMALL, LARGE: see heap/harden_parts.h; and of those                   */
+    uint8_t guarded;  /* an inaccessible slice ends the run                              */
     uint8_t swept;    /* PARTIAL: nothing was freed since the last sweep. CURRENT: nothing was
                          carved since what is not carved was given back                     */
 } __attribute__((aligned(128)));

@@ -14,6 +14,8 @@
 
 #include <string.h>
 
+#include "heap/guard.h"
+#include "heap/harden.h"
 #include "heap/heap.h"
 #include "os/os.h"
 
@@ -35,7 +37,9 @@ NO_TSAN static void add_small(const struct span *span, lu_stats_t *out) {
     uintptr_t start = (uintptr_t)lu__span_start(span);
     const uintptr_t *list = span->list;
     uint32_t unused = off + lu__remote_count(span);
-    if (carved != 0 && list != NULL) {
+    if (span->hardened) {
+        unused = carved - LU_MIN(lu__hard_live(span), carved);
+    } else if (carved != 0 && list != NULL) {
         unused += list_length(*list, start, lu__span_bytes(span), carved);
     }
     unused = LU_MIN(unused, carved);
@@ -48,7 +52,7 @@ NO_TSAN static void add_region(const struct region *region, lu_stats_t *out) {
     for (size_t slice = region->first; slice < region->top;) {
         const struct span *span = lu__region_desc(region, slice);
         if (span->kind == LU_KIND_SMALL && span->owner != NULL) add_small(span, out);
-        if (span->kind == LU_KIND_LARGE) {
+        if (span->kind == LU_KIND_LARGE && !(span->hardened && span->swept)) {
             out->large_blocks++;
             out->large_bytes += lu__large_bytes(span);
         }
@@ -67,7 +71,7 @@ void lu_stats_get(lu_stats_t *out) {
     const struct lu__span_figures *figures = &lu__span_figures;
     out->held_bytes = lu__span_held() - figures->meta;
     out->dirty_bytes = figures->dirty;
-    out->returned_bytes = figures->returned;
+    out->returned_bytes = __atomic_load_n(&figures->returned, __ATOMIC_RELAXED); /* needs no lock */
     out->reserved_bytes = figures->reserved + figures->huge;
     out->committed_bytes = figures->committed + figures->huge;
     out->metadata_bytes += figures->meta;
@@ -79,8 +83,9 @@ void lu_stats_get(lu_stats_t *out) {
     if (self != NULL) lu__thread_leave(self);
     lu__pool_counts(&out->thread_heaps, &out->pooled_heaps);
     out->os_calls = lu__os_call_count();
-    out->live_bytes = out->large_bytes + out->huge_bytes;
-    out->live_blocks = out->large_blocks + out->huge_blocks;
+    lu__guard_figures(&out->live_blocks, &out->live_bytes);
+    out->live_bytes += out->large_bytes + out->huge_bytes;
+    out->live_blocks += out->large_blocks + out->huge_blocks;
     for (unsigned c = 0; c < LU_CLASSES; c++) {
         out->live_bytes += out->classes[c].live_blocks * out->classes[c].block_bytes;
         out->live_blocks += out->classes[c].live_blocks;

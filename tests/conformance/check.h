@@ -31,6 +31,11 @@
 #define CHECK_MIB ((size_t)1 << 20)
 #define CHECK_COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 
+/* How a program ends that has found something. */
+#ifndef CHECK_END
+#define CHECK_END() _exit(1)
+#endif
+
 static bool check_strict CHECK_UNUSED;
 
 CHECK_UNUSED static void check_write(int fd, const char *text, size_t length) {
@@ -53,7 +58,7 @@ check_failed(const char *file, int line, const char *format, ...) {
     size_t length = (size_t)used < sizeof text - 2 ? (size_t)used : sizeof text - 2;
     text[length] = '\n';
     check_write(STDERR_FILENO, text, length + 1);
-    _exit(1);
+    CHECK_END();
 }
 
 /* The condition must hold; prints its text otherwise. */

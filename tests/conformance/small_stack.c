@@ -12,7 +12,13 @@
 #include "check.h"
 #include "family.h"
 
+/* As small as a thread's stack may be. */
+#ifdef __aarch64__
+enum { STACK = 128 * 1024, PAINT = 0x77 };
+#else
 enum { STACK = 32 * 1024, PAINT = 0x77 };
+#endif
+enum { GUARD = 65536 }; /* whole pages of any size */
 
 static FILE *sink; /* open before the small stacks, so that stdio's own start is not measured */
 
@@ -105,9 +111,9 @@ static size_t depth_of(const struct work *work, unsigned char *stack) {
 
 int main(int argc, char **argv) {
     check_begin(argc, argv);
-    unsigned char *map = mmap(NULL, STACK + 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    unsigned char *map = mmap(NULL, STACK + GUARD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(map != MAP_FAILED);
-    unsigned char *stack = map + 4096;
+    unsigned char *stack = map + GUARD;
     CHECK_EQ(mprotect(stack, STACK, PROT_READ | PROT_WRITE), 0);
     sink = fopen("/dev/null", "w");
     CHECK(sink != NULL);

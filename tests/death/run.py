@@ -143,6 +143,46 @@ GOES_ON = {
                             "free({pointer}): " + DOUBLE], "survived"),
 }
 
+# case of misuse_hard.c: what stderr must be, as a regular expression, or the signal that ends it;
+# the first word of its name gives the options.
+OPTIONS = {"hard1": "harden:1", "hard2": "harden:2"}
+AT = ": block {block} of [0-9]+ bytes"
+FAULT = signal.SIGSEGV
+HARDENED = {
+    "hard1-double-at-once": "free\\({pointer}\\): double free" + AT,
+    "hard1-double-at-once-medium": "free\\({pointer}\\): double free" + AT,
+    "hard1-double-at-once-large": "free\\({pointer}\\): double free",
+    "hard1-double-delayed": "free\\({pointer}\\): double free" + AT,
+    "hard1-double-reused": "free\\({pointer}\\): double free" + AT,
+    "hard1-double-remote": "free\\({pointer}\\): double free" + AT,
+    "hard1-write-freed-small": "(malloc|free)\\({pointer}\\): write after free" + AT,
+    "hard1-write-freed-first-byte": "(malloc|free)\\({pointer}\\): write after free" + AT,
+    "hard1-write-freed-medium": "(malloc|free)\\({pointer}\\): write after free" + AT,
+    "hard1-write-freed-large": FAULT,
+    "hard1-read-freed-large": FAULT,
+    "hard1-overflow-word": "free\\({pointer}\\): overflow" + AT,
+    "hard1-overflow-guard": FAULT,
+    "hard1-underflow": "free\\({pointer}\\): overflow: block 0x[0-9a-f]+ of [0-9]+ bytes",
+    "hard1-read-behind-large": FAULT,
+    "hard1-write-before-large": FAULT,
+    "hard1-use-nothing": FAULT,
+    "hard2-overflow-odd": "free\\({pointer}\\): overflow" + AT,
+    "hard2-overflow-24": "free\\({pointer}\\): overflow" + AT,
+    "hard2-overflow-medium": "free\\({pointer}\\): overflow" + AT,
+    "hard2-write-freed-neighbour":
+        "free\\(0x[0-9a-f]+\\): write after free: block 0x[0-9a-f]+ of [0-9]+ bytes",
+    "hard2-double-delayed": "free\\({pointer}\\): double free" + AT,
+}
+TWO = OF_BLOCK.replace("{bytes}", "24")
+GOES_ON |= {
+    "hard1-stale": ("harden:1", [], "nothing stale"),
+    "hard1-random-order": ("harden:1", [], "in random order"),
+    "hard1-goes-on": ("harden:1,abort:0", ["free({pointer}): double free" + TWO,
+                                           "free({pointer}): overflow" + TWO,
+                                           "free({pointer}): write after free" + TWO],
+                      "went on"),
+}
+
 
 def run(program, library, case, options=""):
     """Exit status, the facts that the program announced, its stdout and its stderr lines."""
@@ -177,6 +217,22 @@ def check_abort(program, library, case):
     return None
 
 
+def check_hardened(program, library, case):
+    """None, or what is wrong."""
+    status, facts, stdout, lines = run(program, library, case, OPTIONS[case.split("-")[0]])
+    want = HARDENED[case]
+    if not facts:
+        return f"the program announced nothing, {status_text(status)}, stderr {lines}"
+    if isinstance(want, signal.Signals):
+        if status == -want and not lines:
+            return None
+        return f"{status_text(status)}, not {want.name}; stdout {stdout!r}, stderr {lines}"
+    pattern = "lucid: " + re.sub(r"{(pointer|block)}", lambda m: facts[-1][m[1]], want)
+    if len(lines) != 1 or not re.fullmatch(pattern, lines[0]):
+        return f"stderr is {lines}, expected {pattern!r}; {status_text(status)}"
+    return None if status == -signal.SIGABRT else f"ended with {status_text(status)}"
+
+
 def check_goes_on(program, library, case):
     """None, or what is wrong."""
     options, templates, word = GOES_ON[case]
@@ -197,7 +253,7 @@ def main():
     program, library, group = sys.argv[1:]
     known = subprocess.run([program, "--list"], capture_output=True, text=True, check=True)
     known = known.stdout.split()
-    table = set(ABORTS) | set(GOES_ON)
+    table = set(ABORTS) | set(GOES_ON) | set(HARDENED)
     if set(known) != table:
         sys.exit(f"in the program or in the table only: {sorted(set(known) ^ table)}")
     if not os.path.exists(library):
@@ -208,6 +264,8 @@ def main():
     failures = 0
     for case in cases:
         check = check_abort if case in ABORTS else check_goes_on
+        if case in HARDENED:
+            check = check_hardened
         try:
             wrong = check(program, library, case)
         except subprocess.TimeoutExpired:

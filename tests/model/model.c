@@ -8,6 +8,10 @@
  * the same run again; with more, the same decisions in another order. At the end every block is
  * checked and freed. The first difference ends the program with FILE:LINE; the seed is in the first
  * line of output.
+ *
+ * With MODEL_FAULTS the kernel refuses in the first epochs: one call in a hundred, one in five,
+ * all, and again one in a hundred. Then allocations may give NULL with ENOMEM; in the last epoch
+ * none may.
  */
 #include <argp.h>
 #include <pthread.h>
@@ -23,6 +27,49 @@ static struct arguments {
 } arguments = {.seed = 0, .ops = 6000000, .threads = 4};
 
 static struct thread threads[MODEL_THREADS]; /* not on the heap under test */
+
+#ifdef MODEL_FAULTS
+
+#include "os_fault.h"
+
+static bool refusing;
+
+bool model_refused(const void *block) {
+    return block == NULL && refusing && errno == ENOMEM;
+}
+
+static void plan_epoch(int epoch) {
+    static const size_t rates[EPOCHS] = {100, 5, 1, 100, 0};
+    refusing = rates[epoch] != 0;
+    if (refusing) {
+        os_fault_one_in(rates[epoch], arguments.seed);
+    } else {
+        os_fault_none();
+    }
+}
+
+static void report_faults(void) {
+    size_t failed = 0;
+    for (int call = 0; call < OS_FAULT_CALLS; call++) {
+        failed += os_fault_failed((enum os_fault_call)call);
+    }
+    CHECK_THAT(failed >= 100, "only %zu calls were refused", failed);
+    check_passed("%zu system calls were refused", failed);
+}
+
+#else
+
+bool model_refused(const void *block) {
+    (void)block;
+    return false;
+}
+static void plan_epoch(int epoch) {
+    (void)epoch;
+}
+static void report_faults(void) {
+}
+
+#endif
 
 static uint64_t number(const char *text, struct argp_state *state) {
     char *end;
@@ -102,12 +149,14 @@ int main(int argc, char **argv) {
         model_own_thread_init(&threads[i]);
     }
     for (int epoch = 0; epoch < EPOCHS; epoch++) {
+        plan_epoch(epoch);
         run_epoch();
         check_passed("epoch %d: resident %zu MiB", epoch + 1, check_rss_bytes() / CHECK_MIB);
     }
     for (size_t i = 0; i < arguments.threads; i++) end_thread(&threads[i]);
     model_empty_cells();
     model_own_fini();
+    report_faults();
     check_passed("every block was where and what it had to be");
     return 0;
 }

@@ -1,17 +1,17 @@
 /*
  * model.h - the shadow of a heap: what every live block must be, kept apart from the heap.
  *
- * A slot remembers a block: where it is, how long, and the seed of the pattern in it. Slots live in
- * static tables, one per thread, and in a row of cells through which threads hand blocks to each
- * other. A block is in one slot or in none; whoever holds the slot may read, resize and free it.
+ * A slot remembers a block (tests/support/shadow.h). Slots live in static tables, one per thread,
+ * and in a row of cells through which threads hand blocks to each other. A block is in one slot or
+ * in none. The heap of a slot is 0 for plain blocks; then come the thread's own, then the shared.
  *
- * The same source is built twice: on the malloc names, for any malloc, and (MODEL_LU) on the lu_
- * names, with heaps, scopes and caches on top.
+ * The same source is built on the malloc names, for any malloc; on the lu_ names (MODEL_LU), with
+ * heaps, scopes and caches on top; and so on a kernel that refuses memory (MODEL_FAULTS).
  */
 #ifndef MODEL_H
 #define MODEL_H
 
-#include "check.h"
+#include "shadow.h"
 
 #ifdef MODEL_LU
 #include "lucid/lucid.h"
@@ -25,7 +25,6 @@
 #define model_posix_memalign lu_posix_memalign
 #define model_valloc lu_valloc
 #define model_pvalloc lu_pvalloc
-#define model_usable_size lu_usable_size
 #define model_trim() ((void)lu_purge())
 #else
 #include <malloc.h>
@@ -39,7 +38,6 @@
 #define model_posix_memalign posix_memalign
 #define model_valloc valloc
 #define model_pvalloc pvalloc
-#define model_usable_size malloc_usable_size
 #define model_trim() ((void)malloc_trim(0))
 #endif
 
@@ -49,15 +47,6 @@ enum {
     MODEL_THREADS = 64,  /* at most                                           */
     MODEL_OWN_HEAPS = 2, /* single-threaded heaps of each thread              */
     MODEL_SHARED = 2,    /* heaps that all threads use                        */
-};
-
-struct slot {
-    unsigned char *block; /* NULL: the slot is free                                    */
-    size_t size;          /* bytes that hold the pattern: asked for, or all usable     */
-    size_t asked;         /* bytes asked for                                           */
-    size_t alignment;     /* asked for, or 0                                           */
-    uint64_t seed;        /* of the pattern                                            */
-    int heap;             /* 0: plain; 1..: a heap of lu_heap_create (own, then shared) */
 };
 
 struct thread {
@@ -85,6 +74,10 @@ void model_empty_cells(void);
 size_t model_size(struct thread *thread);
 /* Random number below `bound`. */
 size_t model_below(struct thread *thread, size_t bound);
+
+/* model.c: true if memory is refused at the moment (MODEL_FAULTS), and `block` is NULL with ENOMEM
+ * for it. */
+bool model_refused(const void *block);
 
 /* ops.c: one random operation; free the block of a slot in one of the ways that fit. */
 void model_step(struct thread *thread);

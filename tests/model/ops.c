@@ -46,7 +46,8 @@ static void allocate(struct thread *thread, struct slot *slot) {
         break;
     case 2:
         alignment = some_alignment(thread) * 8;
-        CHECK_EQ(model_posix_memalign(&block, alignment, size), 0);
+        errno = model_posix_memalign(&block, alignment, size);
+        CHECK((errno == 0) == (block != NULL));
         break;
     case 3:
         alignment = 4096;
@@ -68,6 +69,7 @@ static void allocate(struct thread *thread, struct slot *slot) {
     default:
         block = model_malloc(size);
     }
+    if (model_refused(block)) return;
     CHECK_THAT(block != NULL, "no block of %zu bytes (alignment %zu), errno %d", size, alignment,
                errno);
     model_enter(thread, slot, block, size, alignment, 0);
@@ -118,6 +120,10 @@ static void resize(struct thread *thread, struct slot *slot) {
     } else {
         block = model_realloc(check_hidden(slot->block), size);
     }
+    if (model_refused(block)) {
+        model_verify(slot);
+        return;
+    }
     CHECK_THAT(block != NULL, "realloc to %zu bytes failed, errno %d", size, errno);
     /* The pattern comes in words: compare whole ones, of which the new block has all bytes. */
     size_t same = (size < slot->size ? size : slot->size) / 8 * 8;
@@ -146,6 +152,7 @@ static void fail(struct thread *thread, struct slot *slot) {
 void model_step(struct thread *thread) {
     struct slot *slot = &thread->slots[model_below(thread, MODEL_SLOTS)];
     size_t draw = model_below(thread, 1000);
+    errno = 0;
     if (draw == 0) {
         fail(thread, slot);
     } else if (draw == 1 && model_below(thread, 40) == 0) {

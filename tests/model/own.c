@@ -44,6 +44,8 @@ static atomic_long constructed;
 
 /* ------------------------------------------------------------------ heaps -------------------- */
 
+static void renew_heap(struct thread *thread, int number);
+
 static lu_heap_t *heap_of(struct thread *thread, int heap) {
     return heap <= MODEL_OWN_HEAPS ? thread->own[heap - 1] : shared[heap - 1 - MODEL_OWN_HEAPS];
 }
@@ -53,6 +55,10 @@ static void heap_allocate(struct thread *thread, struct slot *slot) {
     lu_heap_t *heap = heap_of(thread, number);
     size_t size = model_size(thread), alignment = 0;
     void *block;
+    if (heap == NULL) { /* refused when it was to be renewed */
+        renew_heap(thread, number);
+        return;
+    }
     switch (model_below(thread, 3)) {
     case 0:
         block = lu_heap_malloc(heap, size);
@@ -65,6 +71,7 @@ static void heap_allocate(struct thread *thread, struct slot *slot) {
         alignment = (size_t)1 << model_below(thread, 14);
         block = lu_heap_aligned_alloc(heap, alignment, size);
     }
+    if (model_refused(block)) return;
     CHECK_THAT(block != NULL, "heap %d has no %zu bytes, errno %d", number, size, errno);
     model_enter(thread, slot, block, size, alignment, number);
 }
@@ -98,6 +105,7 @@ static bool count_block(void *block, size_t usable_bytes, void *arg) {
 /* The heap holds exactly the blocks of the table. */
 static void check_walk(struct thread *thread, int number) {
     struct walk walk = {0, 0}, expected = {0, 0};
+    if (thread->own[number - 1] == NULL) return;
     CHECK(lu_heap_walk(thread->own[number - 1], count_block, &walk));
     for (size_t i = 0; i < MODEL_SLOTS; i++) {
         const struct slot *slot = &thread->slots[i];
@@ -120,7 +128,7 @@ static void renew_heap(struct thread *thread, int number) {
     }
     lu_heap_destroy(thread->own[number - 1]);
     thread->own[number - 1] = lu_heap_create(LU_HEAP_SINGLE_THREADED);
-    CHECK(thread->own[number - 1] != NULL);
+    CHECK(thread->own[number - 1] != NULL || model_refused(thread->own[number - 1]));
 }
 
 /* ------------------------------------------------------------------ scopes ------------------- */
@@ -134,6 +142,7 @@ static void use_scope(struct thread *thread) {
         sizes[i] = check_random_size(&thread->random, 13);
         blocks[i] = alignment == 16 ? lu_scope_alloc(&scope, sizes[i])
                                     : lu_scope_aligned_alloc(&scope, alignment, sizes[i]);
+        if (model_refused(blocks[i])) return;
         CHECK(blocks[i] != NULL);
         CHECK_ALIGNED(blocks[i], alignment);
         check_fill(blocks[i], sizes[i], i);
@@ -142,6 +151,7 @@ static void use_scope(struct thread *thread) {
     if (model_below(thread, 2) == 0) return;
     lu_scope_end(&scope);
     unsigned char *again = lu_scope_alloc(&scope, 100);
+    if (model_refused(again)) return;
     CHECK(again != NULL);
     memset(again, 1, 100);
 }
@@ -173,6 +183,10 @@ static void use_cache(struct thread *thread) {
     size_t count = 1 + model_below(thread, OBJECTS);
     for (size_t i = 0; i < count; i++) {
         objects[i] = lu_cache_alloc(cache);
+        if (model_refused(objects[i])) {
+            count = i;
+            break;
+        }
         CHECK(objects[i] != NULL);
         CHECK_THAT(objects[i]->self == check_mix((uintptr_t)objects[i]),
                    "an object that was not constructed");

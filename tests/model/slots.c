@@ -1,9 +1,8 @@
 /*
- * slots.c - blocks in slots: patterns, checks, and the cells between threads.
+ * slots.c - the slots of the threads, random sizes, and the cells between threads.
  *
- * The pattern runs over the whole block and depends on a seed that no other block has, so a block
- * that overlaps another shows in whichever is checked first. A cell is a slot with a lock bit; who
- * takes it sees what the thread before wrote into the block.
+ * What a slot says of its block, and how that is checked, is tests/support/shadow.c. A cell is a
+ * slot with a lock bit; who takes it sees what the thread before wrote into the block.
  */
 #include <sched.h>
 #include <stdatomic.h>
@@ -15,8 +14,6 @@ static struct cell {
     struct slot slot;
 } cells[MODEL_CELLS];
 
-static atomic_uint_fast64_t seeds;
-
 size_t model_below(struct thread *thread, size_t bound) {
     return (size_t)(check_random(&thread->random) % bound);
 }
@@ -27,33 +24,15 @@ size_t model_size(struct thread *thread) {
     return check_random_size(&thread->random, bits);
 }
 
-static void check_place(const struct slot *slot) {
-    size_t natural = slot->asked >= 16 ? 16 : 8;
-    CHECK_ALIGNED(slot->block, slot->alignment > natural ? slot->alignment : natural);
-    size_t usable = model_usable_size(slot->block);
-    CHECK_THAT(usable >= slot->asked, "block %p: %zu asked for, %zu usable", (void *)slot->block,
-               slot->asked, usable);
-    CHECK_THAT(usable >= slot->size, "block %p: %zu bytes were usable, now %zu",
-               (void *)slot->block, slot->size, usable);
-}
-
 void model_enter(struct thread *thread, struct slot *slot, void *block, size_t size,
                  size_t alignment, int heap) {
-    *slot = (struct slot){.block = block,
-                          .size = size,
-                          .asked = size,
-                          .alignment = alignment,
-                          .seed = atomic_fetch_add_explicit(&seeds, 1, memory_order_relaxed),
-                          .heap = heap};
-    check_place(slot);
-    if (size < 65536 && model_below(thread, 2) == 0) slot->size = model_usable_size(block);
-    check_fill(slot->block, slot->size, slot->seed);
+    bool all = size < 65536 && model_below(thread, 2) == 0;
+    shadow_enter(slot, block, size, alignment, heap, all ? SIZE_MAX : size);
     thread->live += slot->size;
 }
 
 void model_verify(const struct slot *slot) {
-    check_place(slot);
-    CHECK_FILLED(slot->block, slot->size, slot->seed);
+    shadow_verify(slot);
 }
 
 void model_leave(struct thread *thread, struct slot *slot) {

@@ -50,6 +50,14 @@ class CheckLayers(unittest.TestCase):
         self.assert_fault({"src/heap/a.h": '#  include "api/surface.h"\n'},
                           'src/heap/a.h:1: layer heap may not include "api/surface.h"')
 
+    def test_beside(self):
+        self.assert_clean({"src/store/a.c": HEAD + '#include "os/os.h"\n#include "store/a.h"\n',
+                           "src/api/a.c": HEAD + '#include "store/a.h"\n'})
+        self.assert_fault({"src/store/a.c": HEAD + '#include "heap/heap.h"\n'},
+                          'layer store may not include "heap/heap.h"')
+        self.assert_fault({"src/heap/a.c": HEAD + '#include "store/a.h"\n'},
+                          'layer heap may not include "store/a.h"')
+
     def test_include_without_layer(self):
         self.assert_fault({"src/heap/a.c": HEAD + '#include "heap.h"\n'}, 'write "heap/heap.h"')
 

@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #include "lucid/lucid.h"
+#include "os/os.h"
+#include "span/span.h"
 
 #define COUNT 20000
 
@@ -111,7 +113,8 @@ static void purged_spans_are_used_again(void **state) {
                 blocks[i] = NULL;
             }
         }
-        assert_true(lu_purge() > (size_t)10 << 20);
+        size_t least = LU_OS_PAGE < LU_SLICE ? 10 : 2; /* else slices with live blocks stay whole */
+        assert_true(lu_purge() > least << 20);
         for (size_t i = 0; i < COUNT; i++) {
             size_t size = 16 + i * 13 % 20000 / (1 + i % 20);
             if (blocks[i] != NULL) {

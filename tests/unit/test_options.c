@@ -67,6 +67,14 @@ static struct outcome run_child(const char *options, const char *const *keys) {
         dup2(err[1], STDERR_FILENO);
         close(out[0]);
         close(err[0]);
+        const char *emulator = getenv("LUCID_TEST_EMULATOR"); /* a processor that is not this one */
+        if (emulator != NULL) {
+            char self[512] = "";
+            if (readlink("/proc/self/exe", self, sizeof self - 1) < 0) _exit(126);
+            char *emulated[17] = {(char *)(uintptr_t)emulator, self};
+            memcpy(emulated + 2, arguments + 1, sizeof arguments - sizeof arguments[0]);
+            execvp(emulator, emulated);
+        }
         execv("/proc/self/exe", arguments);
         _exit(127);
     }
@@ -182,9 +190,12 @@ static void assert_value(const char *key, const char *expected) {
 
 static void the_list(void **state) {
     (void)state;
-    static const char *const keys[] = {"stats",          "stats_file",     "limit",   "purge_delay",
-                                       "mmap_threshold", "trim_threshold", "top_pad", "arena_max",
-                                       "perturb",        "abort",          "reserve"};
+    static const char *const keys[] = {
+        "stats",          "stats_file", "limit",        "purge_delay",  "mmap_threshold",
+        "trim_threshold", "top_pad",    "arena_max",    "perturb",      "abort",
+        "reserve",        "harden",     "random_order", "zero_on_free", "check_freed",
+        "guard_slices",   "quarantine", "canary",       "guard_large",  "guard_zero",
+        "guard_sample"};
     lu_option_info_t info;
     size_t count = 0;
     for (; lu_option_at(count, &info); count++) {

@@ -39,15 +39,28 @@ static const struct known {
 };
 
 static const char *const directories[] = {
-    "/usr/lib/x86_64-linux-gnu",
-    "/lib/x86_64-linux-gnu",
+    "/usr/lib/" LUCID_MULTIARCH,
+    "/lib/" LUCID_MULTIARCH,
     "/usr/local/lib",
     "/usr/lib64",
     "/usr/lib",
 };
 
-static const char *const lucid_places[] = {"liblucid.so", "../lib/liblucid.so",
-                                           "../lib/x86_64-linux-gnu/liblucid.so"};
+/* Beside the command, as it is built; where it is installed; and by its soname, where the files
+ * that only compilers need are not installed. */
+static const char *const lucid_places[] = {
+    "liblucid.so",
+    "../lib/liblucid.so",
+    "../lib/" LUCID_MULTIARCH "/liblucid.so",
+    "../lib/liblucid.so.0",
+    "../lib/" LUCID_MULTIARCH "/liblucid.so.0",
+};
+
+#if defined(__x86_64__)
+#define MACHINE EM_X86_64
+#else
+#define MACHINE EM_AARCH64
+#endif
 
 /* NULL, or why the file cannot be preloaded. */
 static const char *why_not_preloadable(const char *path) {
@@ -58,7 +71,7 @@ static const char *why_not_preloadable(const char *path) {
     close(fd);
     if (got != (ssize_t)sizeof(header) || memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
         return "not an ELF file";
-    if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != EM_X86_64)
+    if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != MACHINE)
         return "not for this machine";
     if (header.e_type != ET_DYN) return "not a shared object";
     if (strpbrk(path, " :\t\n") != NULL)

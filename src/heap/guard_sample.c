@@ -1,0 +1,176 @@
+/*
+ * guard_sample.c - which allocation is guarded next, without a counter in malloc.
+ *
+ * malloc pops blocks from lists and counts nothing. But what it pops was put there: by a refill, or
+ * by a free to the current span. So the allocations of a class are known from what was put on its
+ * list, less what the list still has when its span is put aside:
+ *
+ *     pushed:  carved n | span made current with n free blocks | purged pages taken back
+ *              | posted by other threads | freed (known every `given` frees, by span->needed)
+ *     undone:  span put aside with n free blocks on its list
+ *
+ * sampler->left is the distance to the next sample less all that. Distances are geometric, so every
+ * allocation is as likely as any other to be the one, whatever the rhythm of the program:
+ *
+ *   - a refill from fresh memory hands out just the blocks before the sample point, so that the
+ *     list is empty exactly there;
+ *   - where the sample point is passed otherwise, the heap is armed: heap->front becomes the empty
+ *     heap, so the thread's next calls come to the slow paths, and one of the first 8 allocations
+ *     among them is the sample. `given` is random, so that this falls on no fixed place in a loop;
+ *     but it falls behind a free, and behind a group of frees often come several allocations.
+ *
+ * What was pushed beyond the sample point counts for the next distance, so nothing is lost.
+ *
+ * Where the fast paths are off anyway (hardened heaps), or N is so small that they would be most of
+ * the time, every allocation is counted as it comes instead (`every`).
+ *
+ * All functions are called by the heap's owner, but for lu__guard_init and lu__guard_prepare.
+ */
+#include "heap/guard.h"
+
+#include "base/options.h"
+#include "heap/harden.h"
+#include "os/os.h"
+
+#define EVERY_MOST 64 /* rates up to here count every allocation */
+#define SKIP_MOST 8u
+#define CALM 256u /* the longest that lu__cadence gives */
+
+static uint64_t mean;               /* N; 0: off. Set once, under the pool lock of thread.c */
+static char *samplers, *memory_end; /* memory for more of them; the same lock               */
+
+/* The upper half of a linear congruential generator (Knuth's MMIX). */
+LU_INLINE uint32_t random_bits(struct sampler *s) {
+    s->random = s->random * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(s->random >> 32);
+}
+
+/* 0 to `below` - 1. */
+LU_INLINE uint32_t random_below(struct sampler *s, uint32_t below) {
+    return (uint32_t)((uint64_t)random_bits(s) * below >> 32);
+}
+
+/* Exponentially distributed with mean 1, in units of 2^-32, by comparisons alone (von Neumann,
+ * "Various techniques used in connection with random digits", 1951): the first of a falling run of
+ * odd length is the fraction, and the runs of even length before it count whole units. */
+static uint64_t exponential(struct sampler *s) {
+    for (uint64_t whole = 0;; whole++) {
+        uint32_t first = random_bits(s), last = first;
+        unsigned length = 1;
+        for (uint32_t r; (r = random_bits(s)) < last; last = r) length++;
+        if (length % 2 == 1) return whole << 32 | first;
+    }
+}
+
+/* The distance to the next sample, 1 being the very next allocation: geometric with mean N. */
+static int64_t distance(struct sampler *s) {
+    if (mean == 1) return 1;
+    unsigned __int128 scaled = (unsigned __int128)exponential(s) * (2 * mean - 1); /* N - 1/2 */
+    return 1 + (int64_t)(scaled >> 33);
+}
+
+void lu__guard_init(void) {
+    uint64_t rate = (uint64_t)lu__option(LU_OPT_GUARD_SAMPLE);
+    if (rate != 0 && lu__guard_make(lu__os_random())) mean = rate;
+}
+
+/* Zeroed memory for one more, or NULL. */
+static struct sampler *make_sampler(void) {
+    const size_t bytes = lu__align_up(sizeof(struct sampler), LU_CACHE_LINE);
+    if ((size_t)(memory_end - samplers) < bytes) {
+        void *memory;
+        size_t page = LU_OS_PAGE;
+        if (lu__os_map(page, page, &memory) != 0) return NULL;
+        samplers = memory;
+        memory_end = samplers + page;
+    }
+    struct sampler *s = (struct sampler *)(void *)samplers;
+    samplers += bytes;
+    return s;
+}
+
+void lu__guard_prepare(struct heap *heap) {
+    static uint64_t count;
+    heap->front = heap;
+    if (mean == 0 || heap->kind != LU_HEAP_OF_THREAD) return;
+    struct sampler *s = make_sampler();
+    if (s == NULL) return; /* then this heap is not sampled */
+    s->random = lu__os_random() + ++count * 0x9e3779b97f4a7c15u;
+    s->every = mean <= EVERY_MOST || lu__harden.on;
+    s->left = distance(s);
+    if (s->every) heap->front = LU_EMPTY_HEAP;
+    heap->sampler = s;
+}
+
+/* The sample is the next allocation, or with `soon` one of the next few. */
+static LU_COLD void arm(struct heap *heap, bool soon) {
+    struct sampler *s = heap->sampler;
+    if (heap->front == LU_EMPTY_HEAP) return;
+    s->skip = soon ? random_below(s, SKIP_MOST) : 0;
+    heap->front = LU_EMPTY_HEAP;
+    if (lu__heap == heap) lu__heap = LU_EMPTY_HEAP;
+}
+
+void *lu__guard_try(struct heap *heap, size_t align, size_t size, bool *zero) {
+    struct sampler *s = heap->sampler;
+    if (size > LU_CLASS_BYTES_MAX || size == 0) return NULL; /* of no list: not counted */
+    if (s->every) s->left--;
+    if (s->left > 0) return NULL;
+    if (s->skip > 0) {
+        s->skip--;
+        return NULL;
+    }
+    s->left += distance(s) - !s->every; /* where lists are counted, a guarded block is not */
+    if (!s->every) {
+        heap->front = heap;
+        if (s->left <= 0) arm(heap, true);
+    }
+    if (size > LU_OS_PAGE || align > LU_OS_PAGE) return NULL;
+    void *block = lu__guard_alloc(align, size, random_bits(s) % 2 == 0);
+    *zero = block != NULL;
+    return block;
+}
+
+void lu__guard_count(struct heap *heap, uint32_t blocks) {
+    struct sampler *s = heap->sampler;
+    if (s->every) return;
+    s->left -= blocks;
+    if (LU_UNLIKELY(s->left <= 0)) arm(heap, true);
+}
+
+void lu__guard_begin(struct heap *heap, const struct span *span, uint32_t listed) {
+    heap->sampler->given[span->class_id] = 0;
+    lu__guard_count(heap, listed);
+}
+
+void lu__guard_end(struct heap *heap, const struct span *span, uint32_t listed) {
+    struct sampler *s = heap->sampler;
+    if (s->every) return;
+    uint32_t freed = s->given[span->class_id] - span->needed; /* since it was last looked at */
+    s->left += (int64_t)listed - (int32_t)freed;
+}
+
+uint32_t lu__guard_carve(struct heap *heap, uint32_t blocks) {
+    struct sampler *s = heap->sampler;
+    if (s->every) return blocks;
+    if (s->left <= 0) {
+        /* The list became empty at the sample point, and is filled before it is asked for. */
+        arm(heap, false);
+    } else if ((int64_t)blocks > s->left) {
+        blocks = (uint32_t)s->left;
+    }
+    s->left -= blocks;
+    return blocks;
+}
+
+void lu__guard_renew(struct heap *heap, struct span *span) {
+    struct sampler *s = heap->sampler;
+    if (s->every) return;
+    uint32_t *given = &s->given[span->class_id], freed = *given;
+    /* On average what it is; more while there is nothing to give back, and no need to know soon. */
+    uint32_t average = span->needed < CALM ? span->needed : 4 * span->needed;
+    *given = 1 + random_below(s, 2 * average - 1);
+    span->needed = *given;
+    s->left -= freed;
+    if (LU_UNLIKELY(s->left <= 0)) arm(heap, true);
+}

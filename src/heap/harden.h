@@ -1,0 +1,91 @@
+/*
+ * harden.h - LUCID_OPTIONS=harden: the checks that cost more than the ones that are always on.
+ *
+ * Hardened, no thread has a fast path: lu__heap stays the empty one, so every call arrives in the
+ * slow paths of engine.c, which hand small and large blocks over to here. What is unhardened
+ * therefore executes the same instructions whether this exists or not.
+ *
+ * Off unless an option says otherwise; set once, before the first heap.
+ */
+#ifndef LU_HARDEN_H
+#define LU_HARDEN_H
+
+#include "heap/heap.h"
+
+struct lu__harden {
+    bool on;
+    bool random_order;
+    bool zero_on_free;
+    bool guard_slices;
+    bool guard_large;
+    bool pairs;          /* delete[] must meet new[]                                             */
+    bool page_blocks;    /* blocks from half a page are guarded like large ones                  */
+    uint8_t check_freed; /* 1: a block before it is handed out, 2: free neighbours of a freed one */
+    uint8_t canary;      /* 1: a word at the block's end, 2: from the request's end              */
+    uint8_t canary_bytes; /* of each block */
+    size_t quarantine;    /* bytes of small blocks that a heap holds back                        */
+};
+extern struct lu__harden lu__harden;
+
+/* Read the options; once. */
+void lu__harden_init(void);
+
+/* ---------------------------------------------------------------- harden.c */
+
+/* What a heap has besides, in memory of its own; NULL: no memory. */
+struct hard *lu__hard_make(void);
+/* A block from a hardened heap, entered or locked; NULL: no memory. */
+void *lu__hard_alloc(struct heap *heap, size_t align, size_t size, bool *zero);
+/* Free a block that lu__hard_find said is live. `self`: the calling thread's heap, entered, or NULL
+ * in a signal handler that interrupted it. */
+void lu__hard_free(struct heap *self, struct span *span, uintptr_t block, const char *call);
+/* harden_fast.c: malloc and free where nothing is out of the ordinary. NULL, false: nothing was
+ * done, take the long way. */
+void *lu__hard_malloc(size_t size);
+bool lu__hard_free_short(void *block);
+/* What `pointer` is, into the hardened SMALL span. */
+enum hard_place { HARD_LIVE, HARD_WILD, HARD_INTERIOR, HARD_FREE };
+enum hard_place lu__hard_find(const struct span *span, const void *pointer, uintptr_t *block);
+/* Bytes that a block of the span can hold: as reports tell. */
+size_t lu__hard_block_bytes(const struct span *span);
+/* Bytes of a live block that the program may use. */
+size_t lu__hard_usable(const struct span *span, uintptr_t block);
+/* Make the live block `size` bytes where it is; false if that cannot be. */
+bool lu__hard_resize(struct span *span, uintptr_t block, size_t size);
+/* True if a request for `size` at `align` could have given this block of `usable` bytes. */
+bool lu__hard_size_matches(const struct span *span, size_t usable, size_t align, size_t size);
+/* A block was made by new[], will be freed by delete[]: which is a violation if it was not. Others
+ * than small hardened blocks are not looked at. */
+void lu__hard_array_made(void *block);
+void lu__hard_array_ends(const void *block);
+/* Live blocks of the span; other threads may change them meanwhile. */
+uint32_t lu__hard_live(const struct span *span);
+
+/* ---------------------------------------------------------------- harden_span.c */
+
+/* Take in spans of which blocks came back. */
+void lu__hard_drain(struct heap *heap);
+/* Give wholly free spans back. */
+void lu__hard_sweep(struct heap *heap);
+/* The heap's blocks are all gone: for lu_heap_destroy, after lu__hard_forget of each run. */
+void lu__hard_reset(struct heap *heap);
+/* Undo what a hardened run of a lu_heap has on top of it. False: a guard could not be lifted, and
+ * the run must stay as it is. */
+bool lu__hard_forget(struct span *span);
+
+/* ---------------------------------------------------------------- harden_large.c */
+
+void *lu__hard_large_alloc(struct heap *user, size_t align, size_t size, bool *zero);
+/* True while few enough large blocks are guarded: each takes up to three mappings. */
+bool lu__hard_may_guard(void);
+void lu__hard_large_free(struct span *span);
+/* Let all that wait go. */
+void lu__hard_large_flush(void);
+/* Take the guards off a run that is to be freed. */
+bool lu__hard_large_open(struct span *span);
+
+/* In the child of fork. */
+void lu__hard_span_fork_child(void);
+void lu__hard_large_fork_child(void);
+
+#endif

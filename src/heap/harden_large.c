@@ -1,0 +1,167 @@
+/*
+ * harden_large.c - large blocks between guards, and their quarantine.
+ *
+ *     run     | no access ........ | block ............... | guard page |
+ *             start                 start + span->limit     end of the run
+ *
+ * The block ends where the guard begins (but for its alignment), so that reading or writing beyond
+ * it faults at once; in front of it the rest of the run is closed as well, up to the block's first
+ * page. Bytes between the request's end and the guard are filled, and looked at when the block is
+ * freed. A freed block loses all access, so that its use faults at once, and waits in a queue with
+ * others; only then are its pages cleared and its run is given back. Where the system refuses to
+ * change an access right, there is no guard: the block works all the same.
+ *
+ * The queue is one for the process, under its own lock; span->swept marks a run in it.
+ */
+#include <string.h>
+
+#include "base/violation.h"
+#include "heap/harden_parts.h"
+#include "os/os.h"
+#include "span/huge.h"
+
+#define GUARDS_MOST 8192u /* each splits a mapping in three; the system allows 65,530 */
+#define FILLING 0xa5u
+#define QUEUE 64u
+#define KEEP_BYTES (256 * LU_KIB) /* smaller blocks are cleared, larger ones given to the system */
+
+static uint32_t guards; /* runs with a guard; relaxed atomic */
+static struct lu__lock queue_lock;
+static struct span *queue[QUEUE];
+static uint32_t oldest, count; /* of queue */
+static size_t held;
+
+/* How many bytes of runs wait. */
+static size_t most(void) {
+    return lu__harden.quarantine * 64;
+}
+
+static size_t block_bytes(size_t align, size_t size) {
+    return lu__align_up(LU_MAX(size, 1), align > 16 && align <= LU_OS_PAGE ? align : 16);
+}
+
+/* What lies between the request's end and the guard, less than 16 bytes unless aligned to more. */
+static void fill(char *at, uint32_t bytes) {
+    memset(at, FILLING, bytes);
+}
+
+static bool is_filled(const char *at, uint32_t bytes) {
+    uint8_t differs = 0;
+    for (uint32_t i = 0; i < bytes; i++) differs |= (uint8_t)at[i] ^ FILLING;
+    return differs == 0;
+}
+
+/* Close what lies around the `bytes` at `front`; where that is refused there is no guard. */
+static void close_around(char *start, size_t front, size_t bytes, size_t whole) {
+    size_t before = lu__align_down(front, LU_OS_PAGE);
+    size_t behind = lu__align_up(front + bytes, LU_OS_PAGE);
+    bool closed = before == 0 || lu__os_protect(start, before) == 0;
+    closed &= behind == whole || lu__os_protect(start + behind, whole - behind) == 0;
+    (void)closed;
+}
+
+bool lu__hard_may_guard(void) {
+    return __atomic_load_n(&guards, __ATOMIC_RELAXED) < GUARDS_MOST;
+}
+
+void *lu__hard_large_alloc(struct heap *user, size_t align, size_t size, bool *zero) {
+    if (size > (size_t)PTRDIFF_MAX || align > (size_t)PTRDIFF_MAX / 2) return NULL;
+    size_t bytes = block_bytes(align, size);
+    size_t guard = lu__harden.guard_large && lu__hard_may_guard() ? LU_OS_PAGE : 0;
+    size_t slices = (lu__align_up(bytes, LU_OS_PAGE) + guard + LU_SLICE - 1) >> LU_SLICE_SHIFT;
+    size_t align_slices = LU_MAX(align >> LU_SLICE_SHIFT, 1);
+    struct span *span = lu__run_alloc(slices, align_slices, LU_KIND_LARGE, zero);
+    if (span == NULL) {
+        *zero = true; /* no run so long: a mapping of its own */
+        return lu__huge_alloc(LU_MAX(size, 1), align, user);
+    }
+    char *start = lu__span_start(span);
+    size_t whole = lu__span_bytes(span);
+    size_t front = align > LU_OS_PAGE ? 0 : whole - guard - bytes;
+    span->guarded = guard != 0;
+    if (guard != 0) {
+        __atomic_fetch_add(&guards, 1, __ATOMIC_RELAXED);
+        close_around(start, front, bytes, whole);
+    }
+    *zero = *zero || lu__harden.zero_on_free;
+    __atomic_store_n(&span->remote, LU_MAX(size, 1), __ATOMIC_RELAXED);
+    span->off = (uint32_t)(bytes - LU_MAX(size, 1));
+    fill(start + front + bytes - span->off, span->off);
+    __atomic_store_n(&span->limit, (uint32_t)front, __ATOMIC_RELAXED);
+    span->hardened = 1;
+    span->moved = span->swept = 0;
+    span->owner = user;
+    if (user != NULL) lu__heap_link(user, span);
+    return start + front;
+}
+
+bool lu__hard_large_open(struct span *span) {
+    char *start = lu__span_start(span);
+    size_t whole = lu__span_bytes(span), bytes = lu__large_bytes(span) + span->off;
+    if (lu__os_commit(start, whole) != 0) return false;
+    if (lu__harden.zero_on_free && (bytes <= KEEP_BYTES || lu__os_purge(start, whole) != 0)) {
+        memset(start + span->limit, 0, bytes);
+    }
+    if (span->guarded) __atomic_fetch_sub(&guards, 1, __ATOMIC_RELAXED);
+    span->guarded = span->hardened = span->swept = 0;
+    return true;
+}
+
+/* Give the run back. If its access cannot be restored it stays closed and is lost: nobody can use
+ * it wrongly. */
+static void run_return(struct span *span) {
+    if (lu__hard_large_open(span)) lu__run_free(span);
+}
+
+/* The oldest run of the queue if there are more than `most` bytes, else NULL. Locked. */
+static struct span *leaving(size_t coming, size_t most) {
+    if (count == 0 || (count < QUEUE && held + coming <= most)) return NULL;
+    struct span *span = queue[oldest];
+    oldest = (oldest + 1) % QUEUE;
+    count--;
+    held -= lu__span_bytes(span);
+    return span;
+}
+
+void lu__hard_large_free(struct span *span) {
+    size_t bytes = lu__span_bytes(span), size = lu__large_bytes(span);
+    char *block = lu__span_start(span) + span->limit;
+    if (!is_filled(block + size, span->off)) {
+        lu__violation(LU_OVERFLOW, "free", block, block, size);
+    }
+    if (bytes > most() || !span->guarded || lu__os_protect(lu__span_start(span), bytes) != 0) {
+        run_return(span);
+        return;
+    }
+    if (bytes > KEEP_BYTES && lu__os_purge(lu__span_start(span), bytes) != 0) {
+        run_return(span); /* its pages would be too much to keep */
+        return;
+    }
+    span->swept = 1;
+    for (;;) {
+        lu__lock_acquire(&queue_lock);
+        struct span *old = leaving(bytes, most());
+        if (old == NULL) {
+            queue[(oldest + count) % QUEUE] = span;
+            held += bytes;
+            count++;
+        }
+        lu__lock_release(&queue_lock);
+        if (old == NULL) return;
+        run_return(old);
+    }
+}
+
+void lu__hard_large_flush(void) {
+    struct span *old;
+    do {
+        lu__lock_acquire(&queue_lock);
+        old = leaving(1, 0);
+        lu__lock_release(&queue_lock);
+        if (old != NULL) run_return(old);
+    } while (old != NULL);
+}
+
+void lu__hard_large_fork_child(void) {
+    if (!lu__lock_is_mine(&queue_lock)) lu__lock_reset(&queue_lock);
+}

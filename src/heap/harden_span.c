@@ -1,0 +1,310 @@
+/*
+ * harden_span.c - spans of hardened heaps: birth, refill in random order, end.
+ *
+ *     | blocks ............................ | guard slice |      run of slices, the last without
+ *       carved 4 KiB at a time                               access
+ *
+ * A heap lists, by kind, the spans that have something to give; a span of which nothing is READY
+ * drops out (stamp 0), and the thread that makes a block READY then pushes it on the owner's
+ * pending stack (as remote.c does). It pushes first and changes the state last, for until then the
+ * span cannot end; so it may happen that the owner looks in between and finds nothing. The sweep,
+ * which visits all spans of the heap, finds such a span later.
+ *
+ * All but lu__hard_ready is the owner's, or under the lock of a lu_heap.
+ */
+#include <string.h>
+
+#include "heap/harden_parts.h"
+#include "os/os.h"
+
+#define CARVE_BYTES 4096u
+#define GUARDS_MOST 8192u /* each splits a mapping in two; the system allows 65,530 */
+#define ALL 0xffffffffull
+#define CHUNK_LEAST 64u
+#define CHUNK_SIZES 9u /* 64 bytes to 16 KiB, by doubling: the states of a span */
+
+typedef uint64_t eight_states __attribute__((may_alias));
+
+static uint32_t guards; /* guard slices that stand; relaxed atomic */
+
+/* ---------------------------------------------------------------- memory for states */
+
+static struct lu__lock chunk_lock;
+static void *chunks[CHUNK_SIZES]; /* free ones, linked by their first word */
+
+static unsigned chunk_size_of(size_t bytes) {
+    unsigned i = 0;
+    while (((size_t)CHUNK_LEAST << i) < bytes) i++;
+    return i;
+}
+
+/* Zeroed. */
+static void *chunk_alloc(size_t bytes) {
+    unsigned i = chunk_size_of(bytes);
+    size_t size = (size_t)CHUNK_LEAST << i;
+    LU_ASSERT(i < CHUNK_SIZES);
+    lu__lock_acquire(&chunk_lock);
+    if (chunks[i] == NULL) {
+        bool zero;
+        struct span *run = lu__hard_meta(&zero);
+        char *at = run != NULL ? lu__span_start(run) : NULL;
+        for (size_t k = LU_SLICE / size; run != NULL && k-- > 0;) {
+            *(void **)(void *)(at + k * size) = chunks[i];
+            chunks[i] = at + k * size;
+        }
+    }
+    void *chunk = chunks[i];
+    if (chunk != NULL) chunks[i] = *(void **)chunk;
+    lu__lock_release(&chunk_lock);
+    return chunk != NULL ? memset(chunk, 0, size) : NULL;
+}
+
+static void chunk_free(void *chunk, size_t bytes) {
+    unsigned i = chunk_size_of(bytes);
+    lu__lock_acquire(&chunk_lock);
+    *(void **)chunk = chunks[i];
+    chunks[i] = chunk;
+    lu__lock_release(&chunk_lock);
+}
+
+void lu__hard_span_fork_child(void) {
+    if (!lu__lock_is_mine(&chunk_lock)) lu__lock_reset(&chunk_lock);
+}
+
+/* ---------------------------------------------------------------- lists */
+
+static void list_add(struct hard *hard, struct span *span) {
+    struct span **first = &hard->spans[span->class_id];
+    span->prev = NULL;
+    span->next = *first;
+    if (*first != NULL) (*first)->prev = span;
+    *first = span;
+    span->state = LU_SPAN_PARTIAL;
+}
+
+static void list_remove(struct hard *hard, struct span *span) {
+    if (span->next != NULL) span->next->prev = span->prev;
+    if (span->prev != NULL) {
+        span->prev->next = span->next;
+    } else {
+        hard->spans[span->class_id] = span->next;
+    }
+    span->next = span->prev = NULL;
+    span->state = LU_SPAN_SLEEPING;
+}
+
+/* ---------------------------------------------------------------- birth and end */
+
+static bool guard_lift(struct span *span) {
+    char *end = lu__span_start(span) + lu__span_bytes(span);
+    if (!span->guarded) return true;
+    if (lu__os_commit(end - LU_SLICE, LU_SLICE) != 0) return false;
+    span->guarded = 0;
+    __atomic_fetch_sub(&guards, 1, __ATOMIC_RELAXED);
+    return true;
+}
+
+/* A run, with a guard slice if there may be one more. */
+static struct span *run_of(enum lu__kind kind, uint32_t slices, bool *zero) {
+    bool guard = lu__harden.guard_slices &&
+                 __atomic_load_n(&guards, __ATOMIC_RELAXED) < GUARDS_MOST;
+    struct span *span = lu__run_alloc(slices + guard, slices, kind, zero);
+    if (span == NULL) return NULL;
+    char *end = lu__span_start(span) + ((size_t)slices << LU_SLICE_SHIFT);
+    span->guarded = guard && lu__os_protect(end, LU_SLICE) == 0;
+    if (span->guarded) __atomic_fetch_add(&guards, 1, __ATOMIC_RELAXED);
+    return span;
+}
+
+struct span *lu__hard_meta(bool *zero) {
+    return run_of(LU_KIND_META, 1, zero);
+}
+
+static struct span *span_create(struct heap *heap, unsigned c) {
+    uint32_t slices = lu__class_slices(c);
+    uint32_t capacity = (uint32_t)((slices << LU_SLICE_SHIFT) / lu__class_size[c]);
+    uint8_t *states = chunk_alloc(capacity);
+    if (states == NULL) return NULL;
+    bool zero;
+    struct span *span = run_of(LU_KIND_SMALL, slices, &zero);
+    if (span == NULL) {
+        chunk_free(states, capacity);
+        return NULL;
+    }
+    span->hardened = 1;
+    span->zero = zero || lu__harden.zero_on_free;
+    span->of_thread = 0;
+    span->touched = 0;
+    span->list = NULL;
+    span->head = (uintptr_t)states;
+    span->class_id = (uint8_t)c;
+    span->inverse = lu__class_inverse[c];
+    span->needed = 0;
+    span->reserve = capacity;
+    span->stamp = 1;
+    span->off = 0;
+    __atomic_store_n(&span->remote, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&span->purged, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&span->bound, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&span->limit, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&span->owner, heap, __ATOMIC_RELEASE);
+    heap->span_count[c]++;
+    lu__heap_link(heap, span);
+    list_add(heap->hard, span);
+    return span;
+}
+
+static bool small_end(struct span *span) {
+    char *start = lu__span_start(span);
+    if (!guard_lift(span)) return false;
+    /* Canaries: what is free in a hardened process is zero, and tells nothing. */
+    if (lu__harden.zero_on_free) memset(start, 0, span->limit);
+    chunk_free(lu__hard_states(span), span->reserve);
+    span->hardened = 0;
+    span->head = LU_LIST_END;
+    return true;
+}
+
+bool lu__hard_forget(struct span *span) {
+    return span->kind == LU_KIND_SMALL ? small_end(span) : lu__hard_large_open(span);
+}
+
+/* All of its blocks are free. */
+static void span_release(struct heap *heap, struct span *span) {
+    unsigned c = span->class_id;
+    list_remove(heap->hard, span);
+    if (!small_end(span)) {
+        list_add(heap->hard, span); /* the guard stands, and so does the span */
+        return;
+    }
+    heap->span_count[c]--;
+    lu__heap_unlink(heap, span);
+    __atomic_store_n(&span->owner, NULL, __ATOMIC_RELAXED);
+    lu__run_free(span);
+}
+
+void lu__hard_reset(struct heap *heap) {
+    struct hard *hard = heap->hard;
+    if (hard == NULL) return;
+    const struct region *region = lu__region_of(hard);
+    size_t slice = (size_t)((char *)hard - region->base) >> LU_SLICE_SHIFT;
+    struct span *run = lu__region_desc(region, slice);
+    heap->hard = NULL;
+    memset(hard, 0, sizeof *hard); /* what is free in a hardened process is zero */
+    if (guard_lift(run)) lu__run_free(run);
+}
+
+/* ---------------------------------------------------------------- blocks that come back */
+
+void lu__hard_ready(struct span *span, uint8_t *state) {
+    uint32_t no = 0;
+    if (__atomic_load_n(&span->stamp, __ATOMIC_RELAXED) == 0 &&
+        __atomic_compare_exchange_n(&span->stamp, &no, 1, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_RELAXED)) {
+        struct heap *owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);
+        struct span *top = __atomic_load_n(&owner->pending, __ATOMIC_RELAXED);
+        do {
+            __atomic_store_n(&span->pending_next, top, __ATOMIC_RELAXED);
+        } while (!__atomic_compare_exchange_n(&owner->pending, &top, span, true, __ATOMIC_RELEASE,
+                                              __ATOMIC_RELAXED));
+    }
+    __atomic_store_n(state, HARD_READY, __ATOMIC_RELEASE); /* the last touch: it may end now */
+}
+
+void lu__hard_drain(struct heap *heap) {
+    struct span *span = __atomic_exchange_n(&heap->pending, NULL, __ATOMIC_ACQUIRE);
+    while (span != NULL) {
+        struct span *next = __atomic_load_n(&span->pending_next, __ATOMIC_RELAXED);
+        list_add(heap->hard, span);
+        span = next;
+    }
+}
+
+/* ---------------------------------------------------------------- refill */
+
+/* Make room for more blocks in the span; false if all of it is carved. */
+static bool carve(struct span *span) {
+    uint32_t size = lu__class_size[span->class_id], limit = span->limit;
+    uint32_t left = span->reserve * size - limit;
+    if (left == 0) return false;
+    uint32_t step = LU_MIN(LU_MAX(CARVE_BYTES / size, 1u) * size, left);
+    uintptr_t block = (uintptr_t)lu__span_start(span) + limit, end = block + step;
+    if (!span->zero) memset((void *)block, 0, step);
+    uint32_t room = lu__hard_room(span->class_id);
+    for (; lu__harden.canary != 0 && block < end; block += size) lu__hard_seal(block, room, room);
+    __atomic_store_n(&span->limit, limit + step, __ATOMIC_RELEASE);
+    return true;
+}
+
+/* Move blocks that may be taken into the stash, from a place on that the upper half of `dice` says;
+ * its bits in turn say of which blocks to take, and ALL takes all. */
+static void gather(struct span *span, struct hard_stash *stash, uint64_t dice) {
+    uint32_t size = lu__class_size[span->class_id], count = lu__span_carved(span);
+    uint8_t *states = lu__hard_states(span);
+    uintptr_t start = (uintptr_t)lu__span_start(span);
+    bool all = (dice & ALL) == ALL;
+    uint32_t at = (uint32_t)(dice >> 32) % count & ~7u;
+    for (uint32_t words = (count + 7) / 8; words-- > 0; at = at + 8 < count ? at + 8 : 0) {
+        /* Chunks are multiples of 64 bytes. */
+        uint64_t eight = __atomic_load_n((const eight_states *)(states + at), __ATOMIC_RELAXED);
+        if ((eight & 0x8080808080808080u) == 0x8080808080808080u) continue;
+        for (uint32_t i = at; i < LU_MIN(at + 8, count); i++) {
+            uint8_t state = __atomic_load_n(&states[i], __ATOMIC_ACQUIRE);
+            if (state > HARD_READY) continue;
+            dice = dice >> 1 | dice << 63;
+            if (!all && (dice & 1) == 0) continue;
+            states[i] = HARD_STASHED;
+            stash->blocks[stash->count++] = (struct hard_block){start + (size_t)i * size,
+                                                                &states[i]};
+            if (stash->count == HARD_STASH) return;
+        }
+    }
+}
+
+bool lu__hard_refill(struct heap *heap, unsigned c) {
+    struct hard *hard = heap->hard;
+    struct hard_stash *stash = &hard->stash[c];
+    lu__tick(heap);
+    if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__hard_drain(heap);
+    for (;;) {
+        struct span *span = hard->spans[c];
+        if (span == NULL && (span = span_create(heap, c)) == NULL) return false;
+        uint64_t dice = lu__harden.random_order ? lu__hard_random(hard) : ALL;
+        if (span->limit != 0) gather(span, stash, dice);
+        if (stash->count < HARD_STASH / 2 && span->limit != 0) gather(span, stash, dice | ALL);
+        if (stash->count < HARD_STASH / 4 && carve(span)) gather(span, stash, dice | ALL);
+        if (stash->count != 0) return true;
+        if (span->limit != span->reserve * lu__class_size[span->class_id]) continue;
+        list_remove(hard, span);
+        __atomic_store_n(&span->stamp, 0, __ATOMIC_SEQ_CST);
+    }
+}
+
+/* ---------------------------------------------------------------- sweep */
+
+/* How many blocks of the span may be taken. */
+static uint32_t takable(const struct span *span) {
+    const uint8_t *states = lu__hard_states(span);
+    uint32_t count = lu__span_carved(span), free_blocks = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        free_blocks += __atomic_load_n(&states[i], __ATOMIC_ACQUIRE) <= HARD_READY;
+    }
+    return free_blocks;
+}
+
+void lu__hard_sweep(struct heap *heap) {
+    if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__hard_drain(heap);
+    struct span *next;
+    for (struct span *span = heap->all; span != NULL; span = next) {
+        next = span->all_next;
+        if (span->kind != LU_KIND_SMALL) continue;
+        uint32_t free_blocks = takable(span), no = 0;
+        if (free_blocks != 0 && __atomic_load_n(&span->stamp, __ATOMIC_RELAXED) == 0 &&
+            __atomic_compare_exchange_n(&span->stamp, &no, 1, false, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_RELAXED)) {
+            list_add(heap->hard, span);
+        }
+        bool listed = span->state == LU_SPAN_PARTIAL;
+        if (listed && free_blocks == lu__span_carved(span)) span_release(heap, span);
+    }
+}

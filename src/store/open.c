@@ -1,0 +1,330 @@
+/*
+ * open.c - creating, opening and refusing stores.
+ *
+ * A file must never be seen half made, so a new one is written without a name and then linked to
+ * its path at once. Opening one, in this order, each step a reason to refuse:
+ *
+ *     the kind of file -> the constant part of the header, read into a buffer -> address space ->
+ *     the file mapped -> are we alone? -> the lock, recovery -> sizes, end mark, root -> all of it
+ *     (LU_STORE_VERIFY)
+ *
+ * Two locks of the open file description lie on the file for that. Byte 0 is locked by who is
+ * opening, so one does at a time. Byte 1 is shared by all who have the store open, for as long as
+ * they live, children of fork included; who gets it exclusively while opening is alone. Then
+ * nobody can hold the mutex in the header, whatever it looks like (its last holders died, or the
+ * machine was started anew), and it is made anew. Who is not alone finds a mutex that works.
+ *
+ * Nothing in the file is changed before it is known to be a store of our format and kind.
+ */
+#include "base/format.h"
+#include "os/file.h"
+#include "os/os.h"
+#include "store/store.h"
+
+#include <errno.h>
+
+enum { BYTE_OPENING = 0, BYTE_ALIVE = 1, PATH_BYTES = 4096 };
+#ifdef __GLIBC__
+#define LOCK_KIND 1
+#else
+#define LOCK_KIND 2
+#endif
+#define DEFAULT_LIMIT ((size_t)1 << 40)
+
+static const lu_store_config_t default_config = {.flags = LU_STORE_CREATE};
+
+static int refuse(lu_store_fault_t *fault, lu_store_reason_t reason, int error, const char *what) {
+    return lu__store_fault(fault, reason, error, what, 0, LU_STORE_WITHOUT, 0);
+}
+
+/* ------------------------------------------------------------------ contents */
+
+/* Where a new store shall begin: far from where the kernel and programs put things. The sanitizer
+ * of threads has places of its own and lets the kernel choose. */
+static uint64_t choose_address(const lu_store_config_t *config, uint64_t key) {
+    if (config->address != NULL) return (uint64_t)(uintptr_t)config->address;
+#if defined(__SANITIZE_THREAD__)
+    (void)key;
+    return 0;
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+    (void)key;
+    return 0;
+#else
+    return 0x200000000000u + (key % 3072 << 34);
+#endif
+#else
+    return 0x200000000000u + (key % 3072 << 34); /* 16 GiB apart, 48 TiB in all */
+#endif
+}
+
+static void format(char *base, uint64_t size, uint64_t key, uint64_t address) {
+    struct lu_store store = {.base = base, .mapped = size}; /* enough to write blocks */
+    struct store_header *header = lu__store_header(&store);
+    header->magic = LU_STORE_MAGIC;
+    header->version = LU_STORE_FORMAT;
+    header->order = LU_STORE_ORDER;
+    header->header_bytes = LU_STORE_HEADER;
+    header->grain_bytes = LU_STORE_GRAIN;
+    header->class_count = LU_STORE_CLASSES;
+    header->journal_max = LU_STORE_JOURNAL;
+    header->address = address;
+    header->key = key;
+    header->seal = lu__store_seal(header);
+    header->file_bytes = size;
+    header->file_check = lu__store_check_of(&store, size);
+    header->root_check = lu__store_check_of(&store, 0);
+    header->journal_state = lu__store_journal_empty(key);
+    uint64_t at = LU_STORE_FIRST, free_bytes = size - 8 - at;
+    unsigned class = lu__store_class(free_bytes);
+    *lu__store_word(&store, at) = lu__store_encode(&store, at, free_bytes, false, false);
+    *lu__store_word(&store, size - 16) = free_bytes;
+    *lu__store_word(&store, size - 8) = lu__store_encode(&store, size - 8, 0, true, true);
+    header->heads[class] = at;
+    header->bitmap[class / 64] = (uint64_t)1 << class % 64;
+}
+
+static int make_mutex(struct lu_store *store) {
+    pthread_mutexattr_t attributes;
+    int error = pthread_mutexattr_init(&attributes);
+    if (error == 0) error = pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+    if (error == 0) error = pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+    if (error == 0) error = pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ERRORCHECK);
+    struct store_header *header = lu__store_header(store);
+    for (size_t i = 0; i < LU_COUNT_OF(header->lock.room); i++) header->lock.room[i] = 0;
+    if (error == 0) error = pthread_mutex_init(&header->lock.mutex, &attributes);
+    header->lock_kind = LOCK_KIND;
+    return error;
+}
+
+static uint64_t fresh_key(uint64_t seed) {
+    static uint64_t made; /* two stores of one process differ */
+    uint64_t number = __atomic_add_fetch(&made, 1, __ATOMIC_RELAXED);
+    uint64_t key = lu__store_mix(lu__os_random() + (number << 32) + seed);
+    return lu__store_mix(key ^ lu__os_now_ms());
+}
+
+/* ------------------------------------------------------------------ address space */
+
+/* The reserved range is at least `least` bytes: as much as was asked for, or by default 1 TiB and
+ * what can be had of it. Shared memory is mapped at once, files piece by piece. */
+static int reserve(struct lu_store *store, const lu_store_config_t *config, uint64_t wish,
+                   size_t least, lu_store_fault_t *fault) {
+    size_t limit = config->limit_bytes;
+    size_t size = limit != 0 ? lu__align_up(limit, LU_STORE_GRAIN) : DEFAULT_LIMIT;
+    if (size < limit || size > LU_STORE_MAX - LU_STORE_GRAIN || size < least) {
+        return lu__store_fault(fault, LU_STORE_LIMIT, ENOMEM, "limit_bytes", 0, limit, least);
+    }
+    bool shared = store->fd < 0;
+    for (;;) {
+        void *base, *hint = (void *)(uintptr_t)wish;
+        int error = shared ? lu__os_shared_map(hint, size, &base)
+                           : lu__os_file_reserve(hint, size, &base);
+        if (error == 0) {
+            store->base = base;
+            store->reserved = size;
+            if (shared) store->mapped = size;
+            return 0;
+        }
+        size /= 2;
+        if (limit != 0 || size < least) {
+            return lu__store_fault(fault, LU_STORE_SYSTEM, error, "reserving address space", 0, 0,
+                                   0);
+        }
+    }
+}
+
+static int check_place(const struct lu_store *store, const lu_store_config_t *config, uint64_t wish,
+                       lu_store_fault_t *fault) {
+    uint64_t found = (uint64_t)(uintptr_t)store->base;
+    if ((config->flags & LU_STORE_SAME_ADDRESS) == 0 || wish == 0 || found == wish) return 0;
+    return lu__store_fault(fault, LU_STORE_ADDRESS, EADDRINUSE, "address", LU_STORE_OFFSET(address),
+                           found, wish);
+}
+
+/* ------------------------------------------------------------------ opening */
+
+/* With the file mapped and the lock held: recovery was made, is the rest in order? */
+static int verify(struct lu_store *store, lu_store_fault_t *fault) {
+    struct lu__os_file_info info;
+    int error = lu__os_file_info(store->fd, &info);
+    if (error != 0) return lu__store_fault(fault, LU_STORE_SYSTEM, error, "fstat", 0, 0, 0);
+    uint64_t bytes = lu__store_header(store)->file_bytes;
+    lu__store_begin(store, fault);
+    if (lu__store_check_of(store, bytes) == lu__store_header(store)->file_check) {
+        if (info.bytes < bytes) {
+            return lu__store_fault(fault, LU_STORE_TRUNCATED, EUCLEAN, "length of the file", 0,
+                                   info.bytes, bytes);
+        }
+        if (info.bytes > bytes && info.bytes > lu__store_header(store)->growing) {
+            return lu__store_fault(fault, LU_STORE_SIZE, EUCLEAN, "length of the file", 0,
+                                   info.bytes, bytes);
+        }
+        error = lu__store_map(store, bytes);
+        if (error != 0) return lu__store_fault(fault, LU_STORE_SYSTEM, error, "mmap", 0, 0, 0);
+    }
+    return lu__store_verify_quick(store) ? 0 : store->error;
+}
+
+/* Take the lock, made anew by who is alone; recover; verify. */
+static int enter_file(struct lu_store *store, lu_store_fault_t *fault) {
+    int error = lu__os_file_lock(store->fd, BYTE_ALIVE, LU_OS_FILE_EXCLUDE, false);
+    store->alone = error == 0;
+    if (error == EAGAIN) error = lu__os_file_lock(store->fd, BYTE_ALIVE, LU_OS_FILE_SHARE, true);
+    if (error != 0) return lu__store_fault(fault, LU_STORE_SYSTEM, error, "locking", 0, 0, 0);
+    const struct store_header *header = lu__store_header(store);
+    if (!store->alone && header->lock_kind != LOCK_KIND) {
+        return lu__store_fault(fault, LU_STORE_LAYOUT, EINVAL, "kind of mutex",
+                               LU_STORE_OFFSET(lock_kind), header->lock_kind, LOCK_KIND);
+    }
+    if (store->alone) error = make_mutex(store);
+    store->fault = fault;
+    if (error == 0) {
+        if (fault != NULL) fault->reason = LU_STORE_FINE;
+        error = lu__store_lock(store);
+        if (error != 0 && fault != NULL && fault->reason != LU_STORE_FINE) return error;
+    }
+    if (error != 0) return lu__store_fault(fault, LU_STORE_SYSTEM, error, "the mutex", 0, 0, 0);
+    error = verify(store, fault);
+    lu__store_leave(store);
+    if (error == 0 && store->alone) {
+        error = lu__os_file_lock(store->fd, BYTE_ALIVE, LU_OS_FILE_SHARE, true);
+        if (error != 0) return lu__store_fault(fault, LU_STORE_SYSTEM, error, "locking", 0, 0, 0);
+    }
+    return error;
+}
+
+/* Everything after open(2). */
+static int attach(struct lu_store *store, const lu_store_config_t *config,
+                  lu_store_fault_t *fault) {
+    struct lu__os_file_info info;
+    int error = lu__os_file_info(store->fd, &info);
+    if (error != 0) return lu__store_fault(fault, LU_STORE_SYSTEM, error, "fstat", 0, 0, 0);
+    if (!info.regular) return refuse(fault, LU_STORE_NOT_FILE, EINVAL, "not a regular file");
+    if (info.bytes == 0) return refuse(fault, LU_STORE_FOREIGN, EINVAL, "the file is empty");
+    error = lu__os_file_lock(store->fd, BYTE_OPENING, LU_OS_FILE_EXCLUDE, true);
+    if (error == 0) error = lu__os_file_info(store->fd, &info); /* as it is under the lock */
+    union { /* the constant part, zero where the file ends before */
+        struct store_header header;
+        char bytes[LU_STORE_OFFSET(file_bytes)];
+    } head = {.bytes = {0}};
+    if (error == 0) {
+        error = lu__os_file_read(store->fd, 0, head.bytes, LU_MIN(sizeof head.bytes, info.bytes));
+    }
+    if (error != 0) return lu__store_fault(fault, LU_STORE_SYSTEM, error, "reading", 0, 0, 0);
+    error = lu__store_verify_constant(&head.header, info.bytes, fault);
+    if (error != 0) return error;
+    size_t mappable = lu__align_down(info.bytes, LU_STORE_GRAIN);
+    error = reserve(store, config, head.header.address, mappable, fault);
+    if (error == 0) error = check_place(store, config, head.header.address, fault);
+    if (error != 0) return error;
+    error = lu__store_map(store, mappable);
+    if (error != 0) return lu__store_fault(fault, LU_STORE_SYSTEM, error, "mmap", 0, 0, 0);
+    error = enter_file(store, fault);
+    if (error != 0) return error;
+    error = lu__os_file_lock(store->fd, BYTE_OPENING, LU_OS_FILE_UNLOCK, false);
+    return error == 0 ? 0 : lu__store_fault(fault, LU_STORE_SYSTEM, error, "unlocking", 0, 0, 0);
+}
+
+/* Make a file with an empty store under `path`; EEXIST if there is one now. */
+static int create(const char *path, const lu_store_config_t *config) {
+    char scratch[PATH_BYTES + 32];
+    unsigned mode = config->mode != 0 ? config->mode : 0600;
+    int fd = -1;
+    int error = lu__os_file_create(path, mode, scratch, sizeof scratch, &fd);
+    if (error != 0) return error;
+    struct lu__os_file_info info;
+    void *base = NULL;
+    error = lu__os_file_info(fd, &info);
+    if (error == 0) error = lu__os_file_resize(fd, LU_STORE_GRAIN);
+    if (error == 0) error = lu__os_file_allocate(fd, 0, LU_STORE_GRAIN);
+    if (error == 0) error = lu__os_file_reserve(NULL, LU_STORE_GRAIN, &base);
+    if (error == 0) error = lu__os_file_map(fd, 0, LU_STORE_GRAIN, base);
+    if (error == 0) {
+        uint64_t key = fresh_key(info.inode);
+        format(base, LU_STORE_GRAIN, key, choose_address(config, key));
+    }
+    if (base != NULL) (void)lu__os_unmap(base, LU_STORE_GRAIN);
+    /* Publishing removes a scratch name also when it fails: with "" as path it must. */
+    int published = lu__os_file_publish(fd, scratch, error == 0 ? path : "");
+    if (error == 0) error = published;
+    lu__os_file_close(fd);
+    return error;
+}
+
+/* Open the file, made first if it may be. */
+static int find_file(struct lu_store *store, const char *path, const lu_store_config_t *config,
+                     lu_store_fault_t *fault) {
+    int error = lu__os_file_open(path, &store->fd);
+    if (error == ENOENT && (config->flags & LU_STORE_CREATE) != 0) {
+        error = create(path, config);
+        if (error != 0 && error != EEXIST) {
+            return lu__store_fault(fault, LU_STORE_SYSTEM, error, "creating the file", 0, 0, 0);
+        }
+        error = lu__os_file_open(path, &store->fd);
+    }
+    if (error == EISDIR) return refuse(fault, LU_STORE_NOT_FILE, error, "a directory");
+    if (error == 0) return 0;
+    return lu__store_fault(fault, LU_STORE_SYSTEM, error, "opening the file", 0, 0, 0);
+}
+
+/* Checks the arguments and claims a slot. */
+static int start(const lu_store_config_t *config, lu_store_fault_t *fault, struct lu_store **out) {
+    unsigned known = LU_STORE_CREATE | LU_STORE_SPARSE | LU_STORE_SAME_ADDRESS | LU_STORE_VERIFY;
+    if ((config->flags & ~known) != 0) return refuse(fault, LU_STORE_USAGE, EINVAL, "flags");
+    if ((uintptr_t)config->address % LU_STORE_GRAIN != 0) {
+        return refuse(fault, LU_STORE_USAGE, EINVAL, "address is not a multiple of 64 KiB");
+    }
+    *out = lu__store_claim();
+    if (*out == NULL) return refuse(fault, LU_STORE_USAGE, EMFILE, "64 stores are open");
+    (*out)->flags = config->flags;
+    return 0;
+}
+
+static lu_store_t *finish(struct lu_store *store, int error, lu_store_fault_t *fault) {
+    if (error == 0) {
+        lu__store_open(store);
+        if ((store->flags & LU_STORE_VERIFY) != 0) {
+            error = lu_store_check(store, fault);
+        } else if (fault != NULL) {
+            *fault = (lu_store_fault_t){.reason = LU_STORE_FINE};
+        }
+    }
+    if (error == 0) return store;
+    if (store != NULL) lu__store_drop(store);
+    errno = error;
+    return NULL;
+}
+
+lu_store_t *lu_heap_open_file(const char *path, const lu_store_config_t *config,
+                              lu_store_fault_t *fault) {
+    if (config == NULL) config = &default_config;
+    struct lu_store *store = NULL;
+    int error;
+    if (path == NULL || path[0] == '\0' || __builtin_strlen(path) >= PATH_BYTES) {
+        error = refuse(fault, LU_STORE_USAGE, path == NULL ? EINVAL : ENAMETOOLONG, "path");
+    } else {
+        error = start(config, fault, &store);
+        if (error == 0) error = find_file(store, path, config, fault);
+        if (error == 0) error = attach(store, config, fault);
+    }
+    return finish(store, error, fault);
+}
+
+lu_store_t *lu_heap_open_shared(const lu_store_config_t *config, lu_store_fault_t *fault) {
+    if (config == NULL) config = &default_config;
+    struct lu_store *store = NULL;
+    int error = start(config, fault, &store);
+    if (error == 0) {
+        uint64_t key = fresh_key((uint64_t)(uintptr_t)store);
+        uint64_t wish = choose_address(config, key);
+        error = reserve(store, config, wish, LU_STORE_GRAIN, fault);
+        if (error == 0 && config->address != NULL) error = check_place(store, config, wish, fault);
+        if (error == 0) {
+            format(store->base, LU_STORE_GRAIN, key, (uint64_t)(uintptr_t)store->base);
+            error = make_mutex(store);
+            if (error != 0) (void)lu__store_fault(fault, LU_STORE_SYSTEM, error, "mutex", 0, 0, 0);
+        }
+    }
+    return finish(store, error, fault);
+}

@@ -1,0 +1,225 @@
+/*
+ * store.c - stores that are open in this process: the table, the lock, addresses and handles.
+ *
+ *     open_stores[i].base -> | mapped, a part of the file or all of the shared memory | reserved |
+ *
+ * What a program holds is the address of a slot in a static table, so that a pointer that is no
+ * store, or one that was closed, is refused. A slot's `state` goes 0 -> 1 -> 2 at opening (1 by
+ * compare-and-swap: who claims it) and 2 -> 1 -> 0 at closing.
+ *
+ * The lock in the header is a robust mutex of POSIX, shared by all processes. When its holder dies
+ * the kernel tells the next one to take it, which undoes what the dead one was doing before it
+ * looks at anything (lu__store_recover). If that fails the mutex is left unrecoverable, so that
+ * everybody gets ENOTRECOVERABLE until the file is opened by somebody who is alone. It is of the
+ * error checking type: a call from inside lu_store_walk, or from a signal handler that interrupted
+ * one, fails with EDEADLK and does not hang.
+ *
+ * Who waits looks again every 10 ms. A process that is killed after it has released the mutex and
+ * before it has woken a waiter leaves that to the kernel, and the kernel does it only if nobody has
+ * taken the mutex in between; the same for one that was woken and is killed before it takes it. The
+ * others then know nothing of the sleeper, who would sleep on.
+ *
+ * `mapped` grows under the lock when the header says that another process has made the store
+ * larger; reading it needs no lock (acquire, pairs with the release in lu__store_map), so handles
+ * become pointers by two comparisons and one addition.
+ */
+#include "os/file.h"
+#include "os/os.h"
+#include "store/store.h"
+
+#include <errno.h>
+#include <time.h>
+
+enum { STORES = 64, FREE = 0, BUSY = 1, OPEN = 2, NAP_NS = 10 * 1000 * 1000 };
+
+static struct lu_store open_stores[STORES];
+
+struct lu_store *lu__store_claim(void) {
+    for (size_t i = 0; i < STORES; i++) {
+        uint32_t expected = FREE;
+        if (!__atomic_compare_exchange_n(&open_stores[i].state, &expected, BUSY, false,
+                                         __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+            continue;
+        }
+        struct lu_store *store = &open_stores[i];
+        store->fd = -1;
+        store->base = NULL;
+        store->reserved = store->mapped = 0;
+        store->alone = false;
+        return store;
+    }
+    return NULL;
+}
+
+void lu__store_drop(struct lu_store *store) {
+    if (store->base != NULL) (void)lu__os_unmap(store->base, store->reserved);
+    if (store->fd >= 0) lu__os_file_close(store->fd);
+    store->base = NULL;
+    store->fd = -1;
+    __atomic_store_n(&store->state, FREE, __ATOMIC_RELEASE);
+}
+
+void lu__store_open(struct lu_store *store) {
+    __atomic_store_n(&store->state, OPEN, __ATOMIC_RELEASE);
+}
+
+bool lu__store_is_open(const struct lu_store *store) {
+    uintptr_t at = (uintptr_t)store - (uintptr_t)open_stores;
+    return at < sizeof open_stores && at % sizeof(struct lu_store) == 0 &&
+           __atomic_load_n(&store->state, __ATOMIC_ACQUIRE) == OPEN;
+}
+
+/* ------------------------------------------------------------------ the lock */
+
+static int wait_for(pthread_mutex_t *mutex) {
+    for (;;) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += NAP_NS;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        int error = pthread_mutex_timedlock(mutex, &until);
+        if (error != ETIMEDOUT) return error;
+    }
+}
+
+int lu__store_lock(struct lu_store *store) {
+    pthread_mutex_t *mutex = &lu__store_header(store)->lock.mutex;
+    int error = pthread_mutex_trylock(mutex);
+    if (error == EBUSY) error = wait_for(mutex);
+    if (error != EOWNERDEAD && error != 0) return error;
+    bool died = error == EOWNERDEAD;
+    lu__store_begin(store, store->fault);
+    if (died || !lu__store_is_recovered(store)) {
+        if (!lu__store_recover(store)) {
+            error = store->error;
+            /* Without pthread_mutex_consistent: nobody gets it any more. */
+            (void)pthread_mutex_unlock(mutex);
+            return error;
+        }
+    }
+    return died ? pthread_mutex_consistent(mutex) : 0;
+}
+
+bool lu__store_enter(struct lu_store *store, lu_store_fault_t *fault, int *error) {
+    *error = EINVAL;
+    if (!lu__store_is_open(store)) {
+        (void)lu__store_fault(fault, LU_STORE_USAGE, EINVAL, "not an open store", 0,
+                              LU_STORE_WITHOUT, 0);
+        return false;
+    }
+    *error = lu__store_lock(store);
+    if (*error == 0) {
+        uint64_t bytes = lu__store_header(store)->file_bytes;
+        if (bytes > store->mapped) *error = lu__store_map(store, bytes);
+        lu__store_begin(store, fault);
+        if (*error == 0) return true;
+        lu__store_leave(store);
+    }
+    (void)lu__store_fault(fault, LU_STORE_SYSTEM, *error, "taking the lock", 0, 0, 0);
+    return false;
+}
+
+void lu__store_leave(struct lu_store *store) {
+    store->fault = NULL; /* it is the caller's, who goes away */
+    (void)pthread_mutex_unlock(&lu__store_header(store)->lock.mutex);
+}
+
+int lu__store_map(struct lu_store *store, uint64_t bytes) {
+    uint64_t have = store->mapped;
+    if (bytes <= have) return 0;
+    if (bytes > store->reserved || bytes % LU_STORE_GRAIN != 0) return ENOMEM;
+    if (store->fd >= 0) {
+        int error = lu__os_file_map(store->fd, have, bytes - have, store->base + have);
+        if (error != 0) return error;
+    }
+    __atomic_store_n(&store->mapped, bytes, __ATOMIC_RELEASE);
+    return 0;
+}
+
+int lu_store_close(lu_store_t *store) {
+    int error;
+    if (lu__store_enter(store, NULL, &error)) {
+        lu__store_leave(store);
+    } else if (error == EINVAL || error == EDEADLK) {
+        return error;
+    }
+    uint32_t expected = OPEN;
+    if (!__atomic_compare_exchange_n(&store->state, &expected, BUSY, false, __ATOMIC_ACQUIRE,
+                                     __ATOMIC_RELAXED)) {
+        return EINVAL;
+    }
+    lu__store_drop(store);
+    return 0;
+}
+
+/* ------------------------------------------------------------------ addresses and the root */
+
+static uint64_t size_of(const struct lu_store *store) {
+    return __atomic_load_n(&lu__store_header(store)->file_bytes, __ATOMIC_ACQUIRE);
+}
+
+/* All of it must be mapped, not just where the block begins. */
+static bool is_mapped(const struct lu_store *store) {
+    return size_of(store) <= __atomic_load_n(&store->mapped, __ATOMIC_ACQUIRE);
+}
+
+uint64_t lu_store_handle(lu_store_t *store, const void *address) {
+    if (address == NULL) return 0;
+    if (lu__store_is_open(store)) {
+        uint64_t offset = (uint64_t)((uintptr_t)address - (uintptr_t)store->base);
+        if (offset > LU_STORE_FIRST && offset < size_of(store)) return offset;
+    }
+    errno = EINVAL;
+    return 0;
+}
+
+void *lu_store_pointer(lu_store_t *store, uint64_t handle) {
+    if (handle == 0) return NULL;
+    int error = EINVAL;
+    if (lu__store_is_open(store) && handle > LU_STORE_FIRST && handle < size_of(store)) {
+        if (is_mapped(store)) return store->base + handle;
+        /* Another process has made it larger: entering maps what is new. */
+        if (lu__store_enter(store, NULL, &error)) {
+            lu__store_leave(store);
+            return store->base + handle;
+        }
+    }
+    errno = error;
+    return NULL;
+}
+
+uint64_t lu_store_root(lu_store_t *store) {
+    if (lu__store_is_open(store)) {
+        return __atomic_load_n(&lu__store_header(store)->root, __ATOMIC_ACQUIRE);
+    }
+    errno = EINVAL;
+    return 0;
+}
+
+int lu_store_sync(lu_store_t *store) {
+    int error;
+    if (!lu__store_enter(store, NULL, &error)) return error;
+    if (store->fd >= 0) error = lu__os_file_sync(store->base, lu__store_header(store)->file_bytes);
+    lu__store_leave(store);
+    return error;
+}
+
+int lu_store_info(lu_store_t *store, lu_store_info_t *out) {
+    int error;
+    if (out == NULL) return EINVAL;
+    if (!lu__store_enter(store, NULL, &error)) return error;
+    const struct store_header *header = lu__store_header(store);
+    *out = (lu_store_info_t){
+        .address = store->base,
+        .size_bytes = header->file_bytes,
+        .limit_bytes = store->reserved,
+        .live_bytes = header->live_bytes - header->live_blocks * LU_STORE_WORD,
+        .live_blocks = header->live_blocks,
+        .recoveries = header->recoveries,
+        .moved = (uint64_t)(uintptr_t)store->base != header->address,
+        .shared = store->fd < 0,
+    };
+    lu__store_leave(store);
+    return 0;
+}

@@ -1,0 +1,209 @@
+/*
+ * store.h - heaps over files and shared memory: what the files of this layer share.
+ *
+ *     file   | header, 8 KiB | 8 unused | block | block | ... | block | end mark | 64 KiB multiple
+ *                                       ^ LU_STORE_FIRST                ^ file_bytes - 8
+ *
+ *     block  | word | usable bytes ........................................ |  in use
+ *            | word | next | previous | ............................ | size |  free, at least 32
+ *            ^ at     ^ at + 8: aligned to 16, what the program gets as a handle
+ *
+ *     word   | check, 20 bits | size / 16, 40 bits | 0 | 0 | previous block is free | in use |
+ *
+ * Everything is an offset from the start of the file. A block's word proves itself: its check is a
+ * hash of the rest, of its offset and of the file's key, so that a pointer into a block, a freed
+ * block or a damaged word is told apart from a live one. Free blocks never touch, are listed by
+ * size class, and end in their size, so that the next block finds their start. The end mark is the
+ * word of a block of no bytes that is in use.
+ *
+ * All of it is changed under the lock in the header and through lu__store_put (journal.c), which is
+ * what makes an operation happen at one instant. The memory of a store may be damaged or written to
+ * by anybody, so nothing that is read from it is used before it was checked; what does not fit ends
+ * the operation by lu__store_damage, which undoes it.
+ */
+#ifndef LU_STORE_H
+#define LU_STORE_H
+
+#include "base/base.h"
+#include "lucid/lucid.h"
+
+#include <pthread.h>
+
+enum {
+    LU_STORE_FORMAT = 1, /* version of the format                                       */
+    LU_STORE_ORDER = 0x01020304,
+    LU_STORE_HEADER = 8192, /* bytes before the blocks                                     */
+    LU_STORE_FIRST = LU_STORE_HEADER + 8,
+    LU_STORE_GRAIN = 65536, /* files grow by multiples of it: any machine's page           */
+    LU_STORE_MIN_BLOCK = 32,
+    LU_STORE_WORD = 8,      /* bytes of a block that are not the program's                 */
+    LU_STORE_CLASSES = 608, /* sizes up to 2^44                                            */
+    LU_STORE_BITMAP = LU_STORE_CLASSES / 64 + 1,
+    LU_STORE_JOURNAL = 128 /* words that one operation can change; 60 is the most used    */
+};
+#define LU_STORE_MAGIC 0x5453646963756c89u /* as bytes: 89 "lucidST" */
+#define LU_STORE_MAX ((uint64_t)1 << 44)
+
+struct store_entry {
+    uint64_t where; /* offset of the word, and in the upper 20 bits a check of the entry */
+    uint64_t old;   /* what it held                                                      */
+};
+
+struct store_header {
+    /* Written at creation; `seal` is a hash of it. */
+    uint64_t magic;
+    uint32_t version, order;
+    uint32_t header_bytes, grain_bytes, class_count, journal_max;
+    uint64_t address; /* where it was created: where pointers in it are good */
+    uint64_t key;
+    uint64_t reserved;
+    uint64_t seal;
+    /* The rest changes under `lock`; the first six through the journal. */
+    uint64_t file_bytes, file_check;  /* size of the store; a hash of it        */
+    uint64_t root, root_check;        /* the program's handle; a hash of it     */
+    uint64_t live_blocks, live_bytes; /* blocks in use, their words included   */
+    uint64_t growing; /* not 0: the file may be longer than file_bytes, up to this */
+    uint64_t recoveries;
+    uint64_t lock_kind; /* whose pthread_mutex_t it is                         */
+    union {
+        pthread_mutex_t mutex;
+        uint64_t room[16];
+    } lock;
+    uint64_t journal_state; /* number of entries that count, with a check; see journal.c */
+    struct store_entry journal[LU_STORE_JOURNAL];
+    uint64_t bitmap[LU_STORE_BITMAP]; /* bit set: the class has free blocks */
+    uint64_t heads[LU_STORE_CLASSES]; /* the first, or 0                    */
+};
+_Static_assert(sizeof(struct store_header) <= LU_STORE_HEADER, "blocks begin behind the header");
+_Static_assert(offsetof(struct store_header, heads) == 2400, "the format is in docs/STORE.md");
+_Static_assert(LU_STORE_HEADER <= LU_STORE_GRAIN, "the smallest file holds the header");
+
+/* A store that is open in this process: a slot of a static table, so a stale pointer is noticed. */
+struct lu_store {
+    uint32_t state; /* atomic: 0 free, 1 being opened or closed, 2 open */
+    int fd;         /* -1: shared memory                                */
+    char *base;
+    size_t reserved; /* address space at `base`                         */
+    size_t mapped;   /* of it, mapped; grows under the lock, atomic     */
+    unsigned flags;
+    bool alone; /* while opening: nobody else has the file open    */
+    /* Under the lock: the operation in progress. */
+    unsigned entries;        /* journal entries so far                         */
+    int error;               /* not 0: the operation has failed, no more is changed */
+    lu_store_fault_t *fault; /* where a contradiction is described, or NULL */
+};
+
+struct store_block {
+    uint64_t at, size; /* size 0: the end mark */
+    bool used, prev_free;
+};
+
+#define LU_STORE_OFFSET(field) ((uint64_t)offsetof(struct store_header, field))
+
+#ifdef LU_STORE_STEPS /* tests: called before every change that others can see */
+void lu__store_step(void);
+#else
+LU_INLINE void lu__store_step(void) {
+}
+#endif
+
+LU_INLINE struct store_header *lu__store_header(const struct lu_store *store) {
+    return (struct store_header *)(void *)store->base;
+}
+
+LU_INLINE uint64_t *lu__store_word(const struct lu_store *store, uint64_t offset) {
+    return (uint64_t *)(void *)(store->base + offset);
+}
+
+LU_INLINE uint64_t lu__store_read(const struct lu_store *store, uint64_t offset) {
+    return __atomic_load_n(lu__store_word(store, offset), __ATOMIC_RELAXED);
+}
+
+/* Spreads every bit over the whole word: multiply and shift, as the end of SplitMix64. */
+LU_INLINE uint64_t lu__store_mix(uint64_t x) {
+    x = (x ^ (x >> 32)) * 0xd6e8feb86659fd93u;
+    x = (x ^ (x >> 29)) * 0xbf58476d1ce4e5b9u;
+    return x ^ (x >> 32);
+}
+
+/* journal.c: under the lock. */
+
+/* Begin an operation that changes the store. `fault` may be NULL. */
+void lu__store_begin(struct lu_store *store, lu_store_fault_t *fault);
+/* Change one word, or remember what it holds because it is about to be overwritten. Nothing
+ * happens once the operation has failed. */
+void lu__store_put(struct lu_store *store, uint64_t offset, uint64_t value);
+void lu__store_note(struct lu_store *store, uint64_t offset);
+/* Make all of it happen, or if it has failed undo all of it. 0 or the failure's errno value. */
+int lu__store_end(struct lu_store *store) LU_MUST_CHECK;
+/* After a death: undo what was begun, and cut a file that was being made longer. False if that is
+ * not possible; store->error says why, the fault too. */
+bool lu__store_recover(struct lu_store *store) LU_MUST_CHECK;
+/* The state of a journal without entries. */
+uint64_t lu__store_journal_empty(uint64_t key);
+bool lu__store_is_recovered(const struct lu_store *store);
+
+/* store.c */
+
+/* True with the lock held. Else false, *error says why: EINVAL, EDEADLK, EUCLEAN, ... */
+bool lu__store_enter(struct lu_store *store, lu_store_fault_t *fault, int *error) LU_MUST_CHECK;
+void lu__store_leave(struct lu_store *store);
+/* The lock alone, for one that is being opened: 0, also if its holder died, or an errno value. */
+int lu__store_lock(struct lu_store *store) LU_MUST_CHECK;
+bool lu__store_is_open(const struct lu_store *store);
+void lu__store_open(struct lu_store *store); /* from now on it can be used */
+/* A free slot of the table, being opened; NULL if there is none. */
+struct lu_store *lu__store_claim(void);
+/* Unmap, close, free the slot. */
+void lu__store_drop(struct lu_store *store);
+/* Map the file up to `bytes`, under the lock. 0 or an errno value. */
+int lu__store_map(struct lu_store *store, uint64_t bytes) LU_MUST_CHECK;
+
+/* report.c */
+
+/* Fill a fault in and return `error`; `fault` may be NULL. The text is "WHAT at offset O: found F,
+ * expected E", without the numbers where they say nothing (WITHOUT). */
+#define LU_STORE_WITHOUT UINT64_MAX
+int lu__store_fault(lu_store_fault_t *fault, lu_store_reason_t reason, int error, const char *what,
+                    uint64_t offset, uint64_t found, uint64_t expected);
+/* End the operation with EUCLEAN, describing the contradiction. Returns false. */
+bool lu__store_damage(struct lu_store *store, const char *what, uint64_t offset, uint64_t found,
+                      uint64_t expected);
+
+/* blocks.c: under the lock. Offsets of blocks are those of their words. */
+
+/* Read the word at `at`. False if there is no block there: the word does not prove itself, or
+ * `at` is no place for one. */
+bool lu__store_block(const struct lu_store *store, uint64_t at,
+                     struct store_block *out) LU_MUST_CHECK;
+/* The same, and a free block with its size at its end. */
+bool lu__store_free_block(const struct lu_store *store, uint64_t at,
+                          struct store_block *out) LU_MUST_CHECK;
+/* The word of such a block. */
+uint64_t lu__store_encode(const struct lu_store *store, uint64_t at, uint64_t size, bool used,
+                          bool prev_free);
+unsigned lu__store_class(uint64_t size);
+/* A block of at least `size`, in use; 0 if the operation failed. */
+uint64_t lu__store_take(struct lu_store *store, uint64_t size);
+/* Free a block. */
+void lu__store_give(struct lu_store *store, const struct store_block *block);
+/* Resize it where it is. False if that cannot be, with nothing changed unless it failed. */
+bool lu__store_resize(struct lu_store *store, const struct store_block *block, uint64_t size);
+void lu__store_put_root(struct lu_store *store, uint64_t handle);
+uint64_t lu__store_check_of(const struct lu_store *store, uint64_t value);
+
+/* grow.c: make the store larger, so that its last block is free and has `size` bytes. */
+bool lu__store_grow(struct lu_store *store, uint64_t size);
+
+/* check.c */
+
+/* The whole of it, under the lock; false through lu__store_damage. */
+bool lu__store_verify(struct lu_store *store);
+/* What never changes, against the size of the file; the lock is not needed. 0 or an errno value. */
+int lu__store_verify_constant(const struct store_header *header, uint64_t file_bytes,
+                              lu_store_fault_t *fault);
+/* What is cheap to verify: the sizes, the end mark, the root. */
+bool lu__store_verify_quick(struct lu_store *store);
+uint64_t lu__store_seal(const struct store_header *header);
+
+#endif

@@ -1,0 +1,96 @@
+#!/usr/bin/python3
+"""Write a copy of a source file that is broken on purpose, to show that the explorer finds it.
+
+usage: broken.py SOURCE_TREE NAME OUTPUT
+
+The table has for each NAME the file and, in pairs, what is replaced by what. A text that is not
+there exactly once is an error: then the code has changed and the table has to follow.
+"""
+
+import pathlib
+import sys
+
+ORDERS = "true, __ATOMIC_RELEASE,\n" + 42 * " " + "__ATOMIC_RELAXED));\n"
+POST = "    } while (!__atomic_compare_exchange_n(&span->remote, &old, new, " + ORDERS
+PUSH = "    } while (!__atomic_compare_exchange_n(&owner->pending, &top, span, " + ORDERS
+NEXT = """        struct span *next = __atomic_load_n(&span->pending_next, __ATOMIC_RELAXED);
+"""
+TAKE = """        uint64_t word = __atomic_exchange_n(&span->remote, 0, __ATOMIC_ACQUIRE);
+"""
+
+TABLE = {
+    # Not broken: so few looks at the word that the explorer also sees threads go to sleep.
+    "lock_spins": ("src/os/lock.c", "enum { SPINS = 100 };", "enum { SPINS = 1 };"),
+    # remote.c: the chain is posted although another thread has posted meanwhile
+    "post_without_compare": (
+        "src/heap/remote.c", POST,
+        "    } while (0);\n    __atomic_store_n(&span->remote, new, __ATOMIC_RELEASE);\n"),
+    "push_without_compare": (
+        "src/heap/remote.c", PUSH,
+        "    } while (0);\n    __atomic_store_n(&owner->pending, span, __ATOMIC_RELEASE);\n"),
+    # ... every post pushes the span, not only that which finds the word empty
+    "push_always": ("src/heap/remote.c", "    if (old != 0) return;\n", ""),
+    # ... drain reads and clears in two steps
+    "drain_in_two_steps": (
+        "src/heap/remote.c", TAKE,
+        "        uint64_t word = __atomic_load_n(&span->remote, __ATOMIC_ACQUIRE);\n"
+        "        __atomic_store_n(&span->remote, 0, __ATOMIC_RELAXED);\n"),
+    # ... drain follows the stack after the span may be on it again
+    "drain_reads_next_late": ("src/heap/remote.c", NEXT + TAKE, TAKE + NEXT),
+    "pending_taken_in_two_steps": (
+        "src/heap/remote.c",
+        "__atomic_exchange_n(&heap->pending, NULL, __ATOMIC_ACQUIRE);",
+        "__atomic_load_n(&heap->pending, __ATOMIC_ACQUIRE);\n"
+        "    __atomic_store_n(&heap->pending, NULL, __ATOMIC_RELAXED);"),
+    # thread.c: the pool without its lock
+    "acquire_without_lock": (
+        "src/heap/thread.c",
+        "    lu__lock_acquire(&pool_lock);\n    struct heap *heap = pool;\n",
+        "    lu__lock_reset(&pool_lock);\n"
+        "    struct heap *heap = __atomic_load_n(&pool, __ATOMIC_RELAXED);\n",
+        "        pool = heap->next_pooled;\n",
+        "        __atomic_store_n(&pool, heap->next_pooled, __ATOMIC_RELAXED);\n"),
+    # ... a heap is in the pool while it is being swept
+    "pool_each_leaves_heaps": (
+        "src/heap/thread.c",
+        "    struct heap *list = pool;\n    pool = NULL;\n    pool_count = 0;\n"
+        "    for (struct heap *heap = list;",
+        "    struct heap *list = pool;\n    for (struct heap *heap = list;"),
+    # ... the heap is in the pool before its lists are in order
+    "released_before_in_order": (
+        "src/heap/thread.c",
+        "    set_busy(heap, 1);\n    lu__remote_flush(heap);\n",
+        "    set_busy(heap, 1);\n    release(heap);\n    lu__remote_flush(heap);\n",
+        "    set_busy(heap, 0);\n    release(heap);\n", "    set_busy(heap, 0);\n"),
+    # emergency.c: the room is taken in two steps
+    "emergency_in_two_steps": (
+        "src/heap/emergency.c",
+        "__atomic_fetch_add(&region->used, need, __ATOMIC_RELAXED);",
+        "__atomic_load_n(&region->used, __ATOMIC_RELAXED);\n"
+        "    __atomic_store_n(&region->used, at + need, __ATOMIC_RELAXED);"),
+    # lock.c: a sleeper that does not say that it sleeps
+    "sleeper_not_marked": (
+        "src/os/lock.c",
+        "while (__atomic_exchange_n(&lock->word, 2, __ATOMIC_ACQUIRE) != 0) "
+        "lu__os_wait(&lock->word, 2);",
+        "while (__atomic_exchange_n(&lock->word, 1, __ATOMIC_ACQUIRE) != 0) "
+        "lu__os_wait(&lock->word, 1);",
+        "enum { SPINS = 100 };", "enum { SPINS = 1 };"),
+}
+
+
+def main():
+    if len(sys.argv) != 4 or sys.argv[2] not in TABLE:
+        sys.exit(__doc__)
+    tree, name, output = sys.argv[1:]
+    file, *changes = TABLE[name]
+    text = (pathlib.Path(tree) / file).read_text(encoding="utf-8")
+    for old, new in zip(changes[::2], changes[1::2]):
+        if text.count(old) != 1:
+            sys.exit(f"broken.py: {name}: {file} has the text {text.count(old)} times:\n{old}")
+        text = text.replace(old, new)
+    pathlib.Path(output).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,281 @@
+/*
+ * scripts.c - what a few threads do to each other: remote frees, the heap pool, adoption of a
+ * finished thread's heap, shared heaps, locks, emergency memory.
+ *
+ * Blocks of 12,000 bytes are posted one by one, five to a span; those of 64 are collected first.
+ * Each script ends with state_check, and where that says nothing of what threads may see, checks in
+ * the threads themselves: a block is written by the thread that got it, and must stay as written.
+ */
+#include <string.h>
+
+#include "explore.h"
+#include "heap/engine.h"
+#include "heap/heap.h"
+#include "lucid/lucid.h"
+#include "state.h"
+
+enum { BIG = 12000, SMALL = 64, BLOCKS = 8 };
+
+static void *blocks[BLOCKS];
+static size_t live;
+
+static void *take(size_t size) {
+    unsigned char *block = lu_malloc(size);
+    EXPLORE_CHECK(block != NULL);
+    memset(block, (int)explore_self() + 1, 32);
+    return block;
+}
+
+static void check_mine(const void *block) {
+    const unsigned char *at = block;
+    for (size_t i = 0; i < 32; i++) EXPLORE_CHECK(at[i] == explore_self() + 1);
+}
+
+static void flush(void) {
+    lu__remote_flush(lu__thread_heap());
+}
+static void drain(void) {
+    lu__remote_drain(lu__thread_heap());
+}
+
+static void take_big(void) {
+    for (size_t i = 0; i < BLOCKS; i++) blocks[i] = take(BIG);
+}
+static void take_small(void) {
+    for (size_t i = 0; i < BLOCKS; i++) blocks[i] = take(SMALL);
+}
+/* A heap of its own, which a thread would else make in the middle of the script. */
+static void have_heap(void) {
+    lu_free(lu_malloc(SMALL));
+}
+
+static void free_from(size_t first, size_t count) {
+    for (size_t i = first; i < first + count; i++) lu_free(blocks[i]);
+}
+
+/* ------------------------------------------------------------------ remote frees ------------- */
+
+static void prepare_big(void) {
+    explore_as(0, take_big);
+    explore_as(1, have_heap);
+    explore_as(2, have_heap);
+}
+static void prepare_small(void) {
+    explore_as(0, take_small);
+    explore_as(1, have_heap);
+    explore_as(2, have_heap);
+}
+
+static void free_0_1(void) {
+    free_from(0, 2);
+}
+static void free_2_3(void) {
+    free_from(2, 2);
+}
+static void free_0_2_flush(void) {
+    free_from(0, 3);
+    flush();
+}
+static void free_3_4_flush(void) {
+    free_from(3, 2);
+    flush();
+}
+static void drain_twice(void) {
+    drain();
+    drain();
+}
+static void free_and_take(void) {
+    free_from(7, 1);
+    blocks[7] = take(BIG);
+    drain();
+    blocks[5] = take(BIG);
+}
+
+static void check_four_left(void) {
+    state_check(4);
+    explore_as(0, drain);
+    state_check(4);
+}
+static void check_three_left(void) {
+    explore_as(0, drain);
+    state_check(3);
+}
+static void check_seven_left(void) {
+    explore_as(0, drain);
+    state_check(7);
+}
+
+/* ------------------------------------------------------------------ exit and adoption -------- */
+
+static void end(void) {
+    explore_thread_end();
+}
+static void take_new(void) { /* the heap is the pool's or a new one */
+    void *block = take(BIG), *other = take(SMALL);
+    check_mine(block);
+    lu_free(block);
+    check_mine(other);
+    live++;
+}
+static void check_adoption(void) {
+    state_check(6 + live);
+}
+
+static void prepare_pool(void) { /* a thread that is none of those to come */
+    explore_as(EXPLORE_THREADS, have_heap);
+    explore_as(EXPLORE_THREADS, end);
+    live = 0;
+}
+static void come_and_go(void) {
+    void *block = take(SMALL), *other = take(SMALL);
+    struct heap *mine = lu__thread_heap();
+    EXPLORE_CHECK(mine->state == LU_HEAP_ACTIVE);
+    check_mine(block);
+    lu_free(block);
+    check_mine(other);
+    lu_free(other);
+    end();
+}
+static void check_pool(void) {
+    size_t active, pooled;
+    lu__pool_counts(&active, &pooled);
+    EXPLORE_CHECK(active == 0);
+    EXPLORE_CHECK(pooled >= 1 && pooled <= 3);
+    state_check(0);
+}
+
+/* The pool's heap has blocks out, all of a full span that sleeps. */
+static void prepare_sleeper(void) {
+    explore_as(EXPLORE_THREADS, take_big);
+    explore_as(1, have_heap);
+    explore_as(2, have_heap);
+    explore_as(EXPLORE_THREADS, end);
+    live = 0;
+}
+static void free_all(void) {
+    free_from(0, BLOCKS);
+}
+static void purge(void) {
+    (void)lu_purge();
+}
+static void check_active(void) {
+    EXPLORE_CHECK(lu__thread_heap()->state == LU_HEAP_ACTIVE);
+}
+static void check_sleeper(void) {
+    size_t active, pooled;
+    lu__pool_counts(&active, &pooled);
+    for (unsigned i = 0; i < active; i++) explore_as(i, check_active); /* threads 0 to 2 */
+    state_check(live);
+}
+
+/* Calls after the destructor borrow a heap for their time. */
+static void end_then_borrow(void) {
+    have_heap();
+    end();
+    void *block = take(SMALL);
+    check_mine(block);
+    lu_free(block);
+}
+static void check_borrowed(void) {
+    explore_as(1, purge);
+    state_check(0);
+}
+
+/* ------------------------------------------------------------------ shared heaps ------------- */
+
+static lu_heap_t *heap;
+
+static void make_heap(void) {
+    heap = lu_heap_create(LU_HEAP_SHARED);
+    for (size_t i = 0; i < BLOCKS; i++) blocks[i] = lu_heap_malloc(heap, BIG);
+}
+static void prepare_heap(void) {
+    explore_as(0, make_heap);
+    explore_as(1, have_heap);
+}
+static void use_heap(void) {
+    size_t mine = explore_self() * 2;
+    lu_free(blocks[mine]);
+    unsigned char *block = lu_heap_malloc(heap, BIG);
+    EXPLORE_CHECK(block != NULL);
+    memset(block, (int)explore_self() + 1, 32);
+    lu_heap_free(heap, blocks[mine + 1]);
+    check_mine(block);
+}
+static void check_heap_blocks(void) {
+    state_check(BLOCKS - 2);
+}
+
+/* ------------------------------------------------------------------ runs --------------------- */
+
+static void prepare_runs(void) {
+    explore_as(0, have_heap);
+    explore_as(1, have_heap);
+    lu_free(lu_malloc(300000));
+}
+static void use_run(void) {
+    void *block = take(100000);
+    check_mine(block);
+    lu_free(block);
+}
+static void check_runs(void) {
+    state_check(0);
+    EXPLORE_CHECK(lu__span_figures.used <= 16 * LU_SLICE);
+    EXPLORE_CHECK(lu__span_figures.dirty <= 16 * LU_SLICE);
+}
+
+/* ------------------------------------------------------------------ the lock, emergency ------ */
+
+static struct lu__lock lock;
+static unsigned inside, entered;
+
+static void lock_twice(void) {
+    for (int i = 0; i < 2; i++) {
+        lu__lock_acquire(&lock);
+        EXPLORE_CHECK(__atomic_fetch_add(&inside, 1, __ATOMIC_RELAXED) == 0);
+        entered++;
+        __atomic_store_n(&inside, 0, __ATOMIC_RELAXED);
+        lu__lock_release(&lock);
+    }
+}
+static void check_lock(void) {
+    EXPLORE_CHECK(lock.word == 0 && lock.owner == NULL);
+}
+
+static void take_emergency(void) {
+    unsigned char *mine[2];
+    for (int i = 0; i < 2; i++) {
+        mine[i] = lu__emergency_alloc(16, 40);
+        EXPLORE_CHECK(mine[i] != NULL);
+        memset(mine[i], (int)explore_self() + 1, 40);
+    }
+    for (int i = 0; i < 2; i++) {
+        EXPLORE_CHECK(lu__emergency_usable(mine[i]) == 48);
+        check_mine(mine[i]);
+    }
+}
+
+/* ------------------------------------------------------------------ the table ---------------- */
+
+const struct script scripts[] = {
+    {"posts of two threads", prepare_big, {free_0_1, free_2_3}, check_four_left, 6},
+    {"posts and drain", prepare_big, {drain_twice, free_0_1, free_2_3}, check_four_left, 3},
+    {"batches and drain",
+     prepare_small,
+     {drain, free_0_2_flush, free_3_4_flush},
+     check_three_left,
+     3},
+    {"post, free and refill", prepare_big, {free_and_take, free_0_1}, check_seven_left, 3},
+    {"exit and post", prepare_big, {end, free_0_1}, check_adoption, 4},
+    {"exit, post and adoption", prepare_big, {end, free_0_1, take_new}, check_adoption, 2},
+    {"pool", prepare_pool, {come_and_go, come_and_go}, check_pool, 2},
+    {"pool of three", prepare_pool, {come_and_go, come_and_go, come_and_go}, check_pool, 1},
+    {"adoption of a sleeping span", prepare_sleeper, {take_new, free_all}, check_sleeper, 2},
+    {"purge of the pool", prepare_sleeper, {take_new, free_all, purge}, check_sleeper, 2},
+    {"borrowed heap", prepare_pool, {end_then_borrow, come_and_go}, check_borrowed, 2},
+    {"shared heap", prepare_heap, {use_heap, use_heap}, check_heap_blocks, 3},
+    {"runs", prepare_runs, {use_run, use_run, purge}, check_runs, 2},
+    {"lock", NULL, {lock_twice, lock_twice, lock_twice}, check_lock, 3},
+    {"emergency memory", NULL, {take_emergency, take_emergency}, NULL, 6},
+    {.name = NULL},
+};

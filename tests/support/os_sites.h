@@ -1,0 +1,89 @@
+/*
+ * os_sites.h - names for the places from which the library asks the kernel for something.
+ *
+ * Included by force in front of every file of the library that is built for fault tests; the
+ * product is built without. Each call of a function of os.h that can fail becomes the same call
+ * between two notes, and leaves a record in the section `os_sites`, so that the list of all call
+ * sites is made by the compiler. Inside the os layer (OS_SITES_KERNEL) the same is done with each
+ * system call that changes memory, in the section `os_kernel_sites`.
+ */
+#ifndef OS_SITES_H
+#define OS_SITES_H
+
+#include "os/os.h"
+
+/* The functions of os.h that can fail, and those that nobody checks. */
+enum os_fault_call {
+    OS_FAULT_RESERVE,
+    OS_FAULT_COMMIT,
+    OS_FAULT_PURGE,
+    OS_FAULT_PURGE_MANY,
+    OS_FAULT_RENEW,
+    OS_FAULT_MAP,
+    OS_FAULT_UNMAP,
+    OS_FAULT_REMAP,
+    OS_FAULT_MOVE_PAGES,
+    OS_FAULT_PROTECT,
+    OS_FAULT_HUGE_PAGES,
+    OS_FAULT_CALLS
+};
+
+struct os_site {
+    const char *file, *function;
+    int line;
+    enum os_fault_call call; /* of a site in the os layer: no meaning */
+};
+
+/* The thread is at a site; returns where it was before, for os_site_leave. */
+struct os_site *const *os_site_enter(struct os_site *const *site);
+void os_site_leave(struct os_site *const *before);
+void os_site_kernel(struct os_site *const *site);
+
+/* Pointers, because the linker may leave gaps between larger objects of a section. */
+#define OS_SITE_DEFINE(section_name, kind)                                     \
+    static struct os_site os_site_here = {__FILE__, __func__, __LINE__, kind}; \
+    static struct os_site *const os_site_ref                                   \
+        __attribute__((section(section_name), used)) = &os_site_here
+
+#ifndef OS_SITES_KERNEL
+
+#define OS_SITE_AT(kind, called)                                             \
+    ({                                                                       \
+        OS_SITE_DEFINE("os_sites", kind);                                    \
+        struct os_site *const *os_site_before = os_site_enter(&os_site_ref); \
+        __typeof__(called) os_site_result = (called);                        \
+        os_site_leave(os_site_before);                                       \
+        os_site_result;                                                      \
+    })
+
+#define lu__os_reserve(...) OS_SITE_AT(OS_FAULT_RESERVE, lu__os_reserve(__VA_ARGS__))
+#define lu__os_commit(...) OS_SITE_AT(OS_FAULT_COMMIT, lu__os_commit(__VA_ARGS__))
+#define lu__os_purge(...) OS_SITE_AT(OS_FAULT_PURGE, lu__os_purge(__VA_ARGS__))
+#define lu__os_purge_many(...) OS_SITE_AT(OS_FAULT_PURGE_MANY, lu__os_purge_many(__VA_ARGS__))
+#define lu__os_renew(...) OS_SITE_AT(OS_FAULT_RENEW, lu__os_renew(__VA_ARGS__))
+#define lu__os_map(...) OS_SITE_AT(OS_FAULT_MAP, lu__os_map(__VA_ARGS__))
+#define lu__os_unmap(...) OS_SITE_AT(OS_FAULT_UNMAP, lu__os_unmap(__VA_ARGS__))
+#define lu__os_remap(...) OS_SITE_AT(OS_FAULT_REMAP, lu__os_remap(__VA_ARGS__))
+#define lu__os_move_pages(...) OS_SITE_AT(OS_FAULT_MOVE_PAGES, lu__os_move_pages(__VA_ARGS__))
+#define lu__os_protect(...) OS_SITE_AT(OS_FAULT_PROTECT, lu__os_protect(__VA_ARGS__))
+#define lu__os_huge_pages(...)                                               \
+    ({                                                                       \
+        OS_SITE_DEFINE("os_sites", OS_FAULT_HUGE_PAGES);                     \
+        struct os_site *const *os_site_before = os_site_enter(&os_site_ref); \
+        lu__os_huge_pages(__VA_ARGS__);                                      \
+        os_site_leave(os_site_before);                                       \
+    })
+
+#else
+
+#include "os/kernel.h"
+
+#define lu__kernel_memory_call(...)                        \
+    ({                                                     \
+        OS_SITE_DEFINE("os_kernel_sites", OS_FAULT_CALLS); \
+        os_site_kernel(&os_site_ref);                      \
+        lu__kernel_memory_call(__VA_ARGS__);               \
+    })
+
+#endif
+#endif

@@ -1,0 +1,135 @@
+/*
+ * test_checks.c - checks that no other test reaches, and a heap in a forked child.
+ *
+ * What is asked for here cannot be given: the call must say so with errno, and change nothing.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lucid/lucid.h"
+
+/* The compiler must not know what is asked for. */
+static size_t hidden(size_t size) {
+    __asm__ volatile("" : "+r"(size));
+    return size;
+}
+
+static void refused(const void *block, int error) {
+    assert_null(block);
+    assert_int_equal(errno, error);
+    errno = 0;
+}
+
+static void a_heap_refuses_impossible_sizes(void **state) {
+    (void)state;
+    lu_heap_t *heap = lu_heap_create(LU_HEAP_SHARED);
+    assert_non_null(heap);
+    const size_t half = hidden((size_t)1 << 63), most = hidden((size_t)PTRDIFF_MAX);
+    errno = 0;
+    refused(lu_heap_calloc(heap, half, 2), ENOMEM); /* 0, if nobody looks */
+    refused(lu_heap_calloc(heap, half + 8, 2), ENOMEM);
+    refused(lu_heap_calloc(heap, most, 2), ENOMEM);
+    refused(lu_heap_malloc(heap, most + 1), ENOMEM);
+    refused(lu_heap_aligned_alloc(heap, 64, most), ENOMEM);
+    refused(lu_heap_aligned_alloc(heap, hidden(48), 48), EINVAL);
+    char *block = lu_heap_malloc(heap, 100);
+    assert_non_null(block);
+    memset(block, 7, 100);
+    refused(lu_heap_realloc(heap, block, most + 1), ENOMEM);
+    for (int i = 0; i < 100; i++) assert_int_equal(block[i], 7);
+    lu_heap_destroy(heap);
+}
+
+static void a_child_goes_on_with_a_heap(void **state) {
+    (void)state;
+    lu_heap_t *heap = lu_heap_create(LU_HEAP_SHARED);
+    void *block = lu_heap_malloc(heap, 300);
+    assert_non_null(block);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        void *other = lu_heap_malloc(heap, 300000);
+        lu_heap_free(heap, block);
+        lu_free(other);
+        lu_heap_destroy(heap);
+        _exit(other != NULL ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    lu_heap_destroy(heap);
+}
+
+/* Slabs leave the cache's table from its middle, and the others must be found afterwards. */
+static void slabs_leave_a_cache_in_any_order(void **state) {
+    (void)state;
+    enum { OBJECTS = 900, STEP = 7 };
+    static void *objects[OBJECTS];
+    lu_cache_t *cache = lu_cache_create("checks", 20000, 0, NULL, NULL, NULL);
+    assert_non_null(cache);
+    for (size_t i = 0; i < OBJECTS; i++) {
+        objects[i] = lu_cache_alloc(cache);
+        assert_non_null(objects[i]);
+    }
+    for (size_t first = 0; first < STEP; first++) {
+        for (size_t i = first; i < OBJECTS; i += STEP) lu_cache_free(cache, objects[i]);
+        (void)lu_cache_reap(cache, first);
+    }
+    lu_cache_destroy(cache);
+}
+
+static lu_violation_kind_t kinds[8];
+static size_t violations;
+
+static bool on_violation(const lu_violation_t *violation, void *arg) {
+    (void)arg;
+    if (violations < 8) kinds[violations] = violation->kind;
+    violations++;
+    return true;
+}
+
+static void *free_by_size_wrongly(void *arg) {
+    char *block = arg;
+    lu_free(lu_malloc(64)); /* a heap, for the fast path */
+    lu_free_sized(block + 16, 64);
+    lu_free_sized(block, 500);
+    lu_free_sized(block, 64);
+    lu_free_sized(block, 64);
+    return NULL;
+}
+
+/* What free_sized checks of its own thread's blocks it checks of others'. */
+static void frees_by_size_of_others_are_checked(void **state) {
+    (void)state;
+    pthread_t thread;
+    char *block = lu_malloc(64);
+    assert_non_null(block);
+    lu_set_violation_handler(on_violation, NULL);
+    assert_int_equal(pthread_create(&thread, NULL, free_by_size_wrongly, block), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    lu_set_violation_handler(NULL, NULL);
+    assert_int_equal(violations, 3);
+    assert_int_equal(kinds[0], LU_INTERIOR_POINTER);
+    assert_int_equal(kinds[1], LU_SIZE_MISMATCH);
+    assert_int_equal(kinds[2], LU_DOUBLE_FREE);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_heap_refuses_impossible_sizes),
+        cmocka_unit_test(a_child_goes_on_with_a_heap),
+        cmocka_unit_test(slabs_leave_a_cache_in_any_order),
+        cmocka_unit_test(frees_by_size_of_others_are_checked),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
