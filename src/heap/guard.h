@@ -31,7 +31,9 @@ LU_INLINE bool lu__guard_contains(const void *address) {
 
 /* When a heap samples; the owner's. */
 struct sampler {
-    int64_t left; /* allocations before the next sample; 0 and below: it is due         */
+    uint32_t burst; /* so many allocations from now on are samples: those at the start of a process
+                       with harden:2, when the pool is empty anyway */
+    int64_t left;   /* allocations before the next sample; 0 and below: it is due         */
     uint64_t random;
     uint32_t skip; /* allocations to let pass although it is due                */
     bool every;    /* the fast paths are off: every allocation is counted as it comes */

@@ -32,6 +32,8 @@
 #include "heap/harden.h"
 #include "os/os.h"
 
+#define HARDENED_MEAN 1024 /* with harden:2, where nothing else is said */
+#define BURST 256
 #define EVERY_MOST 64 /* rates up to here count every allocation */
 #define SKIP_MOST 8u
 #define CALM 256u /* the longest that lu__cadence gives */
@@ -71,6 +73,7 @@ static int64_t distance(struct sampler *s) {
 
 void lu__guard_init(void) {
     uint64_t rate = (uint64_t)lu__option(LU_OPT_GUARD_SAMPLE);
+    if (rate == 0 && lu__harden.level == 2) rate = HARDENED_MEAN;
     if (rate != 0 && lu__guard_make(lu__os_random())) mean = rate;
 }
 
@@ -98,6 +101,7 @@ void lu__guard_prepare(struct heap *heap) {
     s->random = lu__os_random() + ++count * 0x9e3779b97f4a7c15u;
     s->every = mean <= EVERY_MOST || lu__harden.on;
     s->left = distance(s);
+    if (count == 1 && lu__harden.level == 2) s->burst = BURST;
     if (s->every) heap->front = LU_EMPTY_HEAP;
     heap->sampler = s;
 }
@@ -115,18 +119,24 @@ void *lu__guard_try(struct heap *heap, size_t align, size_t size, bool *zero) {
     struct sampler *s = heap->sampler;
     if (size > LU_CLASS_BYTES_MAX || size == 0) return NULL; /* of no list: not counted */
     if (s->every) s->left--;
-    if (s->left > 0) return NULL;
+    bool burst = s->burst > 0;
+    if (burst) {
+        s->burst--;
+    } else if (s->left > 0) {
+        return NULL;
+    }
     if (s->skip > 0) {
         s->skip--;
         return NULL;
     }
-    s->left += distance(s) - !s->every; /* where lists are counted, a guarded block is not */
+    if (s->left <= 0)
+        s->left += distance(s) - !s->every; /* where lists are counted, a guarded block is not */
     if (!s->every) {
         heap->front = heap;
         if (s->left <= 0) arm(heap, true);
     }
     if (size > LU_OS_PAGE || align > LU_OS_PAGE) return NULL;
-    void *block = lu__guard_alloc(align, size, random_bits(s) % 2 == 0);
+    void *block = lu__guard_alloc(align, size, burst || random_bits(s) % 2 == 0);
     *zero = block != NULL;
     return block;
 }

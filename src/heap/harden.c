@@ -34,6 +34,7 @@ static long level_option(enum lu__option id, long level0, long level1, long leve
 
 void lu__harden_init(void) {
     struct lu__harden h = {
+        .level = (uint8_t)lu__option(LU_OPT_HARDEN),
         .random_order = level_option(LU_OPT_RANDOM_ORDER, 0, 1, 1) != 0,
         .zero_on_free = level_option(LU_OPT_ZERO_ON_FREE, 0, 1, 1) != 0,
         .guard_slices = level_option(LU_OPT_GUARD_SLICES, 0, 1, 1) != 0,

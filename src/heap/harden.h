@@ -14,6 +14,7 @@
 
 struct lu__harden {
     bool on;
+    uint8_t level; /* of the option, which single keys may have changed */
     bool random_order;
     bool zero_on_free;
     bool guard_slices;

@@ -21,10 +21,7 @@
 /* The calling thread's heap, marked busy, or NULL if the long way must be taken. */
 static struct heap *enter(void) {
     struct heap *heap = lu__thread_heap();
-    if (LU_UNLIKELY(heap == NULL) || LU_UNLIKELY(heap->busy) ||
-        LU_UNLIKELY(heap->sampler != NULL)) {
-        return NULL;
-    }
+    if (LU_UNLIKELY(heap == NULL) || LU_UNLIKELY(heap->busy)) return NULL;
     __atomic_store_n(&heap->busy, 1, __ATOMIC_RELAXED);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     return heap;
@@ -61,9 +58,11 @@ void *lu__hard_malloc(size_t size) {
     unsigned c = lu__class_small[(asked + 7) >> 3];
     struct hard *hard = heap->hard;
     struct hard_stash *stash = &hard->stash[c];
+    struct sampler *sampler = heap->sampler;
+    bool sample = sampler != NULL && (sampler->left <= 1 || sampler->burst != 0);
     uint32_t count = stash->count;
     void *result = NULL;
-    if (LU_LIKELY(count != 0)) {
+    if (LU_LIKELY(count != 0 && !sample)) {
         uint32_t pick = lu__harden.random_order
                             ? (uint32_t)((lu__hard_random(hard) >> 32) * count >> 32)
                             : count - 1;
@@ -72,6 +71,7 @@ void *lu__hard_malloc(size_t size) {
         if (LU_LIKELY(is_untouched(taken.block, room))) {
             stash->blocks[pick] = stash->blocks[count - 1];
             stash->count = count - 1;
+            if (sampler != NULL) sampler->left--;
             __atomic_store_n(taken.state, HARD_LIVE_BLOCK, __ATOMIC_RELAXED);
             if (lu__hard_is_exact(room) && size < room) {
                 lu__hard_seal(taken.block, room, (uint32_t)size);

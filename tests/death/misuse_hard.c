@@ -29,6 +29,11 @@ static void read_byte(void *block, size_t at) {
     sink = ((volatile unsigned char *)misuse_hidden(block))[at];
 }
 
+/* With harden:2 the first blocks of a process are sampled ones. */
+static void pass_the_first(void) {
+    for (int i = 0; i < OTHERS; i++) free(misuse_block(24));
+}
+
 /* ------------------------------------------------------------------ double frees ------------- */
 
 static void double_after(size_t size, int others) {
@@ -105,6 +110,7 @@ static void read_freed_large(void) {
 
 /* A free neighbour of a block that is freed is looked at with harden:2. */
 static void write_freed_neighbour(void) {
+    pass_the_first();
     char *block = misuse_block(8);
     misuse_says(block, block, 0);
     write_byte(block, 33); /* two blocks of 16 bytes further on */
@@ -124,9 +130,11 @@ static void overflow_word(void) {
     overflow(24, 24);
 }
 static void overflow_odd(void) {
+    pass_the_first();
     overflow(21, 21);
 }
 static void overflow_24(void) {
+    pass_the_first();
     overflow(24, 24);
 }
 static void overflow_medium(void) {
@@ -156,6 +164,18 @@ static void use_nothing(void) {
     char *block = misuse_hidden(malloc(0));
     misuse_says(block, block, 0);
     read_byte(block, 0);
+}
+
+static void double_delayed_later(void) {
+    pass_the_first();
+    double_after(24, OTHERS);
+}
+
+/* A read right behind one of the first blocks faults at once. */
+static void overflow_first(void) {
+    char *block = misuse_block(16);
+    misuse_says(block, block, 0);
+    read_byte(block, 16);
 }
 
 /* ------------------------------------------------------------------ what goes on ------------- */
@@ -230,6 +250,7 @@ const struct misuse misuse_hard_table[] = {
     {"hard2-overflow-24", overflow_24},
     {"hard2-overflow-medium", overflow_medium},
     {"hard2-write-freed-neighbour", write_freed_neighbour},
-    {"hard2-double-delayed", double_delayed},
+    {"hard2-double-delayed", double_delayed_later},
+    {"hard2-first", overflow_first},
     {NULL, NULL},
 };

@@ -124,12 +124,35 @@ static void frees_by_size_of_others_are_checked(void **state) {
     assert_int_equal(kinds[2], LU_DOUBLE_FREE);
 }
 
+/* Of a block whose page was given back nothing is left that looks free: only the mark of the page. */
+static void a_double_free_in_a_purged_page_is_seen(void **state) {
+    (void)state;
+    enum { BLOCKS = 2000, KEPT_EACH = 500 };
+    static char *blocks[BLOCKS];
+    for (size_t i = 0; i < BLOCKS; i++) assert_non_null(blocks[i] = lu_malloc(112));
+    for (size_t i = 0; i < BLOCKS; i++) {
+        if (i % KEPT_EACH != 0) lu_free(blocks[i]);
+    }
+    assert_true(lu_purge() > 0);
+    lu_set_violation_handler(on_violation, NULL);
+    for (size_t i = 0; i < BLOCKS; i++) {
+        if (i % KEPT_EACH == 0) continue;
+        violations = 0;
+        lu_free(blocks[i]);
+        assert_int_equal(violations, 1);
+        assert_int_equal(kinds[0], LU_DOUBLE_FREE);
+    }
+    lu_set_violation_handler(NULL, NULL);
+    for (size_t i = 0; i < BLOCKS; i += KEPT_EACH) lu_free(blocks[i]);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_heap_refuses_impossible_sizes),
         cmocka_unit_test(a_child_goes_on_with_a_heap),
         cmocka_unit_test(slabs_leave_a_cache_in_any_order),
         cmocka_unit_test(frees_by_size_of_others_are_checked),
+        cmocka_unit_test(a_double_free_in_a_purged_page_is_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
