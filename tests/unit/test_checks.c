@@ -124,7 +124,8 @@ static void frees_by_size_of_others_are_checked(void **state) {
     assert_int_equal(kinds[2], LU_DOUBLE_FREE);
 }
 
-/* Of a block whose page was given back nothing is left that looks free: only the mark of the page. */
+/* Of a block whose page was given back nothing is left that looks free: only the mark of the page,
+ * and that says it. */
 static void a_double_free_in_a_purged_page_is_seen(void **state) {
     (void)state;
     enum { BLOCKS = 2000, KEPT_EACH = 500 };
@@ -146,6 +147,22 @@ static void a_double_free_in_a_purged_page_is_seen(void **state) {
     for (size_t i = 0; i < BLOCKS; i += KEPT_EACH) lu_free(blocks[i]);
 }
 
+/* Links are differences of blocks, so multiples of 8: one bit is enough to give a damage away. */
+static void a_link_to_no_block_is_seen(void **state) {
+    (void)state;
+    char *first = lu_malloc(176), *second = lu_malloc(176);
+    assert_true(first != NULL && second != NULL);
+    lu_free(first);
+    lu_free(second);
+    *(volatile char *)second ^= 1;
+    violations = 0;
+    lu_set_violation_handler(on_violation, NULL);
+    for (int i = 0; i < 3; i++) assert_non_null(lu_malloc(176));
+    lu_set_violation_handler(NULL, NULL);
+    assert_int_equal(violations, 1);
+    assert_int_equal(kinds[0], LU_CORRUPT_LINK);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_heap_refuses_impossible_sizes),
@@ -153,6 +170,7 @@ int main(void) {
         cmocka_unit_test(slabs_leave_a_cache_in_any_order),
         cmocka_unit_test(frees_by_size_of_others_are_checked),
         cmocka_unit_test(a_double_free_in_a_purged_page_is_seen),
+        cmocka_unit_test(a_link_to_no_block_is_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
