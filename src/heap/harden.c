@@ -131,7 +131,7 @@ static bool is_untouched(const struct hard_block *taken, unsigned c) {
     bool sealed = lu__harden.canary == 0 ||
                   (lu__hard_sealed(taken->block, room, &size) && size == room);
     if (LU_LIKELY(sealed && lu__hard_is_zero(taken->block, room))) return true;
-    *taken->state = HARD_CONDEMNED;
+    __atomic_store_n(taken->state, HARD_CONDEMNED, __ATOMIC_RELAXED);
     lu__violation(LU_WRITE_AFTER_FREE, "malloc", (void *)taken->block, (void *)taken->block,
                   lu__hard_room(c));
     return false;

@@ -64,8 +64,8 @@ uint32_t lu__hard_live(const struct span *span);
 
 /* ---------------------------------------------------------------- harden_span.c */
 
-/* Take in spans of which blocks came back. */
-void lu__hard_drain(struct heap *heap);
+/* Take in a span of which blocks came back. */
+void lu__hard_take_in(struct heap *heap, struct span *span);
 /* Give wholly free spans back. */
 void lu__hard_sweep(struct heap *heap);
 /* The heap's blocks are all gone: for lu_heap_destroy, after lu__hard_forget of each run. */

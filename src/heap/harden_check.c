@@ -17,16 +17,20 @@
 #include "heap/harden_parts.h"
 
 #define ARRAY ((uint64_t)1 << 16) /* made by new[] */
-#define NEAR 32u                  /* bytes looked at before and behind a freed block */
+typedef uint64_t any_word __attribute__((may_alias));
+
+#define NEAR 32u /* bytes looked at before and behind a freed block */
 
 static uint8_t filling_of(uint64_t hash) {
     return (uint8_t)(hash >> 56 | 1); /* never 0, which programs write most */
 }
 
-static uint64_t read_canary(uintptr_t block, uint32_t room) {
-    uint64_t canary;
-    memcpy(&canary, (const void *)(block + room), sizeof canary);
-    return canary;
+/* What lies beside a block may be another thread's, who writes it meanwhile: whole words, that are
+ * right before and after, and what else is found is looked at twice. */
+#define NO_TSAN __attribute__((no_sanitize("thread")))
+
+NO_TSAN static uint64_t read_canary(uintptr_t block, uint32_t room) {
+    return *(const any_word *)(block + room);
 }
 
 void lu__hard_seal(uintptr_t block, uint32_t room, uint32_t size) {
@@ -38,12 +42,12 @@ void lu__hard_seal(uintptr_t block, uint32_t room, uint32_t size) {
 }
 
 /* What the lower bits of the canary say; UINT32_MAX if the upper ones are damaged. */
-static uint32_t decode(uintptr_t block, uint32_t room, uint64_t hash) {
+NO_TSAN static uint32_t decode(uintptr_t block, uint32_t room, uint64_t hash) {
     uint64_t low = read_canary(block, room) ^ hash;
     return low < 2 * ARRAY && (low & ~ARRAY) <= room ? (uint32_t)low : UINT32_MAX;
 }
 
-bool lu__hard_has_canary(uintptr_t block, uint32_t room) {
+NO_TSAN bool lu__hard_has_canary(uintptr_t block, uint32_t room) {
     return decode(block, room, lu__hard_hash(block)) != UINT32_MAX;
 }
 
@@ -70,8 +74,8 @@ bool lu__hard_sealed(uintptr_t block, uint32_t room, uint32_t *size) {
     return differs == 0;
 }
 
-bool lu__hard_is_zero(uintptr_t block, uint32_t bytes) {
-    const uint64_t *words = (const uint64_t *)block;
+NO_TSAN bool lu__hard_is_zero(uintptr_t block, uint32_t bytes) {
+    const any_word *words = (const any_word *)block;
     uint64_t all = 0;
     uint32_t i = 0, count = bytes / 8; /* blocks and canaries are multiples of 8 */
     for (; i + 4 <= count; i += 4) {
@@ -82,8 +86,8 @@ bool lu__hard_is_zero(uintptr_t block, uint32_t bytes) {
 }
 
 /* If the block at `block` is free, it must be zero from `from` to `end`. */
-static void check_free(uintptr_t block, uint32_t room, uint8_t *state, uintptr_t from,
-                       uintptr_t end, const char *call) {
+NO_TSAN static void check_free(uintptr_t block, uint32_t room, uint8_t *state, uintptr_t from,
+                               uintptr_t end, const char *call) {
     uint8_t seen = __atomic_load_n(state, __ATOMIC_ACQUIRE);
     if (seen == HARD_LIVE_BLOCK || seen == HARD_FREEING || seen == HARD_CONDEMNED) return;
     from = LU_MAX(from, block);
@@ -96,10 +100,10 @@ static void check_free(uintptr_t block, uint32_t room, uint8_t *state, uintptr_t
 }
 
 /* What the owner has not carved is zero as well, where the memory was fresh. */
-static void check_uncarved(const struct span *span, uintptr_t block, uint32_t room, uintptr_t end,
-                           const char *call) {
+NO_TSAN static void check_uncarved(const struct span *span, uintptr_t block, uint32_t room,
+                                   uintptr_t end, const char *call) {
     uintptr_t start = lu__hard_start(span, block);
-    uintptr_t from = start + lu__align_up(span->limit, 8);
+    uintptr_t from = start + lu__align_up(LU_RELAXED(span->limit), 8);
     if (!span->zero || __atomic_load_n(&span->owner, __ATOMIC_RELAXED) != lu__thread_heap()) return;
     end = LU_MIN(end, start + (size_t)span->reserve * lu__class_size[span->class_id]);
     if (from >= end || lu__hard_is_zero(from, (uint32_t)(end - from))) return;
@@ -117,7 +121,7 @@ void lu__hard_check_around(const struct span *span, uintptr_t block, const char 
     if (lu__harden.check_freed < 2 || !lu__harden.zero_on_free) return;
     uint32_t index = lu__hard_index(span, (uint32_t)(block - start));
     check_uncarved(span, block, room, block + size + NEAR, call);
-    uint32_t carved = lu__span_carved(span), near = (NEAR + size - 1) / size;
+    uint32_t carved = LU_RELAXED(span->limit) / size, near = (NEAR + size - 1) / size;
     uint8_t *states = lu__hard_states(span);
     for (uint32_t i = 1; i <= near; i++) {
         uintptr_t before = block - (size_t)i * size, behind = block + (size_t)i * size;

@@ -21,7 +21,9 @@
 /* The calling thread's heap, marked busy, or NULL if the long way must be taken. */
 static struct heap *enter(void) {
     struct heap *heap = lu__thread_heap();
-    if (LU_UNLIKELY(heap == NULL) || LU_UNLIKELY(heap->busy)) return NULL;
+    if (LU_UNLIKELY(heap == NULL) || LU_UNLIKELY(heap->busy) || LU_UNLIKELY(heap->hard == NULL)) {
+        return NULL;
+    }
     __atomic_store_n(&heap->busy, 1, __ATOMIC_RELAXED);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     return heap;
@@ -85,16 +87,23 @@ void *lu__hard_malloc(size_t size) {
 
 /* ---------------------------------------------------------------- free */
 
+/* As in harden_check.c: the neighbour may be another thread's. */
+#if LU_TSAN
+#define NO_TSAN __attribute__((no_sanitize("thread"), noinline))
+#else
+#define NO_TSAN inline __attribute__((always_inline))
+#endif
+
 /* If it is free, the neighbour must be zero there. */
-LU_INLINE bool is_clear(const uint8_t *state, uintptr_t from, uintptr_t end) {
+static NO_TSAN bool is_clear(const uint8_t *state, uintptr_t from, uintptr_t end) {
     uint8_t seen = __atomic_load_n(state, __ATOMIC_ACQUIRE);
     if (seen == HARD_LIVE_BLOCK || seen == HARD_FREEING || seen == HARD_CONDEMNED) return true;
     return is_zero(from, end) || __atomic_load_n(state, __ATOMIC_ACQUIRE) != seen;
 }
 
 /* True if what lies around the block needs no report; blocks of 16 bytes take the long way. */
-LU_INLINE bool is_quiet(const struct span *span, uintptr_t block, uint32_t index, uint32_t size,
-                        uint32_t room) {
+static NO_TSAN bool is_quiet(const struct span *span, uintptr_t block, uint32_t index,
+                             uint32_t size, uint32_t room) {
     const uint8_t *state = lu__hard_states(span) + index;
     if (index != 0) {
         if (lu__harden.canary != 0 && !lu__hard_has_canary(block - size, room)) return false;
@@ -105,7 +114,8 @@ LU_INLINE bool is_quiet(const struct span *span, uintptr_t block, uint32_t index
         }
     }
     if (lu__harden.check_freed < 2) return true;
-    if ((index + 2) * size > span->limit) return size > LU_OS_PAGE; /* not all is carved */
+    if ((index + 2) * size > LU_RELAXED(span->limit))
+        return size > LU_OS_PAGE; /* not all is carved */
     return is_clear(state + 1, block + size, block + size + LU_MIN(NEAR, room));
 }
 
@@ -170,7 +180,7 @@ bool lu__hard_free_short(void *pointer) {
     uint32_t offset = (uint32_t)(block & (LU_SLICE - 1)), size = lu__class_size[span->class_id];
     uint32_t index = lu__hard_index(span, offset), room = size - lu__harden.canary_bytes;
     uint8_t *state = lu__hard_states(span) + index;
-    if (LU_UNLIKELY(index * size != offset) || LU_UNLIKELY(offset >= span->limit) ||
+    if (LU_UNLIKELY(index * size != offset) || LU_UNLIKELY(offset >= LU_RELAXED(span->limit)) ||
         LU_UNLIKELY(size < NEAR) ||
         LU_UNLIKELY(__atomic_load_n(state, __ATOMIC_RELAXED) != HARD_LIVE_BLOCK) ||
         LU_UNLIKELY(__atomic_load_n(&span->owner, __ATOMIC_RELAXED)->kind != LU_HEAP_OF_THREAD)) {

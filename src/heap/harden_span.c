@@ -211,13 +211,8 @@ void lu__hard_ready(struct span *span, uint8_t *state) {
     __atomic_store_n(state, HARD_READY, __ATOMIC_RELEASE); /* the last touch: it may end now */
 }
 
-void lu__hard_drain(struct heap *heap) {
-    struct span *span = __atomic_exchange_n(&heap->pending, NULL, __ATOMIC_ACQUIRE);
-    while (span != NULL) {
-        struct span *next = __atomic_load_n(&span->pending_next, __ATOMIC_RELAXED);
-        list_add(heap->hard, span);
-        span = next;
-    }
+void lu__hard_take_in(struct heap *heap, struct span *span) {
+    list_add(heap->hard, span);
 }
 
 /* ---------------------------------------------------------------- refill */
@@ -253,7 +248,7 @@ static void gather(struct span *span, struct hard_stash *stash, uint64_t dice) {
             if (state > HARD_READY) continue;
             dice = dice >> 1 | dice << 63;
             if (!all && (dice & 1) == 0) continue;
-            states[i] = HARD_STASHED;
+            __atomic_store_n(&states[i], HARD_STASHED, __ATOMIC_RELAXED);
             stash->blocks[stash->count++] = (struct hard_block){start + (size_t)i * size,
                                                                 &states[i]};
             if (stash->count == HARD_STASH) return;
@@ -265,7 +260,7 @@ bool lu__hard_refill(struct heap *heap, unsigned c) {
     struct hard *hard = heap->hard;
     struct hard_stash *stash = &hard->stash[c];
     lu__tick(heap);
-    if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__hard_drain(heap);
+    if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__remote_drain(heap);
     for (;;) {
         struct span *span = hard->spans[c];
         if (span == NULL && (span = span_create(heap, c)) == NULL) return false;
@@ -293,11 +288,11 @@ static uint32_t takable(const struct span *span) {
 }
 
 void lu__hard_sweep(struct heap *heap) {
-    if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__hard_drain(heap);
+    if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__remote_drain(heap);
     struct span *next;
     for (struct span *span = heap->all; span != NULL; span = next) {
         next = span->all_next;
-        if (span->kind != LU_KIND_SMALL) continue;
+        if (span->kind != LU_KIND_SMALL || !span->hardened) continue;
         uint32_t free_blocks = takable(span), no = 0;
         if (free_blocks != 0 && __atomic_load_n(&span->stamp, __ATOMIC_RELAXED) == 0 &&
             __atomic_compare_exchange_n(&span->stamp, &no, 1, false, __ATOMIC_ACQ_REL,

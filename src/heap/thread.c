@@ -210,6 +210,9 @@ struct heap *lu__thread_enter(void) {
     if (LU_LIKELY(heap != NULL)) {
         if (heap->busy) return NULL;
         set_busy(heap, 1);
+        if (LU_UNLIKELY(heap->hard == NULL) && LU_UNLIKELY(lu__harden.on)) {
+            heap->hard = lu__hard_make(); /* it was made before there were options to read */
+        }
         return heap;
     }
     if (self.acquiring) return NULL;
