@@ -170,7 +170,7 @@ HARDENED = {
     "hard2-overflow-24": "free\\({pointer}\\): overflow" + AT,
     "hard2-overflow-medium": "free\\({pointer}\\): overflow" + AT,
     "hard2-write-freed-neighbour":
-        "free\\(0x[0-9a-f]+\\): write after free: block 0x[0-9a-f]+ of [0-9]+ bytes",
+        "free\\(0x[0-9a-f]+\\): (write after free|overflow): block 0x[0-9a-f]+ of [0-9]+ bytes",
     "hard2-first": "read\\(0x[0-9a-f]+\\): access beyond the block" + AT + ".*",
     "hard2-double-delayed": "free\\({pointer}\\): double free" + AT,
 }

@@ -9,29 +9,29 @@ TREE_SOURCE = r"""
 #include <stdio.h>
 #include <stdlib.h>
 struct node { int key; const char *name; struct node *left, *right; };
-static struct node *insert(struct node *n, int key)
+static struct node *plant_node(struct node *n, int key)
 {
     if (!n) {
         n = calloc(1, sizeof *n);
         n->key = key;
         n->name = key % 2 ? "odd" : "even";
     } else if (key < n->key) {
-        n->left = insert(n->left, key);
+        n->left = plant_node(n->left, key);
     } else {
-        n->right = insert(n->right, key);
+        n->right = plant_node(n->right, key);
     }
     return n;
 }
-static int walk(const struct node *n, int depth)
+static int walk_tree(const struct node *n, int depth)
 {
-    return n ? walk(n->left, depth + 1) + walk(n->right, depth + 1) + 1 : 0;
+    return n ? walk_tree(n->left, depth + 1) + walk_tree(n->right, depth + 1) + 1 : 0;
 }
 int main(void)
 {
     struct node *root = NULL;
     for (unsigned i = 0, x = 1; i < 200; i++, x = x * 1103515245 + 12345)
-        root = insert(root, (int)(x >> 8 & 0xffff));
-    return walk(root, 0) == 200 ? 0 : 1;
+        root = plant_node(root, (int)(x >> 8 & 0xffff));
+    return walk_tree(root, 0) == 200 ? 0 : 1;
 }
 """
 
@@ -43,18 +43,18 @@ set confirm off
 set print address off
 set startup-with-shell off
 set debuginfod enabled off
-info line walk
+info line walk_tree
 info types node
-info functions walk
+info functions walk_tree
 ptype struct node
-break walk if depth == 6
+break walk_tree if depth == 6
 run
 backtrace
 frame 2
 info locals
 delete
 finish
-list insert
+list plant_node
 continue
 """
 
@@ -178,7 +178,7 @@ class Gdb(realtest.RealTest):
             return lines, "exited normally" in out
         lines, ended = self.assert_same(work)
         self.assertTrue(ended, lines)
-        self.assertTrue(any("walk (n=" in line for line in lines), lines)
+        self.assertTrue(any("walk_tree (n=" in line for line in lines), lines)
         self.assertGreater(len(lines), 25, lines)
 
 

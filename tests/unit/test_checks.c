@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "lucid/lucid.h"
+#include "stats/snapshot.h"
 
 /* The compiler must not know what is asked for. */
 static size_t hidden(size_t size) {
@@ -47,6 +48,25 @@ static void a_heap_refuses_impossible_sizes(void **state) {
     memset(block, 7, 100);
     refused(lu_heap_realloc(heap, block, most + 1), ENOMEM);
     for (int i = 0; i < 100; i++) assert_int_equal(block[i], 7);
+    lu_heap_destroy(heap);
+}
+
+/* Memory that was used before is cleared. */
+static void a_heap_clears_what_was_used(void **state) {
+    (void)state;
+    enum { BLOCKS = 300 };
+    static unsigned char *blocks[BLOCKS];
+    lu_heap_t *heap = lu_heap_create(LU_HEAP_SINGLE_THREADED);
+    assert_non_null(heap);
+    for (int round = 0; round < 2; round++) {
+        for (size_t i = 0; i < BLOCKS; i++) {
+            size_t size = 1 + i * 7 % 900 + (i % 100 == 0 ? 100000 : 0);
+            assert_non_null(blocks[i] = lu_heap_calloc(heap, size, 1));
+            for (size_t k = 0; k < size; k++) assert_int_equal(blocks[i][k], 0);
+            memset(blocks[i], 0xff, size);
+        }
+        for (size_t i = 0; i < BLOCKS; i++) lu_heap_free(heap, blocks[i]);
+    }
     lu_heap_destroy(heap);
 }
 
@@ -89,11 +109,15 @@ static void slabs_leave_a_cache_in_any_order(void **state) {
 }
 
 static lu_violation_kind_t kinds[8];
+static const void *pointers[8];
 static size_t violations;
 
 static bool on_violation(const lu_violation_t *violation, void *arg) {
     (void)arg;
-    if (violations < 8) kinds[violations] = violation->kind;
+    if (violations < 8) {
+        kinds[violations] = violation->kind;
+        pointers[violations] = violation->pointer;
+    }
     violations++;
     return true;
 }
@@ -161,16 +185,44 @@ static void a_link_to_no_block_is_seen(void **state) {
     lu_set_violation_handler(NULL, NULL);
     assert_int_equal(violations, 1);
     assert_int_equal(kinds[0], LU_CORRUPT_LINK);
+    assert_ptr_equal(pointers[0], second); /* before it is followed */
+}
+
+/* stats:1 prints text at exit: lines that all say whose they are, and what is live. */
+static void statistics_are_printed_as_text(void **state) {
+    (void)state;
+    static char text[60000];
+    int out[2], kept = dup(STDERR_FILENO);
+    void *block = lu_malloc(1000);
+    assert_int_equal(pipe(out), 0);
+    assert_true(dup2(out[1], STDERR_FILENO) >= 0);
+    assert_int_equal(lu_option_set("stats", "1"), 0);
+    lu__stats_at_exit();
+    assert_int_equal(lu_option_set("stats", "0"), 0);
+    assert_true(dup2(kept, STDERR_FILENO) >= 0);
+    close(out[1]);
+    ssize_t length = read(out[0], text, sizeof text - 1);
+    assert_true(length > 200);
+    close(out[0]);
+    close(kept);
+    lu_free(block);
+    assert_non_null(strstr(text, "statistics at exit"));
+    assert_non_null(strstr(text, "live_bytes"));
+    for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+        assert_int_equal(strncmp(line, "lucid", 5), 0);
+    }
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_heap_refuses_impossible_sizes),
+        cmocka_unit_test(a_heap_clears_what_was_used),
         cmocka_unit_test(a_child_goes_on_with_a_heap),
         cmocka_unit_test(slabs_leave_a_cache_in_any_order),
         cmocka_unit_test(frees_by_size_of_others_are_checked),
         cmocka_unit_test(a_double_free_in_a_purged_page_is_seen),
         cmocka_unit_test(a_link_to_no_block_is_seen),
+        cmocka_unit_test(statistics_are_printed_as_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
