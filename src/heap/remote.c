@@ -114,17 +114,19 @@ void lu__remote_flush(struct heap *heap) {
 void lu__remote_drain(struct heap *heap) {
     struct span *span = __atomic_exchange_n(&heap->pending, NULL, __ATOMIC_ACQUIRE);
     while (span != NULL) {
+        if (span->hardened) {
+            struct span *behind = __atomic_load_n(&span->pending_next, __ATOMIC_RELAXED);
+            lu__hard_take_in(heap, span);
+            span = behind;
+            continue;
+        }
         /* Read before the word is cleared: from then on the span may be pushed again. */
         struct span *next = __atomic_load_n(&span->pending_next, __ATOMIC_RELAXED);
-        if (span->hardened) {
-            lu__hard_take_in(heap, span);
-        } else {
-            uint64_t word = __atomic_exchange_n(&span->remote, 0, __ATOMIC_ACQUIRE);
-            uintptr_t window = window_of((uintptr_t)lu__span_start(span));
-            LU_ASSERT(word != 0);
-            lu__small_return(heap, span, packed_first(word, window), packed_last(word, window),
-                             packed_count(word));
-        }
+        uint64_t word = __atomic_exchange_n(&span->remote, 0, __ATOMIC_ACQUIRE);
+        uintptr_t window = window_of((uintptr_t)lu__span_start(span));
+        LU_ASSERT(word != 0);
+        lu__small_return(heap, span, packed_first(word, window), packed_last(word, window),
+                         packed_count(word));
         span = next;
     }
 }
