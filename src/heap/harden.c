@@ -1,7 +1,7 @@
 /*
  * harden.c - allocation and free of small blocks in a hardened heap, and its quarantine.
  *
- *     malloc  stash of the c (filled in random order from the spans' READY blocks)
+ *     malloc  stash of the class (filled in random order from the spans' READY blocks)
  *             -> still zero and sealed? -> canary behind the request -> the program
  *     free    live? canary whole? neighbours? -> zeroed -> the heap's quarantine, first in first
  *             out, bounded by bytes -> READY, for the heap that owns the span
@@ -46,11 +46,10 @@ void lu__harden_init(void) {
     if (h.check_freed != 0) h.zero_on_free = true; /* what is looked for is a byte that is not 0 */
     h.canary_bytes = h.canary != 0 ? HARD_CANARY : 0;
     h.pairs = h.canary != 0;
-    h.page_blocks = lu__option(LU_OPT_HARDEN) == 2 && h.guard_large &&
-                    lu__os_address_space_limit() == SIZE_MAX;
+    h.page_blocks = h.level == 2 && h.guard_large && lu__os_address_space_limit() == SIZE_MAX;
     h.on = h.random_order || h.zero_on_free || h.guard_slices || h.guard_large || h.canary != 0 ||
            h.quarantine != 0;
-    lu__harden = h;
+    if (h.on) lu__harden = h; /* else no page is written at every start */
 }
 
 struct hard *lu__hard_make(void) {
@@ -106,22 +105,10 @@ uint32_t lu__hard_live(const struct span *span) {
 /* The class for a request; LU_CLASSES if it is a large one. */
 static unsigned class_for(size_t align, size_t size) {
     if (size > LU_CLASS_BYTES_MAX) return LU_CLASSES;
-    size_t room = size + (lu__harden.canary != 0 ? HARD_CANARY : 0);
+    size_t room = size + lu__harden.canary_bytes;
     if (room > LU_CLASS_BYTES_MAX) return LU_CLASSES;
     if (align <= 16) return lu__class_of(align <= 8 && size < 16 ? room : LU_MAX(room, 16));
     return lu__class_of_aligned(align, room);
-}
-
-static struct hard_block take(struct hard *hard, struct hard_stash *stash) {
-    uint32_t i = stash->count - 1;
-    if (lu__harden.random_order) {
-        uint32_t pick = (uint32_t)((lu__hard_random(hard) >> 32) * stash->count >> 32);
-        struct hard_block last = stash->blocks[i];
-        stash->blocks[i] = stash->blocks[pick];
-        stash->blocks[pick] = last;
-    }
-    stash->count = i;
-    return stash->blocks[i];
 }
 
 /* Still as it was left? If not, that is reported and the block stays out of use. */
@@ -146,7 +133,10 @@ static void leave_quarantine(struct heap *heap) {
     unsigned c = (unsigned)(entry >> 56);
     uintptr_t block = (uintptr_t)(entry & (((uint64_t)1 << 56) - 1));
     hard->held -= lu__class_size[c];
-    struct span *span = lu__span_of(lu__region_of((void *)block), (void *)block);
+    struct span *span = lu__hard_span_near((void *)block);
+    if (LU_UNLIKELY(span == NULL)) {
+        span = lu__span_of(lu__region_of((void *)block), (void *)block);
+    }
     struct hard_stash *stash = &hard->stash[c];
     uint8_t *state = state_of(span, block);
     if (__atomic_load_n(&span->owner, __ATOMIC_RELAXED) == heap && stash->count < HARD_STASH) {
@@ -163,7 +153,9 @@ static void *alloc_small(struct heap *heap, unsigned c, size_t size, bool *zero)
     struct hard_block taken;
     do {
         if (stash->count == 0 && !lu__hard_refill(heap, c)) return NULL;
-        taken = take(hard, stash);
+        uint32_t pick = lu__hard_pick(hard, stash);
+        taken = stash->blocks[pick];
+        lu__hard_take(stash, pick);
     } while (!is_untouched(&taken, c));
     __atomic_store_n(taken.state, HARD_LIVE_BLOCK, __ATOMIC_RELAXED);
     *zero = lu__harden.check_freed != 0;
@@ -196,7 +188,7 @@ void *lu__hard_alloc(struct heap *heap, size_t align, size_t size, bool *zero) {
 
 /* ---------------------------------------------------------------- free */
 
-static void enter_quarantine(struct heap *heap, unsigned c, uintptr_t block) {
+void lu__hard_detain(struct heap *heap, unsigned c, uintptr_t block) {
     struct hard *hard = heap->hard;
     size_t size = lu__class_size[c];
     while (hard->count != 0 &&
@@ -246,7 +238,7 @@ void lu__hard_free(struct heap *self, struct span *span, uintptr_t block, const 
     struct heap *keeper = of_user ? owner : self;
     if (of_user && owner->shared) lu__lock_acquire(&owner->lock);
     if (keeper != NULL && lu__harden.quarantine != 0) {
-        enter_quarantine(keeper, c, block);
+        lu__hard_detain(keeper, c, block);
     } else {
         lu__hard_ready(span, state);
     }

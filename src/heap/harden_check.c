@@ -19,8 +19,6 @@
 #define ARRAY ((uint64_t)1 << 16) /* made by new[] */
 typedef uint64_t any_word __attribute__((may_alias));
 
-#define NEAR 32u /* bytes looked at before and behind a freed block */
-
 static uint8_t filling_of(uint64_t hash) {
     return (uint8_t)(hash >> 56 | 1); /* never 0, which programs write most */
 }
@@ -120,14 +118,15 @@ void lu__hard_check_around(const struct span *span, uintptr_t block, const char 
     }
     if (lu__harden.check_freed < 2 || !lu__harden.zero_on_free) return;
     uint32_t index = lu__hard_index(span, (uint32_t)(block - start));
-    check_uncarved(span, block, room, block + size + NEAR, call);
-    uint32_t carved = LU_RELAXED(span->limit) / size, near = (NEAR + size - 1) / size;
+    check_uncarved(span, block, room, block + size + HARD_NEAR, call);
+    uint32_t carved = LU_RELAXED(span->limit) / size, near = (HARD_NEAR + size - 1) / size;
     uint8_t *states = lu__hard_states(span);
     for (uint32_t i = 1; i <= near; i++) {
         uintptr_t before = block - (size_t)i * size, behind = block + (size_t)i * size;
-        if (i <= index) check_free(before, room, &states[index - i], block - NEAR, block, call);
+        if (i <= index)
+            check_free(before, room, &states[index - i], block - HARD_NEAR, block, call);
         if (index + i < carved) {
-            check_free(behind, room, &states[index + i], behind, block + size + NEAR, call);
+            check_free(behind, room, &states[index + i], behind, block + size + HARD_NEAR, call);
         }
     }
 }

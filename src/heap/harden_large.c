@@ -51,13 +51,13 @@ static bool is_filled(const char *at, uint32_t bytes) {
     return differs == 0;
 }
 
-/* Close what lies around the `bytes` at `front`; where that is refused there is no guard. */
-static void close_around(char *start, size_t front, size_t bytes, size_t whole) {
+/* Close what lies around the `bytes` at `front`. False if that is refused, for too many mappings:
+ * then a guard is missing. */
+static bool close_around(char *start, size_t front, size_t bytes, size_t whole) {
     size_t before = lu__align_down(front, LU_OS_PAGE);
     size_t behind = lu__align_up(front + bytes, LU_OS_PAGE);
     bool closed = before == 0 || lu__os_protect(start, before) == 0;
-    closed &= behind == whole || lu__os_protect(start + behind, whole - behind) == 0;
-    (void)closed;
+    return closed && (behind == whole || lu__os_protect(start + behind, whole - behind) == 0);
 }
 
 bool lu__hard_may_guard(void) {
@@ -81,7 +81,7 @@ void *lu__hard_large_alloc(struct heap *user, size_t align, size_t size, bool *z
     span->guarded = guard != 0;
     if (guard != 0) {
         __atomic_fetch_add(&guards, 1, __ATOMIC_RELAXED);
-        close_around(start, front, bytes, whole);
+        (void)close_around(start, front, bytes, whole);
     }
     *zero = *zero || lu__harden.zero_on_free;
     __atomic_store_n(&span->remote, LU_MAX(size, 1), __ATOMIC_RELAXED);

@@ -35,6 +35,7 @@ enum hard_state {
 #define HARD_STASH 24u
 #define HARD_RING 4096u
 #define HARD_CANARY sizeof(uintptr_t)
+#define HARD_NEAR 32u /* bytes looked at before and behind a freed block */
 
 struct hard_block {
     uintptr_t block;
@@ -78,6 +79,30 @@ LU_INLINE uint64_t lu__hard_random(struct hard *hard) {
     return hard->random = x;
 }
 
+/* One of the blocks in a stash that is not empty; then it is taken out. */
+LU_INLINE uint32_t lu__hard_pick(struct hard *hard, const struct hard_stash *stash) {
+    if (!lu__harden.random_order) return stash->count - 1;
+    return (uint32_t)((lu__hard_random(hard) >> 32) * stash->count >> 32);
+}
+LU_INLINE void lu__hard_take(struct hard_stash *stash, uint32_t pick) {
+    stash->blocks[pick] = stash->blocks[--stash->count];
+}
+/* The descriptor of the hardened SMALL span that holds `block`, if it is one slice long and in the
+ * first region; else NULL, and lu__span_of knows. */
+LU_INLINE struct span *lu__hard_span_near(const void *block) {
+    const struct region *region = &lu__regions[0];
+    size_t offset = (uintptr_t)block - (uintptr_t)region->base;
+    if (offset >= (size_t)__atomic_load_n(&region->top, __ATOMIC_RELAXED) << LU_SLICE_SHIFT) {
+        return NULL;
+    }
+    struct span *span = lu__region_desc(region, offset >> LU_SLICE_SHIFT);
+    if (span->kind != LU_KIND_SMALL || !span->hardened) return NULL;
+    return lu__class_size[span->class_id] <= LU_SLICE / 2 ? span : NULL;
+}
+
+/* harden.c: put a freed block of class `c` into the heap's quarantine, and take out what has waited
+ * for long enough. */
+void lu__hard_detain(struct heap *heap, unsigned c, uintptr_t block);
 /* harden_span.c: a slice for ourselves, with a guard if there may be one more. */
 struct span *lu__hard_meta(bool *zero);
 /* Fill the empty stash of class `c`; false: no memory. */
@@ -112,7 +137,7 @@ LU_INLINE bool lu__hard_is_exact(uint32_t room) {
     return lu__harden.canary == 2 || (lu__harden.canary == 1 && room > LU_SMALL_MAX);
 }
 LU_INLINE uint32_t lu__hard_room(unsigned c) {
-    return lu__class_size[c] - (lu__harden.canary != 0 ? (uint32_t)HARD_CANARY : 0);
+    return lu__class_size[c] - lu__harden.canary_bytes;
 }
 
 #endif
