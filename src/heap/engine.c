@@ -104,10 +104,13 @@ static void *last_of(unsigned c) {
     return c < LU_CLASSES ? (void *)lu__small_last(lu__heap, c) : NULL;
 }
 
+void *lu__alloc_long(size_t size, bool zeroed) {
+    return alloc_here(8, size, zeroed);
+}
+
 void *lu__alloc_slow(size_t size) {
-    void *block = LU_UNLIKELY(lu__harden.on) && !lu__perturbing
-                      ? lu__hard_malloc(size)
-                      : last_of(lu__fast_class(lu__heap, size));
+    if (lu__harden.quick && !lu__perturbing) return lu__hard_malloc(size);
+    void *block = last_of(lu__fast_class(lu__heap, size));
     return block != NULL ? block : alloc_here(8, size, false);
 }
 
@@ -116,6 +119,7 @@ void *lu__engine_alloc(size_t size) {
 }
 
 void *lu__engine_alloc_zeroed(size_t size) {
+    if (lu__harden.quick) return lu__hard_calloc(size);
     void *block = last_of(lu__fast_class(lu__heap, size));
     /* A list that is empty is refilled with memory that may be known to be zero. */
     return block != NULL ? memset(block, 0, size) : alloc_here(8, size, true);
@@ -349,7 +353,11 @@ void lu__free_sized_other(void *block, size_t alignment, size_t size, const char
 
 void lu__free_slow(void *block) {
     if (block == NULL) return;
-    if (LU_UNLIKELY(lu__harden.on) && !lu__perturbing && lu__hard_free_short(block)) return;
+    if (lu__harden.quick && !lu__perturbing) return lu__hard_free_quick(block);
+    lu__free_long(block);
+}
+
+void lu__free_long(void *block) {
     struct found found = {.place = PLACE_BAD};
     enum place place = find(block, "free", &found);
     free_found(place, &found, block);
@@ -387,6 +395,10 @@ static bool size_matches(enum place place, const struct found *found, size_t ali
 
 void lu__engine_free_sized(void *block, size_t alignment, size_t size, const char *call) {
     if (block == NULL) return;
+    if (lu__harden.quick && !lu__perturbing && alignment <= 16 &&
+        lu__hard_free_sized(block, size)) {
+        return;
+    }
     struct found found = {.place = PLACE_BAD};
     enum place place = find(block, call, &found);
     if (place == PLACE_BAD) return;

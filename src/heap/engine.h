@@ -42,4 +42,8 @@ void lu__engine_set_perturb(int value);
 /* fork(2): called in the child, by the one thread that it has. */
 void lu__engine_fork_child(void);
 
+/* malloc or calloc, and free of a block that is not NULL, when every shorter way is closed. */
+void *lu__alloc_long(size_t size, bool zeroed);
+void lu__free_long(void *block);
+
 #endif

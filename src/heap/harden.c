@@ -49,6 +49,8 @@ void lu__harden_init(void) {
     h.page_blocks = h.level == 2 && h.guard_large && lu__os_address_space_limit() == SIZE_MAX;
     h.on = h.random_order || h.zero_on_free || h.guard_slices || h.guard_large || h.canary != 0 ||
            h.quarantine != 0;
+    h.quick = h.random_order && h.zero_on_free && h.check_freed != 0 && h.canary != 0 &&
+              h.quarantine != 0;
     if (h.on) lu__harden = h; /* else no page is written at every start */
 }
 
@@ -63,11 +65,6 @@ struct hard *lu__hard_make(void) {
 }
 
 /* ---------------------------------------------------------------- what a block is */
-
-static uint8_t *state_of(const struct span *span, uintptr_t block) {
-    uint32_t offset = (uint32_t)(block - lu__hard_start(span, block));
-    return lu__hard_states(span) + lu__hard_index(span, offset);
-}
 
 enum hard_place lu__hard_find(const struct span *span, const void *pointer, uintptr_t *block) {
     uintptr_t start = lu__hard_start(span, (uintptr_t)pointer);
@@ -100,6 +97,43 @@ uint32_t lu__hard_live(const struct span *span) {
     return live;
 }
 
+/* ---------------------------------------------------------------- the quarantine */
+
+void lu__hard_let_go(struct heap *heap, uint64_t entry) {
+    unsigned c = lu__hard_entry_class(entry);
+    uintptr_t block = lu__hard_entry_block(entry);
+    struct span *span = lu__span_of(lu__region_of((void *)block), (void *)block);
+    struct hard_stash *stash = &heap->hard->stash[c];
+    uint8_t *state = lu__hard_state(span, block);
+    if (LU_UNLIKELY(__atomic_load_n(state, __ATOMIC_RELAXED) != HARD_QUARANTINED)) {
+        /* Two threads freed it at the same instant, see harden_fast.c, and the other's has left. */
+        lu__violation(LU_DOUBLE_FREE, "free", (void *)block, (void *)block, lu__hard_room(c));
+    } else if (__atomic_load_n(&span->owner, __ATOMIC_RELAXED) == heap &&
+               stash->count < HARD_STASH) {
+        __atomic_store_n(state, HARD_STASHED, __ATOMIC_RELAXED);
+        stash->blocks[stash->count++] = (struct hard_block){block, state};
+    } else {
+        lu__hard_ready(span, state);
+    }
+}
+
+static void let_oldest_go(struct heap *heap) {
+    struct hard *hard = heap->hard;
+    uint64_t entry = hard->ring[hard->out++ % HARD_RING];
+    hard->held -= lu__class_size[lu__hard_entry_class(entry)];
+    lu__hard_let_go(heap, entry);
+}
+
+void lu__hard_detain(struct heap *heap, uint64_t entry) {
+    struct hard *hard = heap->hard;
+    hard->held += lu__class_size[lu__hard_entry_class(entry)];
+    while (hard->in != hard->out &&
+           (hard->held > lu__harden.quarantine || hard->in - hard->out == HARD_RING)) {
+        let_oldest_go(heap);
+    }
+    hard->ring[hard->in++ % HARD_RING] = entry;
+}
+
 /* ---------------------------------------------------------------- allocation */
 
 /* The class for a request; LU_CLASSES if it is a large one. */
@@ -122,29 +156,6 @@ static bool is_untouched(const struct hard_block *taken, unsigned c) {
     lu__violation(LU_WRITE_AFTER_FREE, "malloc", (void *)taken->block, (void *)taken->block,
                   lu__hard_room(c));
     return false;
-}
-
-/* The oldest block goes where it is soon found again: into the stash, if it is the heap's own. */
-static void leave_quarantine(struct heap *heap) {
-    struct hard *hard = heap->hard;
-    uint64_t entry = hard->ring[hard->oldest];
-    hard->oldest = (hard->oldest + 1) % HARD_RING;
-    hard->count--;
-    unsigned c = (unsigned)(entry >> 56);
-    uintptr_t block = (uintptr_t)(entry & (((uint64_t)1 << 56) - 1));
-    hard->held -= lu__class_size[c];
-    struct span *span = lu__hard_span_near((void *)block);
-    if (LU_UNLIKELY(span == NULL)) {
-        span = lu__span_of(lu__region_of((void *)block), (void *)block);
-    }
-    struct hard_stash *stash = &hard->stash[c];
-    uint8_t *state = state_of(span, block);
-    if (__atomic_load_n(&span->owner, __ATOMIC_RELAXED) == heap && stash->count < HARD_STASH) {
-        __atomic_store_n(state, HARD_STASHED, __ATOMIC_RELAXED);
-        stash->blocks[stash->count++] = (struct hard_block){block, state};
-    } else {
-        lu__hard_ready(span, state);
-    }
 }
 
 static void *alloc_small(struct heap *heap, unsigned c, size_t size, bool *zero) {
@@ -180,25 +191,13 @@ void *lu__hard_alloc(struct heap *heap, size_t align, size_t size, bool *zero) {
     void *block = alloc_once(heap, align, size, zero);
     if (LU_LIKELY(block != NULL) || size > (size_t)PTRDIFF_MAX) return block;
     /* What waits to be used again may be as much as is asked for. */
-    while (heap->hard->count != 0) leave_quarantine(heap);
+    while (heap->hard->in != heap->hard->out) let_oldest_go(heap);
     lu__hard_large_flush();
     lu__hard_sweep(heap);
     return alloc_once(heap, align, size, zero);
 }
 
 /* ---------------------------------------------------------------- free */
-
-void lu__hard_detain(struct heap *heap, unsigned c, uintptr_t block) {
-    struct hard *hard = heap->hard;
-    size_t size = lu__class_size[c];
-    while (hard->count != 0 &&
-           (hard->count == HARD_RING || hard->held + size > lu__harden.quarantine)) {
-        leave_quarantine(heap);
-    }
-    hard->ring[(hard->oldest + hard->count) % HARD_RING] = (uint64_t)c << 56 | block;
-    hard->count++;
-    hard->held += size;
-}
 
 /* True if the block may be used again. */
 static bool check_freed(const struct span *span, uintptr_t block, const char *call) {
@@ -218,7 +217,7 @@ static bool check_freed(const struct span *span, uintptr_t block, const char *ca
 void lu__hard_free(struct heap *self, struct span *span, uintptr_t block, const char *call) {
     struct heap *owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);
     bool of_user = owner->kind == LU_HEAP_OF_USER;
-    uint8_t *state = state_of(span, block);
+    uint8_t *state = lu__hard_state(span, block);
     unsigned c = span->class_id;
     /* Of two threads that free the same block at once, one finds it gone. */
     uint8_t live = HARD_LIVE_BLOCK;
@@ -238,7 +237,7 @@ void lu__hard_free(struct heap *self, struct span *span, uintptr_t block, const 
     struct heap *keeper = of_user ? owner : self;
     if (of_user && owner->shared) lu__lock_acquire(&owner->lock);
     if (keeper != NULL && lu__harden.quarantine != 0) {
-        lu__hard_detain(keeper, c, block);
+        lu__hard_detain(keeper, lu__hard_entry(c, block) | HARD_FAR);
     } else {
         lu__hard_ready(span, state);
     }

@@ -14,6 +14,7 @@
 
 struct lu__harden {
     bool on;
+    bool quick;    /* all is on that harden_fast.c takes for granted                            */
     uint8_t level; /* of the option, which single keys may have changed */
     bool random_order;
     bool zero_on_free;
@@ -40,10 +41,14 @@ void *lu__hard_alloc(struct heap *heap, size_t align, size_t size, bool *zero);
 /* Free a block that lu__hard_find said is live. `self`: the calling thread's heap, entered, or NULL
  * in a signal handler that interrupted it. */
 void lu__hard_free(struct heap *self, struct span *span, uintptr_t block, const char *call);
-/* harden_fast.c: malloc and free where nothing is out of the ordinary. NULL, false: nothing was
- * done, take the long way. */
+/* harden_fast.c, if lu__harden.quick: malloc and free, which end in lu__alloc_long and
+ * lu__free_long of engine.c where something is out of the ordinary. */
 void *lu__hard_malloc(size_t size);
-bool lu__hard_free_short(void *block);
+void *lu__hard_calloc(size_t size);
+void lu__hard_free_quick(void *block);
+/* A block that its caller says is of `size`, with no alignment above 16. False: nothing was done,
+ * take the long way. */
+bool lu__hard_free_sized(void *block, size_t size);
 /* What `pointer` is, into the hardened SMALL span. */
 enum hard_place { HARD_LIVE, HARD_WILD, HARD_INTERIOR, HARD_FREE };
 enum hard_place lu__hard_find(const struct span *span, const void *pointer, uintptr_t *block);

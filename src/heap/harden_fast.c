@@ -7,18 +7,26 @@
  *
  * Everything else, and everything that is wrong, goes the long way of engine.c and harden.c from
  * the start: nothing has been changed then, so what is found here is not told here. The checks are
- * the same, but for one order: here they come before the block's state is taken.
+ * the same, but for one: the heap's own blocks change their state without an atomic instruction, so
+ * of two threads that free the same block at the same instant both may pass. The block is then in
+ * two quarantines, or twice in one, and that is found when the second one lets go of it.
+ *
+ * Blocks here are multiples of 16 bytes, and looked at by 16 bytes.
  */
 #include <string.h>
 
+#include "heap/engine.h"
 #include "heap/guard.h"
 #include "heap/harden_parts.h"
+
+typedef uint64_t lanes __attribute__((vector_size(16), may_alias));
+#define LANE 16u
 
 /* A few rounds: not worth the preparations of a vectorised loop. */
 #define SHORT_LOOP(at) __asm__("" : "+r"(at))
 
 /* The calling thread's heap, marked busy, or NULL if the long way must be taken. */
-static struct heap *enter(void) {
+LU_INLINE struct heap *enter(void) {
     struct heap *heap = lu__thread_heap();
     if (LU_UNLIKELY(heap == NULL) || LU_UNLIKELY(heap->busy) || LU_UNLIKELY(heap->hard == NULL)) {
         return NULL;
@@ -28,56 +36,70 @@ static struct heap *enter(void) {
     return heap;
 }
 
-static void leave(struct heap *heap) {
+LU_INLINE void leave(struct heap *heap) {
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     __atomic_store_n(&heap->busy, 0, __ATOMIC_RELAXED);
 }
 
-LU_INLINE bool is_zero(uintptr_t from, uintptr_t end) {
-    uint64_t all = 0;
-    for (; from < end; from += 8) {
-        all |= *(const uint64_t *)from;
-        SHORT_LOOP(from);
-    }
-    return all == 0;
+LU_INLINE void *leave_empty(struct heap *heap) {
+    leave(heap);
+    return NULL;
 }
 
 /* ---------------------------------------------------------------- malloc */
 
-/* True if the free block is as its free left it. */
-LU_INLINE bool is_untouched(uintptr_t block, uint32_t room) {
-    uint64_t canary = lu__harden.canary != 0 ? *(const uint64_t *)(block + room) : 0;
-    uint64_t hash = lu__harden.canary != 0 ? lu__hard_hash(block) : 0;
-    return canary == hash && (lu__harden.check_freed == 0 || is_zero(block, block + room));
+/* True if the free block is zero, and sealed. */
+LU_INLINE bool is_untouched(uintptr_t block, uint32_t size) {
+    const lanes *at = (const lanes *)block, *last = (const lanes *)(block + size - LANE);
+    lanes all = *last ^ (lanes) { 0, lu__hard_hash(block) };
+    for (; last - at >= 4; at += 4) {
+        all |= at[0] | at[1] | at[2] | at[3];
+        SHORT_LOOP(at);
+    }
+    for (; at < last; at++) {
+        all |= *at;
+        SHORT_LOOP(at);
+    }
+    return (all[0] | all[1]) == 0;
 }
 
-void *lu__hard_malloc(size_t size) {
-    size_t asked = size + lu__harden.canary_bytes;
+static __attribute__((noinline)) void *sealed_exactly(void *block, uint32_t room, size_t size) {
+    if (size < room) lu__hard_seal((uintptr_t)block, room, (uint32_t)size);
+    return block;
+}
+
+/* A block that is zero, or NULL. */
+LU_INLINE void *malloc_short(size_t size) {
     if (LU_UNLIKELY(size - 1 >= LU_SMALL_MAX - HARD_CANARY)) return NULL;
     struct heap *heap = enter();
     if (LU_UNLIKELY(heap == NULL)) return NULL;
-    unsigned c = lu__class_small[(asked + 7) >> 3];
+    unsigned c = lu__class_small[(size + HARD_CANARY + 7) >> 3];
     struct hard *hard = heap->hard;
     struct hard_stash *stash = &hard->stash[c];
     struct sampler *sampler = heap->sampler;
-    bool sample = sampler != NULL && (sampler->left <= 1 || sampler->burst != 0);
-    void *result = NULL;
-    if (LU_LIKELY(stash->count != 0 && !sample)) {
-        uint32_t pick = lu__hard_pick(hard, stash);
-        struct hard_block taken = stash->blocks[pick];
-        uint32_t room = lu__hard_room(c);
-        if (LU_LIKELY(is_untouched(taken.block, room))) {
-            lu__hard_take(stash, pick);
-            if (sampler != NULL) sampler->left--;
-            __atomic_store_n(taken.state, HARD_LIVE_BLOCK, __ATOMIC_RELAXED);
-            if (lu__hard_is_exact(room) && size < room) {
-                lu__hard_seal(taken.block, room, (uint32_t)size);
-            }
-            result = (void *)taken.block;
-        }
+    if (LU_UNLIKELY(stash->count == 0)) return leave_empty(heap);
+    if (LU_UNLIKELY(sampler != NULL)) {
+        if (sampler->left <= 1 || sampler->burst != 0) return leave_empty(heap);
+        sampler->left--;
     }
+    uint32_t pick = lu__hard_pick(hard, stash), bytes = lu__class_size[c];
+    struct hard_block taken = stash->blocks[pick];
+    if (LU_UNLIKELY(!is_untouched(taken.block, bytes))) return leave_empty(heap);
+    lu__hard_take(stash, pick);
+    __atomic_store_n(taken.state, HARD_LIVE_BLOCK, __ATOMIC_RELAXED);
     leave(heap);
-    return result;
+    if (LU_LIKELY(lu__harden.canary != 2)) return (void *)taken.block;
+    return sealed_exactly((void *)taken.block, bytes - HARD_CANARY, size);
+}
+
+void *lu__hard_malloc(size_t size) {
+    void *block = malloc_short(size);
+    return LU_LIKELY(block != NULL) ? block : lu__alloc_long(size, false);
+}
+
+void *lu__hard_calloc(size_t size) {
+    void *block = malloc_short(size);
+    return LU_LIKELY(block != NULL) ? block : lu__alloc_long(size, true);
 }
 
 /* ---------------------------------------------------------------- free */
@@ -89,73 +111,158 @@ void *lu__hard_malloc(size_t size) {
 #define NO_TSAN inline __attribute__((always_inline))
 #endif
 
-/* If it is free, the neighbour must be zero there. */
-static NO_TSAN bool is_clear(const uint8_t *state, uintptr_t from, uintptr_t end) {
-    uint8_t seen = __atomic_load_n(state, __ATOMIC_ACQUIRE);
-    if (seen == HARD_LIVE_BLOCK || seen == HARD_FREEING || seen == HARD_CONDEMNED) return true;
-    return is_zero(from, end) || __atomic_load_n(state, __ATOMIC_ACQUIRE) != seen;
+/* All ones if a block in that state must be zero. Without a branch: of small blocks, half have a
+ * neighbour that is free, and nobody could foretell which. */
+LU_INLINE uint64_t zero_mask(const uint8_t *state) {
+    return __atomic_load_n(state, __ATOMIC_ACQUIRE) < HARD_LIVE_BLOCK ? ~(uint64_t)0 : 0;
 }
 
-/* True if what lies around the block needs no report; blocks of 16 bytes take the long way. */
-static NO_TSAN bool is_quiet(const struct span *span, uintptr_t block, uint32_t index,
-                             uint32_t size, uint32_t room) {
-    const uint8_t *state = lu__hard_states(span) + index;
-    if (index != 0) {
-        if (lu__harden.canary != 0 && !lu__hard_has_canary(block - size, room)) return false;
-        uintptr_t from = size > HARD_NEAR ? block - HARD_NEAR : block - size;
-        if (lu__harden.check_freed >= 2 &&
-            !is_clear(state - 1, from, block - lu__harden.canary_bytes)) {
-            return false;
-        }
+/* What is wrong with a block's end, the 32 bytes before `end`: 0, or something. */
+static NO_TSAN uint64_t wrong_before(const uint8_t *state, uintptr_t end, uint32_t size) {
+    const uint64_t *words = (const uint64_t *)end;
+    uint64_t seal = words[-1] ^ lu__hard_hash(end - size);
+    if (LU_UNLIKELY(seal != 0) && lu__hard_has_canary(end - size, size - HARD_CANARY)) {
+        seal &= zero_mask(state); /* of new[], or exact */
     }
-    if (lu__harden.check_freed < 2) return true;
-    if ((index + 2) * size > LU_RELAXED(span->limit))
-        return size > LU_OS_PAGE; /* not all is carved */
-    return is_clear(state + 1, block + size, block + size + LU_MIN(HARD_NEAR, room));
+    return seal | ((words[-2] | words[-3] | words[-4]) & zero_mask(state));
 }
 
-LU_INLINE void zero(uintptr_t block, uint32_t room) {
-    if (room > 128) {
-        memset((void *)block, 0, room);
-    } else {
-        for (uintptr_t end = block + room; block < end; block += 8) {
-            *(uint64_t *)block = 0;
-            SHORT_LOOP(block);
-        }
-    }
+/* The same of a block's first bytes, up to 32. */
+static NO_TSAN uint64_t wrong_behind(const uint8_t *state, uintptr_t start, uint32_t size) {
+    const uint64_t *words = (const uint64_t *)start;
+    return (words[0] | words[1] | words[2] | words[size > HARD_NEAR ? 3 : 2]) & zero_mask(state);
 }
 
-bool lu__hard_free_short(void *pointer) {
-    struct span *span = lu__hard_span_near(pointer);
-    if (LU_UNLIKELY(span == NULL)) return false;
-    uintptr_t block = (uintptr_t)pointer;
-    uint32_t offset = (uint32_t)(block & (LU_SLICE - 1)), size = lu__class_size[span->class_id];
-    uint32_t index = lu__hard_index(span, offset), room = lu__hard_room(span->class_id);
-    uint8_t *state = lu__hard_states(span) + index;
-    if (LU_UNLIKELY(index * size != offset) || LU_UNLIKELY(offset >= LU_RELAXED(span->limit)) ||
-        LU_UNLIKELY(size < HARD_NEAR) ||
-        LU_UNLIKELY(__atomic_load_n(state, __ATOMIC_RELAXED) != HARD_LIVE_BLOCK) ||
-        LU_UNLIKELY(__atomic_load_n(&span->owner, __ATOMIC_RELAXED)->kind != LU_HEAP_OF_THREAD)) {
+/* True if what lies around the block needs no report. Blocks of 16 bytes have more neighbours than
+ * are looked at here, and what is not carved is not sealed: the long way. */
+LU_INLINE bool is_quiet(const struct span *span, const uint8_t *state, uintptr_t block,
+                        uint32_t offset, uint32_t size) {
+    if (LU_UNLIKELY(size < HARD_NEAR)) return false;
+    uint64_t wrong = 0;
+    if (LU_LIKELY(offset != 0)) wrong = wrong_before(state - 1, block, size);
+    if (LU_LIKELY(offset + size < LU_RELAXED(span->limit))) {
+        wrong |= wrong_behind(state + 1, block + size, size);
+    } else if (size <= LU_OS_PAGE) {
         return false;
     }
-    uint32_t asked;
-    if (lu__harden.canary != 0 && *(const uint64_t *)(block + room) != lu__hard_hash(block) &&
+    return LU_LIKELY(wrong == 0);
+}
+
+/* Make the block what is_untouched expects. */
+LU_INLINE void clear(uintptr_t block, uint32_t size, uint64_t hash) {
+    lanes *at = (lanes *)block, *last = (lanes *)(block + size - LANE);
+    if (LU_UNLIKELY(size > 256)) {
+        memset(at, 0, size - LANE);
+    } else {
+        for (; at < last; at++) {
+            *at = (lanes){0, 0};
+            SHORT_LOOP(at);
+        }
+    }
+    *last = (lanes){0, hash};
+}
+
+LU_INLINE struct span *desc_of(uintptr_t block) {
+    const struct region *region = &lu__regions[0];
+    return lu__region_desc(region, (block - (uintptr_t)region->base) >> LU_SLICE_SHIFT);
+}
+
+/* Free the block of another heap's span. False: another thread was faster. */
+static __attribute__((noinline)) bool free_foreign(struct heap *heap, const struct span *span,
+                                                   uint8_t *state, uintptr_t block, uint64_t hash) {
+    uint8_t live = HARD_LIVE_BLOCK;
+    if (!__atomic_compare_exchange_n(state, &live, HARD_FREEING, false, __ATOMIC_ACQ_REL,
+                                     __ATOMIC_RELAXED)) {
+        return false;
+    }
+    clear(block, lu__class_size[span->class_id], hash);
+    __atomic_store_n(state, HARD_QUARANTINED, __ATOMIC_RELEASE);
+    lu__hard_detain(heap, lu__hard_entry(span->class_id, block) | HARD_FAR);
+    return true;
+}
+
+/* lu__hard_detain, and lu__hard_let_go, for blocks that are not HARD_FAR. */
+LU_INLINE void detain(struct heap *heap, unsigned c, uintptr_t block, uint32_t size) {
+    struct hard *hard = heap->hard;
+    size_t held = hard->held + size;
+    uint32_t out = hard->out, in = hard->in;
+    while ((held > lu__harden.quarantine && in != out) || LU_UNLIKELY(in - out == HARD_RING)) {
+        uint64_t entry = hard->ring[out++ % HARD_RING];
+        unsigned leaving = lu__hard_entry_class(entry);
+        struct hard_stash *stash = &hard->stash[leaving];
+        held -= lu__class_size[leaving];
+        uintptr_t left = lu__hard_entry_block(entry);
+        const struct span *span = desc_of(left);
+        uint32_t count = stash->count;
+        if (LU_UNLIKELY(entry & HARD_FAR) || LU_UNLIKELY(count == HARD_STASH)) {
+            lu__hard_let_go(heap, entry);
+            continue;
+        }
+        uint64_t index = (left & (LU_SLICE - 1)) * span->inverse >> 32;
+        uint8_t *state = lu__hard_states(span) + index;
+        if (LU_UNLIKELY(__atomic_load_n(state, __ATOMIC_RELAXED) != HARD_QUARANTINED)) {
+            lu__hard_let_go(heap, entry);
+            continue;
+        }
+        __atomic_store_n(state, HARD_STASHED, __ATOMIC_RELAXED);
+        stash->blocks[count] = (struct hard_block){left, state};
+        stash->count = count + 1;
+    }
+    hard->ring[in++ % HARD_RING] = lu__hard_entry(c, block);
+    hard->held = held;
+    hard->out = out;
+    hard->in = in;
+}
+
+LU_INLINE bool free_short(struct span *span, uintptr_t block) {
+    uint32_t offset = (uint32_t)(block & (LU_SLICE - 1)), size = lu__class_size[span->class_id];
+    uint64_t product = (uint64_t)offset * span->inverse; /* both halves: see span/class.c */
+    if (LU_UNLIKELY((uint32_t)product >= LU_RELAXED(span->bound))) return false;
+    uint8_t *state = lu__hard_states(span) + (product >> 32);
+    if (LU_UNLIKELY(__atomic_load_n(state, __ATOMIC_RELAXED) != HARD_LIVE_BLOCK)) return false;
+    uint64_t hash = lu__hard_hash(block);
+    uint32_t room = size - HARD_CANARY, asked;
+    if (LU_UNLIKELY(*(const uint64_t *)(block + room) != hash) &&
         (!lu__hard_sealed(block, room, &asked) || lu__hard_is_array(block, room))) {
         return false;
     }
-    if (LU_UNLIKELY(!is_quiet(span, block, index, size, room))) return false;
+    if (lu__harden.check_freed >= 2 && !is_quiet(span, state, block, offset, size)) return false;
     struct heap *heap = enter();
     if (LU_UNLIKELY(heap == NULL)) return false;
-    uint8_t live = HARD_LIVE_BLOCK;
-    bool done = lu__harden.zero_on_free && lu__harden.quarantine != 0 &&
-                __atomic_compare_exchange_n(state, &live, HARD_FREEING, false, __ATOMIC_ACQ_REL,
-                                            __ATOMIC_RELAXED);
-    if (LU_LIKELY(done)) {
-        zero(block, room);
-        if (lu__harden.canary != 0) *(uint64_t *)(block + room) = lu__hard_hash(block);
+    if (LU_LIKELY(LU_RELAXED(span->owner) == heap)) {
+        clear(block, size, hash);
         __atomic_store_n(state, HARD_QUARANTINED, __ATOMIC_RELEASE);
-        lu__hard_detain(heap, span->class_id, block);
+        detain(heap, span->class_id, block, size);
+        leave(heap);
+        return true;
     }
+    bool freed = free_foreign(heap, span, state, block, hash);
     leave(heap);
-    return done;
+    return freed;
+}
+
+/* The descriptor of `block`, if it is a hardened span of a thread in the first region. */
+LU_INLINE struct span *span_short(const void *block) {
+    size_t at = (uintptr_t)block - (uintptr_t)lu__regions[0].base;
+    uint32_t top = __atomic_load_n(&lu__regions[0].top, __ATOMIC_RELAXED);
+    if (LU_UNLIKELY(at >> LU_SLICE_SHIFT >= top)) return NULL;
+    struct span *span = desc_of((uintptr_t)block);
+    return LU_LIKELY(span->of_thread == LU_OF_THREAD_HARDENED) ? span : NULL;
+}
+
+void lu__hard_free_quick(void *block) {
+    struct span *span = span_short(block);
+    if (LU_UNLIKELY(span == NULL) || LU_UNLIKELY(!free_short(span, (uintptr_t)block))) {
+        lu__free_long(block);
+    }
+}
+
+bool lu__hard_free_sized(void *block, size_t size) {
+    struct span *span = span_short(block);
+    if (LU_UNLIKELY(span == NULL) || size - 1 >= LU_SMALL_MAX - HARD_CANARY ||
+        lu__harden.canary == 2) {
+        return false;
+    }
+    return lu__class_small[(size + HARD_CANARY + 7) >> 3] == span->class_id &&
+           free_short(span, (uintptr_t)block);
 }

@@ -15,7 +15,8 @@
  * Fields of struct span with another meaning here:
  *     head       address of the states          reserve    number of blocks that fit
  *     limit      bytes carved, as always        stamp      1: in the owner's list of spans with
- *     bound      0                                          READY blocks, or pending on the way
+ *     bound      as always; 0 unless                        READY blocks, or pending on the way
+ *                one slice long
  */
 #ifndef LU_HARDEN_PARTS_H
 #define LU_HARDEN_PARTS_H
@@ -26,15 +27,15 @@ enum hard_state {
     HARD_NEVER = 0,
     HARD_READY = 1,
     HARD_STASHED = 0x80,
-    HARD_LIVE_BLOCK = 0x81,
-    HARD_QUARANTINED = 0x82,
+    HARD_QUARANTINED = 0x81,
+    HARD_LIVE_BLOCK = 0x82, /* this and those below may hold anything, those above are zero */
     HARD_FREEING = 0x83,
     HARD_CONDEMNED = 0x84,
 };
 
 #define HARD_STASH 24u
 #define HARD_RING 4096u
-#define HARD_CANARY sizeof(uintptr_t)
+#define HARD_CANARY 8u
 #define HARD_NEAR 32u /* bytes looked at before and behind a freed block */
 
 struct hard_block {
@@ -48,12 +49,12 @@ struct hard_stash {
 };
 
 struct hard {
-    uint64_t random; /* state of xorshift64 (Marsaglia 2003) */
-    size_t held;     /* bytes in the quarantine               */
-    uint32_t oldest, count;
+    uint64_t random;                /* state of lu__hard_random                                */
+    size_t held;                    /* bytes in the quarantine                                 */
+    uint32_t out, in;               /* blocks that left and entered it, both modulo 2^32       */
     struct span *spans[LU_CLASSES]; /* with READY or uncarved blocks; by next and prev */
     struct hard_stash stash[LU_CLASSES];
-    uint64_t ring[HARD_RING]; /* the quarantine: block, its class in the top byte  */
+    uint64_t ring[HARD_RING]; /* the quarantine, see lu__hard_entry */
 };
 _Static_assert(sizeof(struct hard) <= LU_SLICE, "a heap's part fits one slice");
 
@@ -71,38 +72,25 @@ LU_INLINE uint32_t lu__hard_index(const struct span *span, uint32_t offset) {
     if (size > LU_SLICE / 2) return offset / size;
     return (uint32_t)((uint64_t)offset * span->inverse >> 32);
 }
+LU_INLINE uint8_t *lu__hard_state(const struct span *span, uintptr_t block) {
+    return lu__hard_states(span) +
+           lu__hard_index(span, (uint32_t)(block - lu__hard_start(span, block)));
+}
+/* Linear congruential, multiplier by Knuth (MMIX); its weak lower half under the upper one. */
 LU_INLINE uint64_t lu__hard_random(struct hard *hard) {
-    uint64_t x = hard->random;
-    x ^= x << 13;
-    x ^= x >> 7;
-    x ^= x << 17;
-    return hard->random = x;
+    hard->random = hard->random * 6364136223846793005u + 1442695040888963407u;
+    return hard->random ^ hard->random >> 32;
 }
 
 /* One of the blocks in a stash that is not empty; then it is taken out. */
 LU_INLINE uint32_t lu__hard_pick(struct hard *hard, const struct hard_stash *stash) {
-    if (!lu__harden.random_order) return stash->count - 1;
+    if (LU_UNLIKELY(!lu__harden.random_order)) return stash->count - 1;
     return (uint32_t)((lu__hard_random(hard) >> 32) * stash->count >> 32);
 }
 LU_INLINE void lu__hard_take(struct hard_stash *stash, uint32_t pick) {
     stash->blocks[pick] = stash->blocks[--stash->count];
 }
-/* The descriptor of the hardened SMALL span that holds `block`, if it is one slice long and in the
- * first region; else NULL, and lu__span_of knows. */
-LU_INLINE struct span *lu__hard_span_near(const void *block) {
-    const struct region *region = &lu__regions[0];
-    size_t offset = (uintptr_t)block - (uintptr_t)region->base;
-    if (offset >= (size_t)__atomic_load_n(&region->top, __ATOMIC_RELAXED) << LU_SLICE_SHIFT) {
-        return NULL;
-    }
-    struct span *span = lu__region_desc(region, offset >> LU_SLICE_SHIFT);
-    if (span->kind != LU_KIND_SMALL || !span->hardened) return NULL;
-    return lu__class_size[span->class_id] <= LU_SLICE / 2 ? span : NULL;
-}
 
-/* harden.c: put a freed block of class `c` into the heap's quarantine, and take out what has waited
- * for long enough. */
-void lu__hard_detain(struct heap *heap, unsigned c, uintptr_t block);
 /* harden_span.c: a slice for ourselves, with a guard if there may be one more. */
 struct span *lu__hard_meta(bool *zero);
 /* Fill the empty stash of class `c`; false: no memory. */
@@ -112,10 +100,9 @@ void lu__hard_ready(struct span *span, uint8_t *state);
 
 /* harden_check.c. `room` is what a block holds without its canary. */
 
-/* What the canary of a free block is. After Knuth's multiplicative hash. */
+/* What the canary of a free block is: Knuth's multiplicative hash under a secret. */
 LU_INLINE uint64_t lu__hard_hash(uintptr_t block) {
-    uint64_t x = (block ^ lu__link_key) * 0x9e3779b97f4a7c15u;
-    return x ^ (x >> 29);
+    return (block ^ lu__link_key) * 0x9e3779b97f4a7c15u;
 }
 /* Write the canary of a block, of which `size` of `room` bytes are asked for, and what lies
  * between.
@@ -139,5 +126,26 @@ LU_INLINE bool lu__hard_is_exact(uint32_t room) {
 LU_INLINE uint32_t lu__hard_room(unsigned c) {
     return lu__class_size[c] - lu__harden.canary_bytes;
 }
+
+/* ---------------------------------------------------------------- the quarantine */
+
+/* What the ring holds: the block, its class above, and HARD_FAR if it is not of the heap's own span
+ * of one slice in the first region. */
+#define HARD_FAR ((uint64_t)1 << 63)
+LU_INLINE uint64_t lu__hard_entry(unsigned c, uintptr_t block) {
+    return (uint64_t)c << 56 | block;
+}
+LU_INLINE unsigned lu__hard_entry_class(uint64_t entry) {
+    return (unsigned)(entry >> 56) & 0x7f;
+}
+LU_INLINE uintptr_t lu__hard_entry_block(uint64_t entry) {
+    return (uintptr_t)(entry & (((uint64_t)1 << 56) - 1));
+}
+
+/* harden.c: put a freed block in, and take out what has waited for long enough. */
+void lu__hard_detain(struct heap *heap, uint64_t entry);
+/* What has left the quarantine goes where it is soon found again: into the stash, if it is the
+ * heap's own; else back to its owner. */
+void lu__hard_let_go(struct heap *heap, uint64_t entry);
 
 #endif

@@ -133,7 +133,7 @@ static struct span *span_create(struct heap *heap, unsigned c) {
     }
     span->hardened = 1;
     span->zero = zero || lu__harden.zero_on_free;
-    span->of_thread = 0;
+    span->of_thread = heap->kind == LU_HEAP_OF_THREAD ? LU_OF_THREAD_HARDENED : 0;
     span->touched = 0;
     span->list = NULL;
     span->head = (uintptr_t)states;
@@ -228,6 +228,10 @@ static bool carve(struct span *span) {
     uint32_t room = lu__hard_room(span->class_id);
     for (; lu__harden.canary != 0 && block < end; block += size) lu__hard_seal(block, room, room);
     __atomic_store_n(&span->limit, limit + step, __ATOMIC_RELEASE);
+    if (size <= LU_SLICE / 2) { /* see span/class.c */
+        uint32_t error = span->inverse * size, carved = (limit + step) / size;
+        __atomic_store_n(&span->bound, LU_MIN(carved * error, span->inverse), __ATOMIC_RELEASE);
+    }
     return true;
 }
 

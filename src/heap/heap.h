@@ -265,8 +265,13 @@ struct heap *lu__thread_enter(void);
 void lu__thread_leave(struct heap *heap);
 /* True in a signal handler that interrupted this thread in a slow path. */
 bool lu__thread_interrupted(void);
+/* The thread's own, or NULL; also while lu__heap is the empty one. */
+extern __thread struct heap *lu__own_heap
+    __attribute__((tls_model("initial-exec"), visibility("hidden")));
 /* Heap of the calling thread or NULL, without making one. */
-struct heap *lu__thread_heap(void);
+LU_INLINE struct heap *lu__thread_heap(void) {
+    return lu__own_heap;
+}
 /* Prepare a heap structure from fresh memory. NULL: no memory. */
 struct heap *lu__heap_make(enum heap_kind kind);
 /* Give the structure of an ended lu_heap back for the next. */

@@ -32,13 +32,13 @@ const uintptr_t lu__empty_front[FRONT(current)] __attribute__((aligned(64))) = {
 };
 _Static_assert(offsetof(struct heap, list) == 0, "lists first");
 __thread struct heap *lu__heap = LU_EMPTY_HEAP;
+__thread struct heap *lu__own_heap;
 uintptr_t lu__link_key;
 bool lu__perturbing; /* fast paths are off; see engine.c */
 
 struct thread {
-    struct heap *heap; /* the thread's own, also while lu__heap is the empty one */
-    bool acquiring;    /* in acquire(), where there is no heap to mark busy      */
-    bool gone;         /* its destructor has run                                 */
+    bool acquiring; /* in acquire(), where there is no heap to mark busy      */
+    bool gone;      /* its destructor has run                                 */
 };
 static __thread struct thread self __attribute__((tls_model("initial-exec")));
 
@@ -193,11 +193,7 @@ static void set_busy(struct heap *heap, uint8_t busy) {
 }
 
 bool lu__thread_interrupted(void) {
-    return self.heap != NULL ? self.heap->busy != 0 : self.acquiring;
-}
-
-struct heap *lu__thread_heap(void) {
-    return self.heap;
+    return lu__own_heap != NULL ? lu__own_heap->busy != 0 : self.acquiring;
 }
 
 /* What the fast paths are to use. */
@@ -206,7 +202,7 @@ static struct heap *front_of(struct heap *heap) {
 }
 
 struct heap *lu__thread_enter(void) {
-    struct heap *heap = self.heap;
+    struct heap *heap = lu__own_heap;
     if (LU_LIKELY(heap != NULL)) {
         if (heap->busy) return NULL;
         set_busy(heap, 1);
@@ -223,7 +219,7 @@ struct heap *lu__thread_enter(void) {
     self.acquiring = false;
     if (heap == NULL) return NULL;
     if (!self.gone) {
-        self.heap = heap;
+        lu__own_heap = heap;
         lu__heap = front_of(heap);
         /* May allocate: the heap is there already. */
         if (has_exit_key) (void)pthread_setspecific(exit_key, heap);
@@ -235,7 +231,7 @@ struct heap *lu__thread_enter(void) {
 void lu__thread_leave(struct heap *heap) {
     see_region(heap);
     set_busy(heap, 0);
-    if (LU_UNLIKELY(self.heap != heap)) {
+    if (LU_UNLIKELY(lu__own_heap != heap)) {
         release(heap); /* borrowed */
     } else {
         lu__heap = front_of(heap);
@@ -244,10 +240,10 @@ void lu__thread_leave(struct heap *heap) {
 
 static void thread_exit(void *unused) {
     (void)unused;
-    struct heap *heap = self.heap;
+    struct heap *heap = lu__own_heap;
     if (heap == NULL || heap->busy) return;
     lu__heap = LU_EMPTY_HEAP;
-    self.heap = NULL;
+    lu__own_heap = NULL;
     self.gone = true;
     set_busy(heap, 1);
     lu__remote_flush(heap);
@@ -302,7 +298,7 @@ void lu__thread_fork_child(void) {
     for (struct heap *heap = all_heaps; heap != NULL; heap = heap->next_heap) {
         if (heap->kind != LU_HEAP_OF_THREAD) {
             if (!lu__lock_is_mine(&heap->lock)) lu__lock_reset(&heap->lock);
-        } else if (heap != self.heap) {
+        } else if (heap != lu__own_heap) {
             if (heap->busy || heap->state == LU_HEAP_ORPHAN) {
                 heap->state = LU_HEAP_ORPHAN;
             } else {

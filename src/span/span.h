@@ -49,6 +49,7 @@ enum lu__kind {
 };
 
 /* Where a SMALL span is in its life; see heap/small.c. */
+#define LU_OF_THREAD_HARDENED 2 /* of_thread */
 enum lu__span_state { LU_SPAN_CURRENT = 1, LU_SPAN_SLEEPING, LU_SPAN_PARTIAL };
 
 struct heap;
@@ -65,7 +66,8 @@ struct span {
     uint32_t limit;     /* bytes from the start up to which blocks were carved                 */
     uint8_t class_id;
     uint8_t kind;      /* enum lu__kind */
-    uint8_t of_thread; /* SMALL, and the owner is a thread's heap, not a lu_heap; else 0      */
+    uint8_t of_thread; /* SMALL, and the owner is a thread's heap, not a lu_heap: 1, if hardened
+                            LU_OF_THREAD_HARDENED; else 0                                      */
     uint8_t zero;      /* FREE, and SMALL beyond limit: the memory reads as zero              */
     uint32_t slices;   /* length of the run; offset from the head for INTERIOR                */
     struct span *next, *prev; /* heap's partial list, or bin of free runs                       */
