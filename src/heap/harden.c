@@ -41,7 +41,7 @@ void lu__harden_init(void) {
         .guard_large = level_option(LU_OPT_GUARD_LARGE, 0, 1, 1) != 0,
         .check_freed = (uint8_t)level_option(LU_OPT_CHECK_FREED, 0, 2, 2),
         .canary = (uint8_t)level_option(LU_OPT_CANARY, 0, 1, 2),
-        .quarantine = (size_t)level_option(LU_OPT_QUARANTINE, 0, 64 * 1024, 1024 * 1024),
+        .quarantine = (size_t)level_option(LU_OPT_QUARANTINE, 0, 16 * 1024, 1024 * 1024),
     };
     if (h.check_freed != 0) h.zero_on_free = true; /* what is looked for is a byte that is not 0 */
     h.canary_bytes = h.canary != 0 ? HARD_CANARY : 0;
@@ -124,14 +124,20 @@ static void let_oldest_go(struct heap *heap) {
     lu__hard_let_go(heap, entry);
 }
 
-void lu__hard_detain(struct heap *heap, uint64_t entry) {
+void lu__hard_settle(struct heap *heap) {
     struct hard *hard = heap->hard;
-    hard->held += lu__class_size[lu__hard_entry_class(entry)];
-    while (hard->in != hard->out &&
-           (hard->held > lu__harden.quarantine || hard->in - hard->out == HARD_RING)) {
+    /* The last freed block waits even if it is larger than all that may. */
+    while ((hard->held > lu__harden.quarantine && hard->in - hard->out > 1) ||
+           hard->in - hard->out == HARD_RING) {
         let_oldest_go(heap);
     }
+}
+
+void lu__hard_detain(struct heap *heap, uint64_t entry) {
+    struct hard *hard = heap->hard;
     hard->ring[hard->in++ % HARD_RING] = entry;
+    hard->held += lu__class_size[lu__hard_entry_class(entry)];
+    lu__hard_settle(heap);
 }
 
 /* ---------------------------------------------------------------- allocation */
@@ -164,7 +170,8 @@ static void *alloc_small(struct heap *heap, unsigned c, size_t size, bool *zero)
     struct hard_block taken;
     do {
         if (stash->count == 0 && !lu__hard_refill(heap, c)) return NULL;
-        uint32_t pick = lu__hard_pick(hard, stash);
+        uint32_t pick = stash->count - 1;
+        if (lu__harden.random_order) pick = lu__hard_pick(hard, stash->count);
         taken = stash->blocks[pick];
         lu__hard_take(stash, pick);
     } while (!is_untouched(&taken, c));

@@ -74,22 +74,26 @@ LU_INLINE void *malloc_short(size_t size) {
     struct heap *heap = enter();
     if (LU_UNLIKELY(heap == NULL)) return NULL;
     unsigned c = lu__class_small[(size + HARD_CANARY + 7) >> 3];
-    struct hard *hard = heap->hard;
-    struct hard_stash *stash = &hard->stash[c];
-    struct sampler *sampler = heap->sampler;
-    if (LU_UNLIKELY(stash->count == 0)) return leave_empty(heap);
-    if (LU_UNLIKELY(sampler != NULL)) {
-        if (sampler->left <= 1 || sampler->burst != 0) return leave_empty(heap);
-        sampler->left--;
+    struct hard_stash *stash = &heap->hard->stash[c];
+    uint32_t count = stash->count;
+    if (LU_UNLIKELY(count == 0)) return leave_empty(heap);
+    if (LU_UNLIKELY(heap->sampler != NULL)) {
+        if (heap->sampler->left <= 1 || heap->sampler->burst != 0) return leave_empty(heap);
+        heap->sampler->left--;
     }
-    uint32_t pick = lu__hard_pick(hard, stash), bytes = lu__class_size[c];
-    struct hard_block taken = stash->blocks[pick];
-    if (LU_UNLIKELY(!is_untouched(taken.block, bytes))) return leave_empty(heap);
-    lu__hard_take(stash, pick);
-    __atomic_store_n(taken.state, HARD_LIVE_BLOCK, __ATOMIC_RELAXED);
+    struct hard_block *place = &stash->blocks[lu__hard_pick(heap->hard, count)];
+    uintptr_t block = place->block;
+    uint32_t bytes = lu__class_size[c];
+    if (LU_UNLIKELY(!is_untouched(block, bytes))) return leave_empty(heap);
+    __atomic_store_n(place->state, HARD_LIVE_BLOCK, __ATOMIC_RELAXED);
+    struct hard_block last = stash->blocks[count - 1];
+    __asm__("" : "+r"(last.block)); /* two words, as the free just before stored them: they are
+                                       forwarded to loads of one word, not of both at once */
+    *place = last;
+    stash->count = count - 1;
     leave(heap);
-    if (LU_LIKELY(lu__harden.canary != 2)) return (void *)taken.block;
-    return sealed_exactly((void *)taken.block, bytes - HARD_CANARY, size);
+    if (LU_LIKELY(lu__harden.canary != 2)) return (void *)block;
+    return sealed_exactly((void *)block, bytes - HARD_CANARY, size);
 }
 
 void *lu__hard_malloc(size_t size) {
@@ -133,14 +137,29 @@ static NO_TSAN uint64_t wrong_behind(const uint8_t *state, uintptr_t start, uint
     return (words[0] | words[1] | words[2] | words[size > HARD_NEAR ? 3 : 2]) & zero_mask(state);
 }
 
-/* True if what lies around the block needs no report. Blocks of 16 bytes have more neighbours than
- * are looked at here, and what is not carved is not sealed: the long way. */
+/* The same on both sides of a block of 16 bytes: 8 and their canary. */
+static NO_TSAN uint64_t wrong_near_lane(const uint8_t *state, uintptr_t block) {
+    const uint64_t *words = (const uint64_t *)block;
+    uint64_t seal = words[-1] ^ lu__hard_hash(block - LANE);
+    if (LU_UNLIKELY(seal != 0) && lu__hard_has_canary(block - LANE, HARD_CANARY)) {
+        seal &= zero_mask(state - 1);
+    }
+    return seal | (words[-4] & zero_mask(state - 2)) | (words[-2] & zero_mask(state - 1)) |
+           (words[2] & zero_mask(state + 1)) | (words[4] & zero_mask(state + 2));
+}
+
+/* True if what lies around the block needs no report. What is not carved is not sealed: then, and
+ * near the ends, this is for the long way to say. */
 LU_INLINE bool is_quiet(const struct span *span, const uint8_t *state, uintptr_t block,
                         uint32_t offset, uint32_t size) {
-    if (LU_UNLIKELY(size < HARD_NEAR)) return false;
+    uint32_t limit = LU_RELAXED(span->limit);
+    if (LU_UNLIKELY(size == LANE)) {
+        return offset >= HARD_NEAR && offset + LANE + HARD_NEAR <= limit &&
+               wrong_near_lane(state, block) == 0;
+    }
     uint64_t wrong = 0;
     if (LU_LIKELY(offset != 0)) wrong = wrong_before(state - 1, block, size);
-    if (LU_LIKELY(offset + size < LU_RELAXED(span->limit))) {
+    if (LU_LIKELY(offset + size < limit)) {
         wrong |= wrong_behind(state + 1, block + size, size);
     } else if (size <= LU_OS_PAGE) {
         return false;
@@ -167,51 +186,49 @@ LU_INLINE struct span *desc_of(uintptr_t block) {
     return lu__region_desc(region, (block - (uintptr_t)region->base) >> LU_SLICE_SHIFT);
 }
 
-/* Free the block of another heap's span. False: another thread was faster. */
+/* Free the block of another heap's span, and leave. False: another thread was faster. */
 static __attribute__((noinline)) bool free_foreign(struct heap *heap, const struct span *span,
                                                    uint8_t *state, uintptr_t block, uint64_t hash) {
     uint8_t live = HARD_LIVE_BLOCK;
-    if (!__atomic_compare_exchange_n(state, &live, HARD_FREEING, false, __ATOMIC_ACQ_REL,
-                                     __ATOMIC_RELAXED)) {
-        return false;
+    bool mine = __atomic_compare_exchange_n(state, &live, HARD_FREEING, false, __ATOMIC_ACQ_REL,
+                                            __ATOMIC_RELAXED);
+    if (mine) {
+        clear(block, lu__class_size[span->class_id], hash);
+        __atomic_store_n(state, HARD_QUARANTINED, __ATOMIC_RELEASE);
+        lu__hard_detain(heap, lu__hard_entry(span->class_id, block) | HARD_FAR);
     }
-    clear(block, lu__class_size[span->class_id], hash);
-    __atomic_store_n(state, HARD_QUARANTINED, __ATOMIC_RELEASE);
-    lu__hard_detain(heap, lu__hard_entry(span->class_id, block) | HARD_FAR);
-    return true;
+    leave(heap);
+    return mine;
 }
 
-/* lu__hard_detain, and lu__hard_let_go, for blocks that are not HARD_FAR. */
-LU_INLINE void detain(struct heap *heap, unsigned c, uintptr_t block, uint32_t size) {
-    struct hard *hard = heap->hard;
+/* The heap's own freed block enters the quarantine, and as a rule another one goes from there to
+ * the stash. False: that was not all, lu__hard_settle must follow. */
+LU_INLINE bool detain(struct hard *hard, unsigned c, uintptr_t block, uint32_t size) {
     size_t held = hard->held + size;
-    uint32_t out = hard->out, in = hard->in;
-    while ((held > lu__harden.quarantine && in != out) || LU_UNLIKELY(in - out == HARD_RING)) {
-        uint64_t entry = hard->ring[out++ % HARD_RING];
-        unsigned leaving = lu__hard_entry_class(entry);
-        struct hard_stash *stash = &hard->stash[leaving];
-        held -= lu__class_size[leaving];
-        uintptr_t left = lu__hard_entry_block(entry);
-        const struct span *span = desc_of(left);
-        uint32_t count = stash->count;
-        if (LU_UNLIKELY(entry & HARD_FAR) || LU_UNLIKELY(count == HARD_STASH)) {
-            lu__hard_let_go(heap, entry);
-            continue;
-        }
-        uint64_t index = (left & (LU_SLICE - 1)) * span->inverse >> 32;
-        uint8_t *state = lu__hard_states(span) + index;
-        if (LU_UNLIKELY(__atomic_load_n(state, __ATOMIC_RELAXED) != HARD_QUARANTINED)) {
-            lu__hard_let_go(heap, entry);
-            continue;
-        }
-        __atomic_store_n(state, HARD_STASHED, __ATOMIC_RELAXED);
-        stash->blocks[count] = (struct hard_block){left, state};
-        stash->count = count + 1;
-    }
-    hard->ring[in++ % HARD_RING] = lu__hard_entry(c, block);
+    hard->ring[hard->in++ % HARD_RING] = lu__hard_entry(c, block);
     hard->held = held;
-    hard->out = out;
-    hard->in = in;
+    if (held <= lu__harden.quarantine && hard->in - hard->out < HARD_RING) return true;
+    uint64_t entry = hard->ring[hard->out % HARD_RING];
+    unsigned leaving = lu__hard_entry_class(entry);
+    struct hard_stash *stash = &hard->stash[leaving];
+    uint32_t count = stash->count;
+    if (LU_UNLIKELY(entry & HARD_FAR) || LU_UNLIKELY(count == HARD_STASH)) return false;
+    uintptr_t left = lu__hard_entry_block(entry);
+    const struct span *span = desc_of(left);
+    uint8_t *state = lu__hard_states(span) + ((left & (LU_SLICE - 1)) * span->inverse >> 32);
+    if (LU_UNLIKELY(__atomic_load_n(state, __ATOMIC_RELAXED) != HARD_QUARANTINED)) return false;
+    __atomic_store_n(state, HARD_STASHED, __ATOMIC_RELAXED);
+    stash->blocks[count] = (struct hard_block){left, state};
+    stash->count = count + 1;
+    hard->out++;
+    hard->held = held - lu__class_size[leaving];
+    return LU_LIKELY(hard->held <= lu__harden.quarantine);
+}
+
+static __attribute__((noinline)) bool settle_and_leave(struct heap *heap) {
+    lu__hard_settle(heap);
+    leave(heap);
+    return true;
 }
 
 LU_INLINE bool free_short(struct span *span, uintptr_t block) {
@@ -229,16 +246,16 @@ LU_INLINE bool free_short(struct span *span, uintptr_t block) {
     if (lu__harden.check_freed >= 2 && !is_quiet(span, state, block, offset, size)) return false;
     struct heap *heap = enter();
     if (LU_UNLIKELY(heap == NULL)) return false;
-    if (LU_LIKELY(LU_RELAXED(span->owner) == heap)) {
-        clear(block, size, hash);
-        __atomic_store_n(state, HARD_QUARANTINED, __ATOMIC_RELEASE);
-        detain(heap, span->class_id, block, size);
-        leave(heap);
-        return true;
+    if (LU_UNLIKELY(LU_RELAXED(span->owner) != heap)) {
+        return free_foreign(heap, span, state, block, hash);
     }
-    bool freed = free_foreign(heap, span, state, block, hash);
+    clear(block, size, hash);
+    __atomic_store_n(state, HARD_QUARANTINED, __ATOMIC_RELEASE);
+    if (LU_UNLIKELY(!detain(heap->hard, span->class_id, block, size))) {
+        return settle_and_leave(heap);
+    }
     leave(heap);
-    return freed;
+    return true;
 }
 
 /* The descriptor of `block`, if it is a hardened span of a thread in the first region. */

@@ -76,16 +76,15 @@ LU_INLINE uint8_t *lu__hard_state(const struct span *span, uintptr_t block) {
     return lu__hard_states(span) +
            lu__hard_index(span, (uint32_t)(block - lu__hard_start(span, block)));
 }
-/* Linear congruential, multiplier by Knuth (MMIX); its weak lower half under the upper one. */
-LU_INLINE uint64_t lu__hard_random(struct hard *hard) {
+/* Linear congruential, multiplier by Knuth (MMIX): the upper half is good. */
+LU_INLINE uint32_t lu__hard_random(struct hard *hard) {
     hard->random = hard->random * 6364136223846793005u + 1442695040888963407u;
-    return hard->random ^ hard->random >> 32;
+    return (uint32_t)(hard->random >> 32);
 }
 
-/* One of the blocks in a stash that is not empty; then it is taken out. */
-LU_INLINE uint32_t lu__hard_pick(struct hard *hard, const struct hard_stash *stash) {
-    if (LU_UNLIKELY(!lu__harden.random_order)) return stash->count - 1;
-    return (uint32_t)((lu__hard_random(hard) >> 32) * stash->count >> 32);
+/* A block in a stash of `count`, not 0; then it is taken out. */
+LU_INLINE uint32_t lu__hard_pick(struct hard *hard, uint32_t count) {
+    return (uint32_t)((uint64_t)lu__hard_random(hard) * count >> 32);
 }
 LU_INLINE void lu__hard_take(struct hard_stash *stash, uint32_t pick) {
     stash->blocks[pick] = stash->blocks[--stash->count];
@@ -142,8 +141,10 @@ LU_INLINE uintptr_t lu__hard_entry_block(uint64_t entry) {
     return (uintptr_t)(entry & (((uint64_t)1 << 56) - 1));
 }
 
-/* harden.c: put a freed block in, and take out what has waited for long enough. */
+/* harden.c: put a freed block in; and take out what has waited for long enough, so that there is
+ * room for another. */
 void lu__hard_detain(struct heap *heap, uint64_t entry);
+void lu__hard_settle(struct heap *heap);
 /* What has left the quarantine goes where it is soon found again: into the stash, if it is the
  * heap's own; else back to its owner. */
 void lu__hard_let_go(struct heap *heap, uint64_t entry);

@@ -268,7 +268,11 @@ bool lu__hard_refill(struct heap *heap, unsigned c) {
     for (;;) {
         struct span *span = hard->spans[c];
         if (span == NULL && (span = span_create(heap, c)) == NULL) return false;
-        uint64_t dice = lu__harden.random_order ? lu__hard_random(hard) : ALL;
+        uint64_t dice = ALL;
+        if (lu__harden.random_order) {
+            dice = (uint64_t)lu__hard_random(hard) << 32;
+            dice |= lu__hard_random(hard);
+        }
         if (span->limit != 0) gather(span, stash, dice);
         if (stash->count < HARD_STASH / 2 && span->limit != 0) gather(span, stash, dice | ALL);
         if (stash->count < HARD_STASH / 4 && carve(span)) gather(span, stash, dice | ALL);
