@@ -194,8 +194,11 @@ OPERATOR void *_Znwm(size_t size) __attribute__((alias("new_plain")));
 /* Hardened, `ours` stays 0, so that arrays pass here, and are told from others if both of the
  * program's operators for them are ours. */
 static bool compare(enum chain chain) LU_COLD;
+static uint8_t unhardened; /* what `ours` would be; 0 until that is known. Relaxed atomic */
 static bool sees_arrays(enum chain make, enum chain end) {
-    return lu__harden.pairs && compare(make) && compare(end);
+    if (!lu__harden.pairs) return false;
+    uint8_t known = __atomic_load_n(&unhardened, __ATOMIC_RELAXED);
+    return known != 0 ? (known & make) && (known & end) : compare(make) && compare(end);
 }
 
 static LU_COLD void *made_array(void *block) {
@@ -400,11 +403,10 @@ static void delete_otherwise(void *block, size_t size, size_t alignment, enum ch
 __attribute__((constructor)) static void at_load(void) {
     unsigned found = 0;
     lu__harden_init(); /* no block may have been asked for yet */
-    if (lu__harden.pairs) return;
     for (unsigned chain = NEW; chain <= DELETE_ARRAY_ALIGNED; chain *= 2) {
         if (compare((enum chain)chain)) found |= chain;
     }
-    __atomic_store_n(&ours, (uint8_t)found, __ATOMIC_RELAXED);
+    __atomic_store_n(lu__harden.pairs ? &unhardened : &ours, (uint8_t)found, __ATOMIC_RELAXED);
 }
 
 #endif

@@ -16,6 +16,7 @@
 #define REGIONS 64
 #define REGION_LEAST (256 * LU_KIB)
 #define HEADER 16
+#define FIRST 64 /* behind the region's own description */
 
 struct emergency_region {
     char *base;  /* atomic; NULL: not there yet */
@@ -31,7 +32,7 @@ static struct emergency_region *region_make(size_t need) {
     struct emergency_region *region = memory;
     region->base = memory;
     region->size = size;
-    region->used = 64;
+    region->used = FIRST;
     return region;
 }
 
@@ -71,7 +72,9 @@ size_t lu__emergency_usable(const void *block) {
         const struct emergency_region *region = __atomic_load_n(&emergency_regions[i],
                                                                 __ATOMIC_ACQUIRE);
         if (region == NULL) return 0;
-        if ((uintptr_t)block - (uintptr_t)region->base < region->size) {
+        size_t at = (uintptr_t)block - (uintptr_t)region->base;
+        if (at < region->size) {
+            if (at < FIRST + HEADER) return 0; /* no block begins there */
             return *(const size_t *)((uintptr_t)block - HEADER);
         }
     }

@@ -102,7 +102,9 @@ uint32_t lu__hard_live(const struct span *span) {
 void lu__hard_let_go(struct heap *heap, uint64_t entry) {
     unsigned c = lu__hard_entry_class(entry);
     uintptr_t block = lu__hard_entry_block(entry);
-    struct span *span = lu__span_of(lu__region_of((void *)block), (void *)block);
+    struct span *span = (entry & HARD_FAR) != 0
+                            ? lu__span_of(lu__region_of((void *)block), (void *)block)
+                            : lu__hard_desc(block);
     struct hard_stash *stash = &heap->hard->stash[c];
     uint8_t *state = lu__hard_state(span, block);
     if (LU_UNLIKELY(__atomic_load_n(state, __ATOMIC_RELAXED) != HARD_QUARANTINED)) {
@@ -262,12 +264,12 @@ static const struct span *live_span(const void *block) {
     return lu__hard_find(span, block, &start) == HARD_LIVE ? span : NULL;
 }
 
-void lu__hard_array_made(void *block) {
+void lu__hard_array_made_long(void *block) {
     const struct span *span = live_span(block);
     if (span != NULL) lu__hard_set_array((uintptr_t)block, lu__hard_room(span->class_id), true);
 }
 
-void lu__hard_array_ends(const void *block) {
+void lu__hard_array_ends_long(const void *block) {
     const struct span *span = live_span(block);
     if (span == NULL) return;
     uint32_t room = lu__hard_room(span->class_id);

@@ -16,7 +16,6 @@
 #include "base/violation.h"
 #include "heap/harden_parts.h"
 
-#define ARRAY ((uint64_t)1 << 16) /* made by new[] */
 typedef uint64_t any_word __attribute__((may_alias));
 
 static uint8_t filling_of(uint64_t hash) {
@@ -42,7 +41,7 @@ void lu__hard_seal(uintptr_t block, uint32_t room, uint32_t size) {
 /* What the lower bits of the canary say; UINT32_MAX if the upper ones are damaged. */
 NO_TSAN static uint32_t decode(uintptr_t block, uint32_t room, uint64_t hash) {
     uint64_t low = read_canary(block, room) ^ hash;
-    return low < 2 * ARRAY && (low & ~ARRAY) <= room ? (uint32_t)low : UINT32_MAX;
+    return low < 2 * HARD_ARRAY && (low & ~HARD_ARRAY) <= room ? (uint32_t)low : UINT32_MAX;
 }
 
 NO_TSAN bool lu__hard_has_canary(uintptr_t block, uint32_t room) {
@@ -51,13 +50,13 @@ NO_TSAN bool lu__hard_has_canary(uintptr_t block, uint32_t room) {
 
 void lu__hard_set_array(uintptr_t block, uint32_t room, bool array) {
     uint64_t hash = lu__hard_hash(block), canary = read_canary(block, room) ^ hash;
-    canary = ((canary & ~ARRAY) | (array ? ARRAY : 0)) ^ hash;
+    canary = ((canary & ~HARD_ARRAY) | (array ? HARD_ARRAY : 0)) ^ hash;
     memcpy((void *)(block + room), &canary, sizeof canary);
 }
 
 bool lu__hard_is_array(uintptr_t block, uint32_t room) {
     uint32_t low = decode(block, room, lu__hard_hash(block));
-    return low != UINT32_MAX && (low & ARRAY) != 0;
+    return low != UINT32_MAX && (low & HARD_ARRAY) != 0;
 }
 
 bool lu__hard_sealed(uintptr_t block, uint32_t room, uint32_t *size) {
@@ -65,7 +64,7 @@ bool lu__hard_sealed(uintptr_t block, uint32_t room, uint32_t *size) {
     uint32_t low = decode(block, room, hash);
     *size = room;
     if (low == UINT32_MAX) return false;
-    *size = room - (low & ~(uint32_t)ARRAY);
+    *size = room - (low & ~(uint32_t)HARD_ARRAY);
     uint8_t want = filling_of(hash), differs = 0;
     const uint8_t *bytes = (const uint8_t *)block;
     for (uint32_t i = *size; i < room; i++) differs |= bytes[i] ^ want;

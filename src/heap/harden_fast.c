@@ -86,10 +86,7 @@ LU_INLINE void *malloc_short(size_t size) {
     uint32_t bytes = lu__class_size[c];
     if (LU_UNLIKELY(!is_untouched(block, bytes))) return leave_empty(heap);
     __atomic_store_n(place->state, HARD_LIVE_BLOCK, __ATOMIC_RELAXED);
-    struct hard_block last = stash->blocks[count - 1];
-    __asm__("" : "+r"(last.block)); /* two words, as the free just before stored them: they are
-                                       forwarded to loads of one word, not of both at once */
-    *place = last;
+    *place = stash->blocks[count - 1];
     stash->count = count - 1;
     leave(heap);
     if (LU_LIKELY(lu__harden.canary != 2)) return (void *)block;
@@ -181,11 +178,6 @@ LU_INLINE void clear(uintptr_t block, uint32_t size, uint64_t hash) {
     *last = (lanes){0, hash};
 }
 
-LU_INLINE struct span *desc_of(uintptr_t block) {
-    const struct region *region = &lu__regions[0];
-    return lu__region_desc(region, (block - (uintptr_t)region->base) >> LU_SLICE_SHIFT);
-}
-
 /* Free the block of another heap's span, and leave. False: another thread was faster. */
 static __attribute__((noinline)) bool free_foreign(struct heap *heap, const struct span *span,
                                                    uint8_t *state, uintptr_t block, uint64_t hash) {
@@ -195,7 +187,7 @@ static __attribute__((noinline)) bool free_foreign(struct heap *heap, const stru
     if (mine) {
         clear(block, lu__class_size[span->class_id], hash);
         __atomic_store_n(state, HARD_QUARANTINED, __ATOMIC_RELEASE);
-        lu__hard_detain(heap, lu__hard_entry(span->class_id, block) | HARD_FAR);
+        lu__hard_detain(heap, lu__hard_entry(span->class_id, block) | HARD_FOREIGN);
     }
     leave(heap);
     return mine;
@@ -212,14 +204,20 @@ LU_INLINE bool detain(struct hard *hard, unsigned c, uintptr_t block, uint32_t s
     unsigned leaving = lu__hard_entry_class(entry);
     struct hard_stash *stash = &hard->stash[leaving];
     uint32_t count = stash->count;
-    if (LU_UNLIKELY(entry & HARD_FAR) || LU_UNLIKELY(count == HARD_STASH)) return false;
+    if (LU_UNLIKELY(entry & (HARD_FAR | HARD_FOREIGN))) return false;
     uintptr_t left = lu__hard_entry_block(entry);
-    const struct span *span = desc_of(left);
+    const struct span *span = lu__hard_desc(left);
     uint8_t *state = lu__hard_states(span) + ((left & (LU_SLICE - 1)) * span->inverse >> 32);
     if (LU_UNLIKELY(__atomic_load_n(state, __ATOMIC_RELAXED) != HARD_QUARANTINED)) return false;
-    __atomic_store_n(state, HARD_STASHED, __ATOMIC_RELAXED);
-    stash->blocks[count] = (struct hard_block){left, state};
-    stash->count = count + 1;
+    if (LU_LIKELY(count != HARD_STASH)) {
+        __atomic_store_n(state, HARD_STASHED, __ATOMIC_RELAXED);
+        stash->blocks[count] = (struct hard_block){left, state};
+        stash->count = count + 1;
+    } else if (__atomic_load_n(&span->stamp, __ATOMIC_RELAXED) != 0) {
+        __atomic_store_n(state, HARD_READY, __ATOMIC_RELEASE); /* as lu__hard_ready */
+    } else {
+        return false;
+    }
     hard->out++;
     hard->held = held - lu__class_size[leaving];
     return LU_LIKELY(hard->held <= lu__harden.quarantine);
@@ -263,7 +261,7 @@ LU_INLINE struct span *span_short(const void *block) {
     size_t at = (uintptr_t)block - (uintptr_t)lu__regions[0].base;
     uint32_t top = __atomic_load_n(&lu__regions[0].top, __ATOMIC_RELAXED);
     if (LU_UNLIKELY(at >> LU_SLICE_SHIFT >= top)) return NULL;
-    struct span *span = desc_of((uintptr_t)block);
+    struct span *span = lu__hard_desc((uintptr_t)block);
     return LU_LIKELY(span->of_thread == LU_OF_THREAD_HARDENED) ? span : NULL;
 }
 
@@ -282,4 +280,36 @@ bool lu__hard_free_sized(void *block, size_t size) {
     }
     return lu__class_small[(size + HARD_CANARY + 7) >> 3] == span->class_id &&
            free_short(span, (uintptr_t)block);
+}
+
+/* ---------------------------------------------------------------- new[] and delete[] */
+
+/* The canary of the live block, or NULL if the long way must find it. */
+LU_INLINE uint64_t *canary_short(const void *block) {
+    const struct span *span = span_short(block);
+    if (LU_UNLIKELY(span == NULL)) return NULL;
+    uint64_t product = ((uintptr_t)block & (LU_SLICE - 1)) * span->inverse;
+    if (LU_UNLIKELY((uint32_t)product >= LU_RELAXED(span->bound))) return NULL;
+    const uint8_t *state = lu__hard_states(span) + (product >> 32);
+    if (LU_UNLIKELY(__atomic_load_n(state, __ATOMIC_RELAXED) != HARD_LIVE_BLOCK)) return NULL;
+    return (uint64_t *)((uintptr_t)block + lu__hard_room(span->class_id));
+}
+
+void lu__hard_array_made(void *block) {
+    uint64_t *canary = lu__harden.quick ? canary_short(block) : NULL;
+    if (LU_LIKELY(canary != NULL)) {
+        *canary ^= HARD_ARRAY;
+    } else {
+        lu__hard_array_made_long(block);
+    }
+}
+
+void lu__hard_array_ends(const void *block) {
+    uint64_t *canary = lu__harden.quick ? canary_short(block) : NULL;
+    if (LU_LIKELY(canary != NULL) &&
+        LU_LIKELY((*canary ^ lu__hard_hash((uintptr_t)block)) == HARD_ARRAY)) {
+        *canary ^= HARD_ARRAY;
+    } else {
+        lu__hard_array_ends_long(block);
+    }
 }

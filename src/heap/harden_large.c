@@ -23,6 +23,7 @@
 #define GUARDS_MOST 8192u /* each splits a mapping in three; the system allows 65,530 */
 #define FILLING 0xa5u
 #define QUEUE 64u
+#define LARGE_LEAST (4 * LU_MIB)
 #define KEEP_BYTES (256 * LU_KIB) /* smaller blocks are cleared, larger ones given to the system */
 
 static uint32_t guards; /* runs with a guard; relaxed atomic */
@@ -31,9 +32,9 @@ static struct span *queue[QUEUE];
 static uint32_t oldest, count; /* of queue */
 static size_t held;
 
-/* How many bytes of runs wait. */
+/* How many bytes of runs wait. Larger ones do until the next is freed. */
 static size_t most(void) {
-    return lu__harden.quarantine * 64;
+    return LU_MAX(lu__harden.quarantine * 64, LARGE_LEAST);
 }
 
 static size_t block_bytes(size_t align, size_t size) {
@@ -129,12 +130,11 @@ void lu__hard_large_free(struct span *span) {
     if (!is_filled(block + size, span->off)) {
         lu__violation(LU_OVERFLOW, "free", block, block, size);
     }
-    if (bytes > most() || !span->guarded || lu__os_protect(lu__span_start(span), bytes) != 0) {
+    /* Pages first, which makes the other cheap. */
+    bool kept = bytes <= KEEP_BYTES || lu__os_purge(lu__span_start(span), bytes) == 0;
+    if (lu__harden.quarantine == 0 || !span->guarded || !kept ||
+        lu__os_protect(lu__span_start(span), bytes) != 0) {
         run_return(span);
-        return;
-    }
-    if (bytes > KEEP_BYTES && lu__os_purge(lu__span_start(span), bytes) != 0) {
-        run_return(span); /* its pages would be too much to keep */
         return;
     }
     span->swept = 1;

@@ -33,10 +33,11 @@ enum hard_state {
     HARD_CONDEMNED = 0x84,
 };
 
-#define HARD_STASH 24u
+#define HARD_STASH 22u
 #define HARD_RING 4096u
 #define HARD_CANARY 8u
-#define HARD_NEAR 32u /* bytes looked at before and behind a freed block */
+#define HARD_ARRAY ((uint64_t)1 << 16) /* in a canary: made by new[] */
+#define HARD_NEAR 32u                  /* bytes looked at before and behind a freed block */
 
 struct hard_block {
     uintptr_t block;
@@ -53,6 +54,7 @@ struct hard {
     size_t held;                    /* bytes in the quarantine                                 */
     uint32_t out, in;               /* blocks that left and entered it, both modulo 2^32       */
     struct span *spans[LU_CLASSES]; /* with READY or uncarved blocks; by next and prev */
+    struct span *last[LU_CLASSES];  /* of those                                        */
     struct hard_stash stash[LU_CLASSES];
     uint64_t ring[HARD_RING]; /* the quarantine, see lu__hard_entry */
 };
@@ -111,6 +113,9 @@ void lu__hard_seal(uintptr_t block, uint32_t room, uint32_t size);
 bool lu__hard_sealed(uintptr_t block, uint32_t room, uint32_t *size);
 /* True if the canary itself is that of the block, whatever size it tells. */
 bool lu__hard_has_canary(uintptr_t block, uint32_t room);
+/* lu__hard_array_made and ends, for any block. */
+void lu__hard_array_made_long(void *block);
+void lu__hard_array_ends_long(const void *block);
 /* The mark of blocks that new[] made. */
 void lu__hard_set_array(uintptr_t block, uint32_t room, bool array);
 bool lu__hard_is_array(uintptr_t block, uint32_t room);
@@ -126,11 +131,18 @@ LU_INLINE uint32_t lu__hard_room(unsigned c) {
     return lu__class_size[c] - lu__harden.canary_bytes;
 }
 
+/* The descriptor of the slice that holds `block`, in the first region. */
+LU_INLINE struct span *lu__hard_desc(uintptr_t block) {
+    const struct region *region = &lu__regions[0];
+    return lu__region_desc(region, (block - (uintptr_t)region->base) >> LU_SLICE_SHIFT);
+}
+
 /* ---------------------------------------------------------------- the quarantine */
 
 /* What the ring holds: the block, its class above, and HARD_FAR if it is not of the heap's own span
  * of one slice in the first region. */
-#define HARD_FAR ((uint64_t)1 << 63)
+#define HARD_FAR ((uint64_t)1 << 63)     /* or perhaps not: lu__span_of knows */
+#define HARD_FOREIGN ((uint64_t)1 << 55) /* of another heap's span of that kind */
 LU_INLINE uint64_t lu__hard_entry(unsigned c, uintptr_t block) {
     return (uint64_t)c << 56 | block;
 }
@@ -138,7 +150,7 @@ LU_INLINE unsigned lu__hard_entry_class(uint64_t entry) {
     return (unsigned)(entry >> 56) & 0x7f;
 }
 LU_INLINE uintptr_t lu__hard_entry_block(uint64_t entry) {
-    return (uintptr_t)(entry & (((uint64_t)1 << 56) - 1));
+    return (uintptr_t)(entry & (HARD_FOREIGN - 1));
 }
 
 /* harden.c: put a freed block in; and take out what has waited for long enough, so that there is

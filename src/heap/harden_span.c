@@ -19,7 +19,7 @@
 
 #define CARVE_BYTES 4096u
 #define GUARDS_MOST 8192u /* each splits a mapping in two; the system allows 65,530 */
-#define ALL 0xffffffffull
+#define LOOKS 4u          /* at spans before more is carved */
 #define CHUNK_LEAST 64u
 #define CHUNK_SIZES 9u /* 64 bytes to 16 KiB, by doubling: the states of a span */
 
@@ -73,17 +73,26 @@ void lu__hard_span_fork_child(void) {
 
 /* ---------------------------------------------------------------- lists */
 
+/* At the end: the longer a span waits for its turn, the more of its blocks have come back. */
 static void list_add(struct hard *hard, struct span *span) {
-    struct span **first = &hard->spans[span->class_id];
-    span->prev = NULL;
-    span->next = *first;
-    if (*first != NULL) (*first)->prev = span;
-    *first = span;
+    struct span **last = &hard->last[span->class_id];
+    span->next = NULL;
+    span->prev = *last;
+    if (*last != NULL) {
+        (*last)->next = span;
+    } else {
+        hard->spans[span->class_id] = span;
+    }
+    *last = span;
     span->state = LU_SPAN_PARTIAL;
 }
 
 static void list_remove(struct hard *hard, struct span *span) {
-    if (span->next != NULL) span->next->prev = span->prev;
+    if (span->next != NULL) {
+        span->next->prev = span->prev;
+    } else {
+        hard->last[span->class_id] = span->prev;
+    }
     if (span->prev != NULL) {
         span->prev->next = span->next;
     } else {
@@ -235,29 +244,59 @@ static bool carve(struct span *span) {
     return true;
 }
 
-/* Move blocks that may be taken into the stash, from a place on that the upper half of `dice` says;
- * its bits in turn say of which blocks to take, and ALL takes all. */
-static void gather(struct span *span, struct hard_stash *stash, uint64_t dice) {
-    uint32_t size = lu__class_size[span->class_id], count = lu__span_carved(span);
+#define TOPS 0x8080808080808080u
+
+/* The top bit of byte i is set if block at + i may be taken; of those below `count`. */
+static uint64_t takable_of(const uint8_t *states, uint32_t at, uint32_t count) {
+    /* Chunks are multiples of 64 bytes. */
+    uint64_t eight = __atomic_load_n((const eight_states *)(states + at), __ATOMIC_ACQUIRE);
+    uint64_t takable = ~eight & TOPS;
+    return count - at >= 8 ? takable : takable & (((uint64_t)1 << (count - at) * 8) - 1);
+}
+
+/* True if none of 32 blocks may be taken. */
+static bool is_taken(const uint8_t *states) {
+    const eight_states *eight = (const eight_states *)states;
+    return ((__atomic_load_n(&eight[0], __ATOMIC_RELAXED) & LU_RELAXED(eight[1]) &
+             LU_RELAXED(eight[2]) & LU_RELAXED(eight[3])) &
+            TOPS) == TOPS;
+}
+
+/* Move blocks that may be taken from `at` to `end` into the stash: of each eight some, as the bits
+ * of `dice` fall, or all. False when it is full. */
+static bool gather_from(struct span *span, struct hard_stash *stash, uint32_t at, uint32_t end,
+                        uint64_t dice) {
+    uint32_t size = lu__class_size[span->class_id];
     uint8_t *states = lu__hard_states(span);
     uintptr_t start = (uintptr_t)lu__span_start(span);
-    bool all = (dice & ALL) == ALL;
-    uint32_t at = (uint32_t)(dice >> 32) % count & ~7u;
-    for (uint32_t words = (count + 7) / 8; words-- > 0; at = at + 8 < count ? at + 8 : 0) {
-        /* Chunks are multiples of 64 bytes. */
-        uint64_t eight = __atomic_load_n((const eight_states *)(states + at), __ATOMIC_RELAXED);
-        if ((eight & 0x8080808080808080u) == 0x8080808080808080u) continue;
-        for (uint32_t i = at; i < LU_MIN(at + 8, count); i++) {
-            uint8_t state = __atomic_load_n(&states[i], __ATOMIC_ACQUIRE);
-            if (state > HARD_READY) continue;
-            dice = dice >> 1 | dice << 63;
-            if (!all && (dice & 1) == 0) continue;
+    for (; at < end; at += 8) {
+        while (end - at >= 32 && is_taken(states + at)) {
+            at += 32;
+            if (at >= end) return true;
+        }
+        uint64_t takable = takable_of(states, at, end);
+        dice = dice << 9 | dice >> 55;
+        if ((takable & dice) != 0) takable &= dice;
+        for (; takable != 0; takable &= takable - 1) {
+            uint32_t i = at + (uint32_t)__builtin_ctzll(takable) / 8;
             __atomic_store_n(&states[i], HARD_STASHED, __ATOMIC_RELAXED);
             stash->blocks[stash->count++] = (struct hard_block){start + (size_t)i * size,
                                                                 &states[i]};
-            if (stash->count == HARD_STASH) return;
+            if (stash->count == HARD_STASH) return false;
         }
     }
+    return true;
+}
+
+/* The same of the whole span, from a random place on. */
+static void gather(struct hard *hard, struct span *span, struct hard_stash *stash) {
+    uint32_t count = lu__span_carved(span), from = 0;
+    uint64_t dice = ~(uint64_t)0;
+    if (lu__harden.random_order) {
+        from = lu__hard_pick(hard, count) & ~7u;
+        dice = (uint64_t)lu__hard_random(hard) << 32 | lu__hard_random(hard);
+    }
+    if (gather_from(span, stash, from, count, dice)) (void)gather_from(span, stash, 0, from, dice);
 }
 
 bool lu__hard_refill(struct heap *heap, unsigned c) {
@@ -265,32 +304,41 @@ bool lu__hard_refill(struct heap *heap, unsigned c) {
     struct hard_stash *stash = &hard->stash[c];
     lu__tick(heap);
     if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__remote_drain(heap);
-    for (;;) {
+    uint32_t size = lu__class_size[c], enough = size <= LU_SMALL_MAX ? HARD_STASH / 4 : 1;
+    for (unsigned looks = LOOKS;; looks -= looks != 0) {
         struct span *span = hard->spans[c];
-        if (span == NULL && (span = span_create(heap, c)) == NULL) return false;
-        uint64_t dice = ALL;
-        if (lu__harden.random_order) {
-            dice = (uint64_t)lu__hard_random(hard) << 32;
-            dice |= lu__hard_random(hard);
+        if (span == NULL) {
+            if (stash->count != 0) return true;
+            if ((span = span_create(heap, c)) == NULL) return false;
         }
-        if (span->limit != 0) gather(span, stash, dice);
-        if (stash->count < HARD_STASH / 2 && span->limit != 0) gather(span, stash, dice | ALL);
-        if (stash->count < HARD_STASH / 4 && carve(span)) gather(span, stash, dice | ALL);
-        if (stash->count != 0) return true;
-        if (span->limit != span->reserve * lu__class_size[span->class_id]) continue;
+        if (span->limit != 0) gather(hard, span, stash);
+        if (stash->count >= enough) return true;
+        /* There is nothing left of it but what was never carved: the next one's turn. */
         list_remove(hard, span);
-        __atomic_store_n(&span->stamp, 0, __ATOMIC_SEQ_CST);
+        if (span->limit == span->reserve * size) {
+            __atomic_store_n(&span->stamp, 0, __ATOMIC_SEQ_CST);
+            continue;
+        }
+        list_add(hard, span);
+        if (looks != 0 && hard->spans[c] != span) continue;
+        (void)carve(span);
+        gather(hard, span, stash);
+        if (stash->count != 0) return true;
     }
 }
 
 /* ---------------------------------------------------------------- sweep */
 
+static uint32_t count_of(uint64_t tops) {
+    return (uint32_t)((tops >> 7) * 0x0101010101010101u >> 56);
+}
+
 /* How many blocks of the span may be taken. */
 static uint32_t takable(const struct span *span) {
     const uint8_t *states = lu__hard_states(span);
     uint32_t count = lu__span_carved(span), free_blocks = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        free_blocks += __atomic_load_n(&states[i], __ATOMIC_ACQUIRE) <= HARD_READY;
+    for (uint32_t at = 0; at < count; at += 8) {
+        free_blocks += count_of(takable_of(states, at, count));
     }
     return free_blocks;
 }

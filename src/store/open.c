@@ -166,27 +166,50 @@ static int verify(struct lu_store *store, lu_store_fault_t *fault) {
     return lu__store_verify_quick(store) ? 0 : store->error;
 }
 
-/* Take the lock, made anew by who is alone; recover; verify. */
+/* The mutex as it lies in the file, to be put back if the store is refused. */
+struct mutex_area {
+    uint64_t kind, room[LU_COUNT_OF(((struct store_header *)NULL)->lock.room)];
+};
+
+static struct mutex_area mutex_save(const struct store_header *header) {
+    struct mutex_area area = {.kind = header->lock_kind};
+    for (size_t i = 0; i < LU_COUNT_OF(area.room); i++) area.room[i] = header->lock.room[i];
+    return area;
+}
+
+static void mutex_restore(struct store_header *header, const struct mutex_area *area) {
+    header->lock_kind = area->kind;
+    for (size_t i = 0; i < LU_COUNT_OF(area->room); i++) header->lock.room[i] = area->room[i];
+}
+
+/* Take the lock; recover; verify. */
+static int enter_locked(struct lu_store *store, lu_store_fault_t *fault) {
+    store->fault = fault;
+    if (fault != NULL) fault->reason = LU_STORE_FINE;
+    int error = lu__store_lock(store);
+    if (error != 0 && fault != NULL && fault->reason != LU_STORE_FINE) return error;
+    if (error != 0) return lu__store_fault(fault, LU_STORE_SYSTEM, error, "the mutex", 0, 0, 0);
+    error = verify(store, fault);
+    lu__store_leave(store);
+    return error;
+}
+
+/* The lock, made anew by who is alone; then the rest. */
 static int enter_file(struct lu_store *store, lu_store_fault_t *fault) {
     int error = lu__os_file_lock(store->fd, BYTE_ALIVE, LU_OS_FILE_EXCLUDE, false);
     store->alone = error == 0;
     if (error == EAGAIN) error = lu__os_file_lock(store->fd, BYTE_ALIVE, LU_OS_FILE_SHARE, true);
     if (error != 0) return lu__store_fault(fault, LU_STORE_SYSTEM, error, "locking", 0, 0, 0);
-    const struct store_header *header = lu__store_header(store);
+    struct store_header *header = lu__store_header(store);
     if (!store->alone && header->lock_kind != LOCK_KIND) {
         return lu__store_fault(fault, LU_STORE_LAYOUT, EINVAL, "kind of mutex",
                                LU_STORE_OFFSET(lock_kind), header->lock_kind, LOCK_KIND);
     }
+    struct mutex_area before = mutex_save(header);
     if (store->alone) error = make_mutex(store);
-    store->fault = fault;
-    if (error == 0) {
-        if (fault != NULL) fault->reason = LU_STORE_FINE;
-        error = lu__store_lock(store);
-        if (error != 0 && fault != NULL && fault->reason != LU_STORE_FINE) return error;
-    }
     if (error != 0) return lu__store_fault(fault, LU_STORE_SYSTEM, error, "the mutex", 0, 0, 0);
-    error = verify(store, fault);
-    lu__store_leave(store);
+    error = enter_locked(store, fault);
+    if (error != 0 && store->alone) mutex_restore(header, &before);
     if (error == 0 && store->alone) {
         error = lu__os_file_lock(store->fd, BYTE_ALIVE, LU_OS_FILE_SHARE, true);
         if (error != 0) return lu__store_fault(fault, LU_STORE_SYSTEM, error, "locking", 0, 0, 0);

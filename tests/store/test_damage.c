@@ -125,6 +125,11 @@ static void damage(size_t count, size_t *refused, size_t *reported, size_t *unse
     if (store == NULL) {
         ++*refused;
         assert_int_not_equal(fault.reason, LU_STORE_FINE);
+        size_t now_bytes;
+        unsigned char *now = files_read(path, &now_bytes);
+        assert_int_equal(now_bytes, size);
+        assert_memory_equal(now, copy, size); /* a file that is refused stays as it was */
+        free(now);
         return;
     }
     int error = lu_store_check(store, &fault);
