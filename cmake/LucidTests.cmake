@@ -130,3 +130,14 @@ function(lucid_add_preload_test name)
     set_property(TEST "${LUCID_TEST_PREFIX}${name}" APPEND PROPERTY
                  ENVIRONMENT "${LUCID_PRELOAD_VARIABLE}$<TARGET_FILE:${LUCID_PRELOADED}>")
 endfunction()
+
+# A program that runs on any malloc, with the helpers of tests/conformance.
+function(lucid_add_program target)
+    find_package(Threads REQUIRED)
+    add_executable(${target} ${ARGN})
+    target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/tests/conformance")
+    target_compile_definitions(${target} PRIVATE _GNU_SOURCE)
+    target_compile_options(${target} PRIVATE
+        -O2 -fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc -fno-builtin-free)
+    target_link_libraries(${target} PRIVATE lucid_warnings Threads::Threads ${CMAKE_DL_LIBS})
+endfunction()

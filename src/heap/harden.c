@@ -144,12 +144,14 @@ void lu__hard_detain(struct heap *heap, uint64_t entry) {
 
 /* ---------------------------------------------------------------- allocation */
 
-/* The class for a request; LU_CLASSES if it is a large one. */
+/* The class for a request; LU_CLASSES if it is a large one. With a canary blocks are multiples of 16
+ * bytes, which harden_fast.c relies on. */
 static unsigned class_for(size_t align, size_t size) {
     if (size > LU_CLASS_BYTES_MAX) return LU_CLASSES;
     size_t room = size + lu__harden.canary_bytes;
     if (room > LU_CLASS_BYTES_MAX) return LU_CLASSES;
-    if (align <= 16) return lu__class_of(align <= 8 && size < 16 ? room : LU_MAX(room, 16));
+    bool tiny = align <= 8 && size < 16 && lu__harden.canary_bytes == 0;
+    if (align <= 16) return lu__class_of(tiny ? room : LU_MAX(room, 16));
     return lu__class_of_aligned(align, room);
 }
 

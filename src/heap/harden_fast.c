@@ -233,6 +233,7 @@ LU_INLINE bool free_short(struct span *span, uintptr_t block) {
     uint32_t offset = (uint32_t)(block & (LU_SLICE - 1)), size = lu__class_size[span->class_id];
     uint64_t product = (uint64_t)offset * span->inverse; /* both halves: see span/class.c */
     if (LU_UNLIKELY((uint32_t)product >= LU_RELAXED(span->bound))) return false;
+    LU_ASSERT(size % LANE == 0);
     uint8_t *state = lu__hard_states(span) + (product >> 32);
     if (LU_UNLIKELY(__atomic_load_n(state, __ATOMIC_RELAXED) != HARD_LIVE_BLOCK)) return false;
     uint64_t hash = lu__hard_hash(block);

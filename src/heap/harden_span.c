@@ -251,6 +251,9 @@ static uint64_t takable_of(const uint8_t *states, uint32_t at, uint32_t count) {
     /* Chunks are multiples of 64 bytes. */
     uint64_t eight = __atomic_load_n((const eight_states *)(states + at), __ATOMIC_ACQUIRE);
     uint64_t takable = ~eight & TOPS;
+#if LU_TSAN /* which pairs an acquire with a release of the same byte alone */
+    for (uint32_t i = 0; i < 8; i++) (void)__atomic_load_n(&states[at + i], __ATOMIC_ACQUIRE);
+#endif
     return count - at >= 8 ? takable : takable & (((uint64_t)1 << (count - at) * 8) - 1);
 }
 

@@ -48,8 +48,6 @@ int lu__os_remap(void *at, size_t old_size, size_t new_size, void **out) LU_MUST
 int lu__os_move_pages(void *from, void *to, size_t size) LU_MUST_CHECK;
 /* Forbid all access. */
 int lu__os_protect(void *at, size_t size) LU_MUST_CHECK;
-/* Ask for huge pages in the range, or (want = false) forbid them. Best effort. */
-void lu__os_huge_pages(void *at, size_t size, bool want);
 
 uint64_t lu__os_now_ms(void); /* monotonic, coarse                     */
 uint64_t lu__os_random(void); /* 64 bits that differ in every process  */

@@ -103,11 +103,6 @@ int lu__os_move_pages(void *from, void *to, size_t size) {
     return lu__kernel_failed(result) ? (int)-result : 0;
 }
 
-void lu__os_huge_pages(void *at, size_t size, bool want) {
-    (void)lu__kernel_memory_call(SYS_madvise, (long)at, (long)size,
-                                 want ? MADV_HUGEPAGE : MADV_NOHUGEPAGE, 0, 0, 0);
-}
-
 uint64_t lu__os_now_ms(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now); /* cannot fail: served by the vDSO */

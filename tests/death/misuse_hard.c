@@ -196,6 +196,19 @@ static void stale(void) {
     misuse_prints("nothing stale");
 }
 
+/* Empty blocks among the smallest ones, neither harmed by the other. */
+static void empty_blocks(void) {
+    static void *blocks[OTHERS];
+    for (int round = 0; round < 20; round++) {
+        for (size_t i = 0; i < OTHERS; i++) {
+            blocks[i] = misuse_hidden(malloc(i % 3 == 0 ? 8 : 0));
+            if (blocks[i] == NULL) misuse_cannot("no memory");
+        }
+        for (size_t i = 0; i < OTHERS; i++) free(blocks[i * 7 % OTHERS]);
+    }
+    misuse_prints("empty blocks are blocks");
+}
+
 /* Told to go on after each kind, the heap works as before. */
 static void goes_on(void) {
     char *twice = misuse_block(24), *over = misuse_block(24), *after = misuse_block(24);
@@ -244,6 +257,7 @@ const struct misuse misuse_hard_table[] = {
     {"hard1-write-before-large", write_before_large},
     {"hard1-use-nothing", use_nothing},
     {"hard1-stale", stale},
+    {"hard1-empty", empty_blocks},
     {"hard1-goes-on", goes_on},
     {"hard1-random-order", random_order},
     {"hard2-overflow-odd", overflow_odd},

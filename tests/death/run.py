@@ -178,6 +178,7 @@ TWO = OF_BLOCK.replace("{bytes}", "24")
 GOES_ON |= {
     "hard1-stale": ("harden:1", [], "nothing stale"),
     "hard1-random-order": ("harden:1", [], "in random order"),
+    "hard1-empty": ("harden:1,guard_zero:0", [], "empty blocks are blocks"),
     "hard1-goes-on": ("harden:1,abort:0", ["free({pointer}): double free" + TWO,
                                            "free({pointer}): overflow" + TWO,
                                            "free({pointer}): write after free" + TWO],

@@ -24,7 +24,6 @@ enum os_fault_call {
     OS_FAULT_REMAP,
     OS_FAULT_MOVE_PAGES,
     OS_FAULT_PROTECT,
-    OS_FAULT_HUGE_PAGES,
     OS_FAULT_CALLS
 };
 
@@ -66,13 +65,6 @@ void os_site_kernel(struct os_site *const *site);
 #define lu__os_remap(...) OS_SITE_AT(OS_FAULT_REMAP, lu__os_remap(__VA_ARGS__))
 #define lu__os_move_pages(...) OS_SITE_AT(OS_FAULT_MOVE_PAGES, lu__os_move_pages(__VA_ARGS__))
 #define lu__os_protect(...) OS_SITE_AT(OS_FAULT_PROTECT, lu__os_protect(__VA_ARGS__))
-#define lu__os_huge_pages(...)                                               \
-    ({                                                                       \
-        OS_SITE_DEFINE("os_sites", OS_FAULT_HUGE_PAGES);                     \
-        struct os_site *const *os_site_before = os_site_enter(&os_site_ref); \
-        lu__os_huge_pages(__VA_ARGS__);                                      \
-        os_site_leave(os_site_before);                                       \
-    })
 
 #else
 

@@ -16,34 +16,15 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 
+#include "blocks.h"
 #include "check.h"
 #include "family.h"
 
 enum { SLOTS = 3000, FORKS = 40, SIGNAL_FORKS = 150, CHILD_SECONDS = 20, ALL_SECONDS = 60 };
 
-struct block {
-    size_t size;
-    unsigned char bytes[];
-};
-
 static _Atomic(struct block *) slots[SLOTS];
 static atomic_bool stop;
 static FILE *sink; /* shared by all threads, so that its lock is mostly held */
-
-static struct block *make_block(uint64_t *state) {
-    size_t size = check_random_size(state, check_random(state) % 500 == 0 ? 21 : 12);
-    struct block *block = malloc(sizeof *block + size);
-    CHECK(block != NULL);
-    block->size = size;
-    check_fill(block->bytes, size, size);
-    return block;
-}
-
-static void end_block(struct block *block) {
-    if (block == NULL) return;
-    CHECK_FILLED(block->bytes, block->size, block->size);
-    free(block);
-}
 
 /* ------------------------------------------------------------------ the child ---------------- */
 

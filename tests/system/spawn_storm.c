@@ -17,33 +17,14 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include "blocks.h"
 #include "check.h"
 
 enum { THREADS = 3, SLOTS = 600, CHILD_SECONDS = 20, ALL_SECONDS = 90, EXPECTED = 42 };
 
-struct block {
-    size_t size;
-    unsigned char bytes[];
-};
-
 static _Atomic(struct block *) slots[SLOTS];
 static atomic_bool stop;
 extern char **environ;
-
-static struct block *make_block(uint64_t *state) {
-    size_t size = check_random_size(state, check_random(state) % 200 == 0 ? 20 : 12);
-    struct block *block = malloc(sizeof *block + size);
-    CHECK(block != NULL);
-    block->size = size;
-    check_fill(block->bytes, size, size);
-    return block;
-}
-
-static void end_block(struct block *block) {
-    if (block == NULL) return;
-    CHECK_FILLED(block->bytes, block->size, block->size);
-    free(block);
-}
 
 static void *allocating_body(void *arg) {
     uint64_t state = (uint64_t)(uintptr_t)arg;
