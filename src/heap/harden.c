@@ -144,7 +144,7 @@ void lu__hard_detain(struct heap *heap, uint64_t entry) {
 
 /* ---------------------------------------------------------------- allocation */
 
-/* The class for a request; LU_CLASSES if it is a large one. With a canary blocks are multiples of 16
+/* The class for a request; LU_CLASSES if it is large. With a canary, blocks are multiples of 16
  * bytes, which harden_fast.c relies on. */
 static unsigned class_for(size_t align, size_t size) {
     if (size > LU_CLASS_BYTES_MAX) return LU_CLASSES;
