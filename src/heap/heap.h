@@ -230,6 +230,7 @@ uint32_t lu__remote_count(const struct span *span);
 void *lu__large_alloc(struct heap *user, size_t align, size_t size, bool *zero);
 /* `span` is LARGE and `block` its start. */
 void lu__large_free(struct span *span);
+/* NULL: it stays as it was. */
 void *lu__large_resize(struct span *span, size_t size);
 LU_INLINE size_t lu__large_bytes(const struct span *span) {
     return __atomic_load_n(&span->remote, __ATOMIC_RELAXED);

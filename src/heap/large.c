@@ -68,9 +68,7 @@ static void *move_run(struct span *span, size_t size) {
 
 void *lu__large_resize(struct span *span, size_t size) {
     size_t slices = slices_of(size);
-    if (size >= (size_t)lu__option(LU_OPT_MMAP_THRESHOLD) || slices > UINT32_MAX / 2) {
-        return move_run(span, size);
-    }
+    if (slices > UINT32_MAX / 2) return NULL; /* more than there are addresses */
     if (slices < span->slices) {
         lu__run_shrink(span, slices);
     } else if (slices > span->slices && !lu__run_grow(span, slices)) {

@@ -31,8 +31,7 @@ def combinations():
             table[compiler + level] = (compiler, [level])
         table[f"{compiler}-lto"] = (compiler, ["-O2", "-flto"])
         table[f"{compiler}-native"] = (compiler, ["-O3", "-march=native"])
-        table[f"{compiler}-hidden"] = (compiler, ["-O2", "-fvisibility=hidden",
-                                                  "-fvisibility-inlines-hidden"])
+        table[f"{compiler}-hidden"] = (compiler, ["-O2", "-fvisibility=hidden"])
         table[f"{compiler}-hardened"] = (compiler, [
             "-O2", "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2", "-fcf-protection",
             "-fstack-clash-protection"])
