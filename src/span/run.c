@@ -193,6 +193,7 @@ void lu__run_forget_touched(struct span *run) {
 static void free_locked(struct span *run, bool zero, uint32_t now_ms) {
     size_t bytes = lu__span_bytes(run);
     figure_sub(&figures->used, bytes);
+    if (run->kind == LU_KIND_META) figure_sub(&figures->meta, bytes);
     if (!zero) figure_add(&figures->dirty, bytes);
     run->owner = NULL;
     run->moved = false;

@@ -151,6 +151,7 @@ int main(int argc, char **argv) {
     for (int epoch = 0; epoch < EPOCHS; epoch++) {
         plan_epoch(epoch);
         run_epoch();
+        model_own_check();
         check_passed("epoch %d: resident %zu MiB", epoch + 1, check_rss_bytes() / CHECK_MIB);
     }
     for (size_t i = 0; i < arguments.threads; i++) end_thread(&threads[i]);

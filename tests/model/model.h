@@ -86,6 +86,8 @@ void model_free_slot(struct thread *thread, struct slot *slot);
 /* own.c: heaps, scopes and caches of lucid; on another malloc nothing. */
 void model_own_init(void);
 void model_own_fini(void);
+/* The library's figures, while no thread runs. */
+void model_own_check(void);
 void model_own_thread_init(struct thread *thread);
 void model_own_thread_fini(struct thread *thread);
 /* One operation; false if there is none of this kind. */

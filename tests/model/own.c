@@ -14,6 +14,8 @@ void model_own_init(void) {
 }
 void model_own_fini(void) {
 }
+void model_own_check(void) {
+}
 void model_own_thread_init(struct thread *thread) {
     (void)thread;
 }
@@ -221,7 +223,18 @@ bool model_own_step(struct thread *thread, struct slot *slot) {
     return true;
 }
 
+/* What a heap needed is no longer counted when it has ended. */
+static void come_and_go(void) {
+    for (int i = 0; i < 1000; i++) {
+        lu_heap_t *heap = lu_heap_create(LU_HEAP_SINGLE_THREADED);
+        CHECK(heap != NULL && lu_heap_malloc(heap, 100) != NULL);
+        lu_heap_destroy(heap);
+    }
+    model_own_check();
+}
+
 void model_own_init(void) {
+    come_and_go();
     for (size_t i = 0; i < MODEL_SHARED; i++) {
         shared[i] = lu_heap_create(LU_HEAP_SHARED);
         CHECK(shared[i] != NULL);
@@ -239,7 +252,20 @@ void model_own_fini(void) {
     }
     lu_cache_destroy(cache);
     CHECK_EQ(atomic_load(&constructed), 0);
+    lu_purge();
+    model_own_check();
     check_passed("heaps, scopes and caches");
+}
+
+void model_own_check(void) {
+    static lu_stats_t stats;
+    lu_stats_get(&stats);
+    CHECK_THAT(stats.dirty_bytes <= stats.held_bytes, "%zu bytes dirty, %zu held",
+               stats.dirty_bytes, stats.held_bytes);
+    CHECK_THAT(stats.live_bytes <= stats.held_bytes, "%zu bytes live, %zu held", stats.live_bytes,
+               stats.held_bytes);
+    CHECK_THAT(stats.held_bytes <= stats.peak_held_bytes, "%zu bytes held, %zu at most",
+               stats.held_bytes, stats.peak_held_bytes);
 }
 
 void model_own_thread_init(struct thread *thread) {
