@@ -108,10 +108,11 @@ bool lu__hard_large_open(struct span *span) {
     return true;
 }
 
-/* Give the run back. If its access cannot be restored it stays closed and is lost: nobody can use
- * it wrongly. */
-static void run_return(struct span *span) {
-    if (lu__hard_large_open(span)) lu__run_free(span);
+/* Give the run back. False: its access cannot be restored now, and it is as it was. */
+static bool run_return(struct span *span) {
+    if (!lu__hard_large_open(span)) return false;
+    lu__run_free(span);
+    return true;
 }
 
 /* The oldest run of the queue if there are more than `most` bytes, else NULL. Locked. */
@@ -124,6 +125,28 @@ static struct span *leaving(size_t coming, size_t most) {
     return span;
 }
 
+/* To the end of the queue. If that is full, which takes as many refusals of the kernel, the run is
+ * lost: it stays closed, and nobody can use it wrongly. Locked. */
+static void enter(struct span *span) {
+    if (count == QUEUE) return;
+    queue[(oldest + count) % QUEUE] = span;
+    held += lu__span_bytes(span);
+    count++;
+}
+
+/* Into the queue, and what it pushes out of that back. What cannot be given back waits on. */
+static void wait_in_queue(struct span *span) {
+    for (struct span *old = NULL;;) {
+        lu__lock_acquire(&queue_lock);
+        if (old != NULL) enter(old);
+        struct span *next = old == NULL ? leaving(lu__span_bytes(span), most()) : NULL;
+        if (next == NULL) enter(span);
+        lu__lock_release(&queue_lock);
+        if (next == NULL) return;
+        old = run_return(next) ? NULL : next;
+    }
+}
+
 void lu__hard_large_free(struct span *span) {
     size_t bytes = lu__span_bytes(span), size = lu__large_bytes(span);
     char *block = lu__span_start(span) + span->limit;
@@ -132,24 +155,10 @@ void lu__hard_large_free(struct span *span) {
     }
     /* Pages first, which makes the other cheap. */
     bool kept = bytes <= KEEP_BYTES || lu__os_purge(lu__span_start(span), bytes) == 0;
-    if (lu__harden.quarantine == 0 || !span->guarded || !kept ||
-        lu__os_protect(lu__span_start(span), bytes) != 0) {
-        run_return(span);
-        return;
-    }
+    bool closed = lu__harden.quarantine != 0 && span->guarded && kept &&
+                  lu__os_protect(lu__span_start(span), bytes) == 0;
     span->swept = 1;
-    for (;;) {
-        lu__lock_acquire(&queue_lock);
-        struct span *old = leaving(bytes, most());
-        if (old == NULL) {
-            queue[(oldest + count) % QUEUE] = span;
-            held += bytes;
-            count++;
-        }
-        lu__lock_release(&queue_lock);
-        if (old == NULL) return;
-        run_return(old);
-    }
+    if (closed || !run_return(span)) wait_in_queue(span);
 }
 
 void lu__hard_large_flush(void) {
@@ -158,8 +167,11 @@ void lu__hard_large_flush(void) {
         lu__lock_acquire(&queue_lock);
         old = leaving(1, 0);
         lu__lock_release(&queue_lock);
-        if (old != NULL) run_return(old);
-    } while (old != NULL);
+    } while (old != NULL && run_return(old));
+    if (old == NULL) return;
+    lu__lock_acquire(&queue_lock);
+    enter(old);
+    lu__lock_release(&queue_lock);
 }
 
 void lu__hard_large_fork_child(void) {
