@@ -188,6 +188,9 @@ static enum place find_outside(const void *pointer, const char *call, struct fou
 static enum place find_hardened(const void *pointer, const char *call, struct found *found) {
     const struct span *span = found->span;
     uintptr_t block = 0;
+    if (__atomic_load_n(&span->owner, __ATOMIC_RELAXED) == NULL) { /* of a heap that has ended */
+        return bad(LU_WILD_POINTER, call, pointer, NULL, 0);
+    }
     switch (lu__hard_find(span, pointer, &block)) {
     case HARD_WILD:
         return bad(LU_WILD_POINTER, call, pointer, NULL, 0);
@@ -390,7 +393,9 @@ static bool size_matches(enum place place, const struct found *found, size_t ali
     unsigned c = class_for(align, size);
     if (place == PLACE_GUARD) return c == class_for(align, found->usable);
     if (place == PLACE_SMALL) return found->span->class_id == c;
-    return c == LU_CLASSES && lu__align_up(LU_MAX(size, 1), LU_OS_PAGE) == found->usable;
+    /* Hardened, blocks of half a page and more may have mappings. */
+    bool large = c == LU_CLASSES || (lu__harden.page_blocks && size >= LU_OS_PAGE / 2);
+    return large && lu__align_up(LU_MAX(size, 1), LU_OS_PAGE) == found->usable;
 }
 
 void lu__engine_free_sized(void *block, size_t alignment, size_t size, const char *call) {

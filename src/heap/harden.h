@@ -73,11 +73,11 @@ uint32_t lu__hard_live(const struct span *span);
 void lu__hard_take_in(struct heap *heap, struct span *span);
 /* Give wholly free spans back. */
 void lu__hard_sweep(struct heap *heap);
-/* The heap's blocks are all gone: for lu_heap_destroy, after lu__hard_forget of each run. */
+/* Give a hardened run of a lu_heap that ends back, now or, if the kernel does not open its guard
+ * again, later. */
+void lu__hard_release(struct span *span);
+/* The heap's blocks are all gone: for lu_heap_destroy, after lu__hard_release of each run. */
 void lu__hard_reset(struct heap *heap);
-/* Undo what a hardened run of a lu_heap has on top of it. False: a guard could not be lifted, and
- * the run must stay as it is. */
-bool lu__hard_forget(struct span *span);
 
 /* ---------------------------------------------------------------- harden_large.c */
 
@@ -87,8 +87,8 @@ bool lu__hard_may_guard(void);
 void lu__hard_large_free(struct span *span);
 /* Let all that wait go. */
 void lu__hard_large_flush(void);
-/* Take the guards off a run that is to be freed. */
-bool lu__hard_large_open(struct span *span);
+/* Give the run of a heap that ends back, as soon as that can be done. */
+void lu__hard_large_release(struct span *span);
 
 /* In the child of fork. */
 void lu__hard_span_fork_child(void);

@@ -96,7 +96,7 @@ void *lu__hard_large_alloc(struct heap *user, size_t align, size_t size, bool *z
     return start + front;
 }
 
-bool lu__hard_large_open(struct span *span) {
+static bool open_run(struct span *span) {
     char *start = lu__span_start(span);
     size_t whole = lu__span_bytes(span), bytes = lu__large_bytes(span) + span->off;
     if (lu__os_commit(start, whole) != 0) return false;
@@ -110,7 +110,7 @@ bool lu__hard_large_open(struct span *span) {
 
 /* Give the run back. False: its access cannot be restored now, and it is as it was. */
 static bool run_return(struct span *span) {
-    if (!lu__hard_large_open(span)) return false;
+    if (!open_run(span)) return false;
     lu__run_free(span);
     return true;
 }
@@ -159,6 +159,11 @@ void lu__hard_large_free(struct span *span) {
                   lu__os_protect(lu__span_start(span), bytes) == 0;
     span->swept = 1;
     if (closed || !run_return(span)) wait_in_queue(span);
+}
+
+void lu__hard_large_release(struct span *span) {
+    span->swept = 1;
+    if (!run_return(span)) wait_in_queue(span);
 }
 
 void lu__hard_large_flush(void) {

@@ -67,10 +67,6 @@ static void chunk_free(void *chunk, size_t bytes) {
     lu__lock_release(&chunk_lock);
 }
 
-void lu__hard_span_fork_child(void) {
-    if (!lu__lock_is_mine(&chunk_lock)) lu__lock_reset(&chunk_lock);
-}
-
 /* ---------------------------------------------------------------- lists */
 
 /* At the end: the longer a span waits for its turn, the more of its blocks have come back. */
@@ -174,8 +170,51 @@ static bool small_end(struct span *span) {
     return true;
 }
 
-bool lu__hard_forget(struct span *span) {
-    return span->kind == LU_KIND_SMALL ? small_end(span) : lu__hard_large_open(span);
+/* ---------------------------------------------------------------- runs set aside */
+
+/* Of heaps that have ended, where the kernel would not open a guard again. Nobody owns them, and
+ * they are tried once more at the end of other heaps and at sweeps. */
+static struct lu__lock aside_lock;
+static struct span *aside; /* linked by `next` */
+
+static bool is_gone(struct span *span) {
+    if (span->kind == LU_KIND_SMALL ? !small_end(span) : !guard_lift(span)) return false;
+    lu__run_free(span);
+    return true;
+}
+
+static void end_or_set_aside(struct span *span) {
+    __atomic_store_n(&span->owner, NULL, __ATOMIC_RELAXED);
+    if (is_gone(span)) return;
+    lu__lock_acquire(&aside_lock);
+    span->next = aside;
+    __atomic_store_n(&aside, span, __ATOMIC_RELAXED);
+    lu__lock_release(&aside_lock);
+}
+
+static void retry_aside(void) {
+    if (LU_LIKELY(__atomic_load_n(&aside, __ATOMIC_RELAXED) == NULL)) return;
+    lu__lock_acquire(&aside_lock);
+    struct span *span = aside, *next;
+    __atomic_store_n(&aside, NULL, __ATOMIC_RELAXED);
+    lu__lock_release(&aside_lock);
+    for (; span != NULL; span = next) {
+        next = span->next;
+        end_or_set_aside(span);
+    }
+}
+
+void lu__hard_release(struct span *span) {
+    if (span->kind == LU_KIND_SMALL) {
+        end_or_set_aside(span);
+    } else {
+        lu__hard_large_release(span);
+    }
+}
+
+void lu__hard_span_fork_child(void) {
+    if (!lu__lock_is_mine(&chunk_lock)) lu__lock_reset(&chunk_lock);
+    if (!lu__lock_is_mine(&aside_lock)) lu__lock_reset(&aside_lock);
 }
 
 /* All of its blocks are free. */
@@ -200,7 +239,8 @@ void lu__hard_reset(struct heap *heap) {
     struct span *run = lu__region_desc(region, slice);
     heap->hard = NULL;
     memset(hard, 0, sizeof *hard); /* what is free in a hardened process is zero */
-    if (guard_lift(run)) lu__run_free(run);
+    end_or_set_aside(run);
+    retry_aside();
 }
 
 /* ---------------------------------------------------------------- blocks that come back */
@@ -347,6 +387,7 @@ static uint32_t takable(const struct span *span) {
 }
 
 void lu__hard_sweep(struct heap *heap) {
+    retry_aside();
     if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__remote_drain(heap);
     struct span *next;
     for (struct span *span = heap->all; span != NULL; span = next) {

@@ -29,7 +29,10 @@ void lu__user_clear(struct heap *heap) {
     struct span *next;
     for (struct span *span = heap->all; span != NULL; span = next) {
         next = span->all_next;
-        if (span->hardened && !lu__hard_forget(span)) continue;
+        if (span->hardened) {
+            lu__hard_release(span);
+            continue;
+        }
         __atomic_store_n(&span->owner, NULL, __ATOMIC_RELAXED);
         lu__run_free(span);
     }
