@@ -150,18 +150,20 @@ static void frees_by_size_of_others_are_checked(void **state) {
 
 /* Of a block whose page was given back nothing is left that looks free: only the mark of the page,
  * and that says it. */
-static void a_double_free_in_a_purged_page_is_seen(void **state) {
-    (void)state;
-    enum { BLOCKS = 2000, KEPT_EACH = 500 };
-    static char *blocks[BLOCKS];
+static void free_in_purged_pages(size_t again_count) {
+    enum { BLOCKS = 2000, KEPT_EACH = 500, AGAIN_MOST = 600 };
+    static char *blocks[BLOCKS], *again[AGAIN_MOST];
     for (size_t i = 0; i < BLOCKS; i++) assert_non_null(blocks[i] = lu_malloc(112));
     for (size_t i = 0; i < BLOCKS; i++) {
         if (i % KEPT_EACH != 0) lu_free(blocks[i]);
     }
     assert_true(lu_purge() > 0);
+    for (size_t k = 0; k < again_count; k++) assert_non_null(again[k] = lu_malloc(112));
     lu_set_violation_handler(on_violation, NULL);
     for (size_t i = 0; i < BLOCKS; i++) {
-        if (i % KEPT_EACH == 0) continue;
+        bool in_use = i % KEPT_EACH == 0;
+        for (size_t k = 0; k < again_count; k++) in_use = in_use || again[k] == blocks[i];
+        if (in_use) continue;
         violations = 0;
         lu_free(blocks[i]);
         assert_int_equal(violations, 1);
@@ -169,6 +171,13 @@ static void a_double_free_in_a_purged_page_is_seen(void **state) {
     }
     lu_set_violation_handler(NULL, NULL);
     for (size_t i = 0; i < BLOCKS; i += KEPT_EACH) lu_free(blocks[i]);
+    for (size_t k = 0; k < again_count; k++) lu_free(again[k]);
+}
+
+static void a_double_free_in_a_purged_page_is_seen(void **state) {
+    (void)state;
+    free_in_purged_pages(0);
+    free_in_purged_pages(600); /* some pages of some spans are in use again, others are not */
 }
 
 /* Links are differences of blocks, so multiples of 8: one bit is enough to give a damage away. */
