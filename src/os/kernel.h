@@ -1,5 +1,5 @@
 /*
- * kernel.h - the way into the kernel, for the files of this layer.
+ * kernel.h - the way into the kernel, for the files of this layer and src/classic/area.c.
  *
  * What differs between processors is in one header each: lu__syscall and lu__cpu_pause. To port
  * lucid, write another (docs/PORTABILITY.md has the list of what else there is).
