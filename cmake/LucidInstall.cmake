@@ -1,5 +1,6 @@
-# What `cmake --install` puts under the prefix: the library in three forms, the header, the command,
-# the manual pages, and what find_package(lucid) and pkg-config need to find them.
+# What `cmake --install` puts under the prefix: the library in three forms, the header, the command
+# with the classic allocators that it preloads, the manual pages, and what find_package(lucid) and
+# pkg-config need to find them.
 
 include(CMakePackageConfigHelpers)
 
@@ -12,6 +13,12 @@ install(FILES man/lucid.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(FILES man/liblucid.3 DESTINATION ${CMAKE_INSTALL_MANDIR}/man3)
 if(TARGET lucid_cmd)
     install(TARGETS lucid_cmd RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+    install(TARGETS lucid_record LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/lucid)
+    install(TARGETS lucid_probe RUNTIME DESTINATION ${CMAKE_INSTALL_LIBDIR}/lucid) # for the lab
+    if(lucid_classic_preloads)
+        install(TARGETS ${lucid_classic_preloads}
+                LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/lucid)
+    endif()
 endif()
 
 set(lucid_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/lucid)

@@ -11,12 +11,14 @@
 # shellcheck disable=SC2086  # lists of packages are split into words on purpose
 set -eu
 
-build="gcc g++ libc6-dev binutils cmake ninja-build make pkg-config libjansson-dev libcmocka-dev"
+build="gcc g++ libc6-dev binutils cmake ninja-build make pkg-config libjansson-dev libcmocka-dev
+       libzstd-dev libjs-chart.js"
 run="python3-minimal python3 sqlite3"
 test="clang clang-format-14 libclang-rt-14-dev valgrind libc6-dbg gdb mandoc strace
       python3-minimal python3 git procps util-linux diffutils
       libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4 libgoogle-perftools4
       lua5.4 python3-matplotlib gnuplot-nox
+      chromium chromium-driver python3-selenium fonts-dejavu-core
       $(grep -v '^#' "$(dirname "$0")/../tests/real/packages.txt")"
 cross="gcc-aarch64-linux-gnu g++-aarch64-linux-gnu libc6-dev-arm64-cross musl-tools lld"
 deb="debhelper lintian dpkg-dev fakeroot"

@@ -186,7 +186,7 @@ class Commands(tooltest.ToolTest):
                           ["--commands", "/no/such/file"]):
             with self.subTest(arguments=arguments):
                 result = compare("-a", "glibc", *arguments)
-                self.assert_status(result, 125)
+                self.assert_status(result, 2)
                 self.assertIn("lucid: ", result.err)
 
 
@@ -255,7 +255,8 @@ class Plot(tooltest.ToolTest):
                    "name = 'glibc' if own else 'lucid'; "
                    f"x = bytearray(name == {fat!r} and 9 << 23); "
                    f"time.sleep(1 if name == {slow!r} else 0.1)")
-        result = compare("-r", "1", "-w", "0", "--plot", self.path("plot.svg"), "--", PYTHON, "-c",
+        result = compare("-r", "1", "-w", "0", "--force", "--plot", self.path("plot.svg"), "--",
+                         PYTHON, "-c",
                          command, PATH=f"{self.directory}:{tooltest.PATH}")
         self.assert_status(result, 0)
         with open(script, encoding="utf-8") as file:
@@ -281,12 +282,15 @@ class Plot(tooltest.ToolTest):
     def test_gnuplot_that_fails_or_file_that_cannot_be_written(self):
         fake = self.path("gnuplot", "#!/bin/sh\nexit 1\n")
         os.chmod(fake, 0o755)
-        for path, message in ((self.path("plot.svg"), "gnuplot failed"),
-                              ("/no/such/plot.svg", "cannot write /no/such/plot.svg")):
+        taken = self.path("taken.svg", "mine")
+        for path, message, status in (
+                (self.path("plot.svg"), "gnuplot failed", 125),
+                ("/no/such/plot.svg", "cannot write /no/such/plot.svg", 2),
+                (taken, f"{taken} exists; --force overwrites it", 2)):
             with self.subTest(path=path):
                 result = compare("-r", "1", "-w", "0", "--plot", path, "--", "sh", "-c",
                                  "sleep 0.05", PATH=f"{self.directory}:{tooltest.PATH}")
-                self.assert_status(result, 125)
+                self.assert_status(result, status)
                 self.assertIn(message, result.err)
 
 
@@ -369,7 +373,7 @@ class Failures(tooltest.ToolTest):
         for arguments in (["-r", "0", "true"], ["-r", "many", "true"], ["-w", "-1", "true"],
                           ["-a", "glibc,glibc", "true"], ["-a", "glibc,", "true"], []):
             with self.subTest(arguments=arguments):
-                self.assert_status(compare(*arguments), 125)
+                self.assert_status(compare(*arguments), 2)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import unittest
 import tooltest
 from tooltest import lucid, lucid_on_terminal
 
-COMMANDS = ("run", "compare", "options", "version", "help")
+COMMANDS = ("run", "compare", "record", "trace", "replay", "options", "version", "help")
 
 
 class Options(tooltest.ToolTest):
@@ -87,7 +87,8 @@ class HelpAndVersion(tooltest.ToolTest):
                           ["options", "more"]):
             with self.subTest(arguments=arguments):
                 result = lucid(*arguments)
-                self.assert_status(result, 125)
+                self.assert_status(result, 2)
+                self.assertRegex(result.err, r"^[^\n]+\n$")
                 self.assertEqual(result.out, "")
                 self.assertTrue(result.err.startswith("lucid"), result.err)
 

@@ -46,7 +46,7 @@ class ExitStatus(tooltest.ToolTest):
         self.assert_status(result, 126)
         self.assertIn("Permission denied", result.err)
 
-    def test_own_failures_are_125(self):
+    def test_bad_input_is_one_line_and_2(self):
         text = self.path("text.so", "x" * 100)
         cases = {
             ("run",): "no command to run",
@@ -61,20 +61,26 @@ class ExitStatus(tooltest.ToolTest):
         for arguments, message in cases.items():
             with self.subTest(arguments=arguments):
                 result = lucid(*arguments)
-                self.assert_status(result, 125)
+                self.assert_status(result, 2)
                 self.assertIn(message, result.err)
+                self.assertRegex(result.err, r"^lucid[^\n]*: [^\n]+\n$")
                 self.assertEqual(result.out, "")
+
+    def test_own_failures_are_125(self):
+        result = lucid("run", "-a", "glibc", "-o", "/dev/full", "true")
+        self.assert_status(result, 125)
+        self.assertIn("cannot write the report", result.err)
 
     def test_library_with_a_space_in_its_path_is_refused(self):
         library = self.path("a b.so")
         shutil.copy(LIBRARY, library)
         result = lucid("run", "-a", f"x={library}", "true")
-        self.assert_status(result, 125)
+        self.assert_status(result, 2)
         self.assertIn("spaces", result.err)
 
     def test_missing_lucid_library(self):
         result = lucid("run", "true", LUCID_LIBRARY="/no/such.so")
-        self.assert_status(result, 125)
+        self.assert_status(result, 2)
         self.assertIn("LUCID_LIBRARY=/no/such.so", result.err)
 
     def test_termination_is_passed_on(self):
@@ -107,6 +113,18 @@ class Streams(tooltest.ToolTest):
         report = self.path("report")
         result = lucid("run", "-a", "glibc", "-o", report, "--", "echo", "hello")
         self.assertEqual((result.out, result.err), ("hello\n", ""))
+        with open(report, encoding="utf-8") as file:
+            self.assertIn("peak RSS", file.read())
+
+    def test_a_file_that_exists_is_kept_unless_forced(self):
+        report = self.path("report", "mine")
+        result = lucid("run", "-a", "glibc", "-o", report, "--", "echo", "hello")
+        self.assert_status(result, 2)
+        self.assertEqual(result.err, f"lucid: {report} exists; --force overwrites it\n")
+        self.assertEqual(result.out, "")
+        with open(report, encoding="utf-8") as file:
+            self.assertEqual(file.read(), "mine")
+        self.assert_status(lucid("run", "-a", "glibc", "--force", "-o", report, "true"), 0)
         with open(report, encoding="utf-8") as file:
             self.assertIn("peak RSS", file.read())
 

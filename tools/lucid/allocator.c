@@ -2,6 +2,7 @@
  * allocator.c - from a name to a library that can be preloaded.
  *
  *     lucid              LUCID_LIBRARY, else beside this executable, else ../lib of it
+ *     kr first …         the classic allocators: classic/ beside this executable, else ../lib/lucid
  *     glibc              libc.so.6 itself, so that its malloc comes first also in a program that
  *                        is linked with another one, as Debian links redis-server with jemalloc
  *     jemalloc …         the sonames below, in the directories where distributions put them
@@ -56,6 +57,14 @@ static const char *const lucid_places[] = {
     "../lib/" LUCID_MULTIARCH "/liblucid.so.0",
 };
 
+/* The classic allocators, each liblucid-NAME.so: as it is built, and where it is installed. */
+static const char *const classics[] = {LUCID_CLASSICS};
+static const char *const classic_places[] = {
+    "classic",
+    "../lib/lucid",
+    "../lib/" LUCID_MULTIARCH "/lucid",
+};
+
 #if defined(__x86_64__)
 #define MACHINE EM_X86_64
 #else
@@ -84,25 +93,65 @@ static char *absolute(const char *path) {
     return realpath(path, NULL);
 }
 
-static char *find_lucid(void) {
-    const char *asked = getenv("LUCID_LIBRARY");
-    if (asked != NULL && asked[0] != '\0') {
-        char *path = absolute(asked);
-        if (path == NULL) tool_die("LUCID_LIBRARY=%s: %s", asked, strerror(errno));
-        return path;
-    }
+/* The directory of this executable; the caller frees. */
+static char *own_directory(void) {
     char self[PATH_MAX];
     ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
     if (length <= 0) tool_die("cannot read /proc/self/exe: %s", strerror(errno));
     self[length] = '\0';
     *strrchr(self, '/') = '\0';
+    return tool_format("%s", self);
+}
+
+static char *find_lucid(void) {
+    const char *asked = getenv("LUCID_LIBRARY");
+    if (asked != NULL && asked[0] != '\0') {
+        char *path = absolute(asked);
+        if (path == NULL) tool_bad_input("LUCID_LIBRARY=%s: %s", asked, strerror(errno));
+        return path;
+    }
+    char *self = own_directory();
     for (size_t i = 0; i < TOOL_COUNT_OF(lucid_places); i++) {
         char *place = tool_format("%s/%s", self, lucid_places[i]);
         char *path = absolute(place);
         free(place);
-        if (path != NULL) return path;
+        if (path != NULL) {
+            free(self);
+            return path;
+        }
     }
     tool_die("liblucid.so is neither in %s nor in its ../lib; set LUCID_LIBRARY", self);
+}
+
+static char *find_classic(const char *name) {
+    char *self = own_directory();
+    for (size_t i = 0; i < TOOL_COUNT_OF(classic_places); i++) {
+        char *place = tool_format("%s/%s/liblucid-%s.so", self, classic_places[i], name);
+        char *path = absolute(place);
+        free(place);
+        if (path != NULL) {
+            free(self);
+            return path;
+        }
+    }
+    tool_die("liblucid-%s.so is neither in %s/classic nor in its ../lib/lucid; name it: %s=PATH",
+             name, self, name);
+}
+
+char *allocator_find_recorder(void) {
+    static const char *const places[] = {"", "../lib/lucid/", "../lib/" LUCID_MULTIARCH "/lucid/"};
+    char *self = own_directory();
+    for (size_t i = 0; i < TOOL_COUNT_OF(places); i++) {
+        char *place = tool_format("%s/%sliblucid-record.so", self, places[i]);
+        char *path = absolute(place);
+        free(place);
+        if (path == NULL) continue;
+        if (strpbrk(path, " :\t\n") != NULL)
+            tool_die("LD_PRELOAD cannot hold a path with spaces or colons: %s", path);
+        free(self);
+        return path;
+    }
+    tool_die("liblucid-record.so is neither in %s nor in its ../lib/lucid", self);
 }
 
 static char *find_known(const struct known *peer) {
@@ -114,8 +163,8 @@ static char *find_known(const struct known *peer) {
             if (path != NULL) return path;
         }
     }
-    tool_die("%s is not installed here (looked for %s); name its library: %s=PATH", peer->name,
-             peer->sonames[0], peer->name);
+    tool_bad_input("%s is not installed here (looked for %s); name its library: %s=PATH",
+                   peer->name, peer->sonames[0], peer->name);
 }
 
 static char *find_by_name(const char *name) {
@@ -123,9 +172,9 @@ static char *find_by_name(const char *name) {
     if (strcmp(name, "glibc") == 0) return tool_format("%s", GLIBC);
     for (size_t i = 0; i < TOOL_COUNT_OF(known); i++)
         if (strcmp(known[i].name, name) == 0) return find_known(&known[i]);
-    tool_die("no allocator is known as '%s': lucid, glibc, jemalloc, mimalloc, tcmalloc, "
-             "tcmalloc_minimal or NAME=PATH",
-             name);
+    for (size_t i = 0; i < TOOL_COUNT_OF(classics); i++)
+        if (strcmp(classics[i], name) == 0) return find_classic(name);
+    tool_bad_input("no allocator is known as '%s': " ALLOCATOR_NAMES, name);
 }
 
 static struct allocator resolve(const char *spec) {
@@ -137,13 +186,13 @@ static struct allocator resolve(const char *spec) {
     } else {
         result.name = tool_format("%.*s", (int)(equals - spec), spec);
         result.library = absolute(equals + 1);
-        if (result.library == NULL) tool_die("%s: %s", spec, strerror(errno));
+        if (result.library == NULL) tool_bad_input("%s: %s", spec, strerror(errno));
     }
-    if (result.name[0] == '\0') tool_die("an allocator has no name: '%s'", spec);
+    if (result.name[0] == '\0') tool_bad_input("an allocator has no name: '%s'", spec);
     bool is_file = strchr(result.library, '/') != NULL;
     const char *problem = is_file ? why_not_preloadable(result.library) : NULL;
     if (problem != NULL)
-        tool_die("%s: cannot preload %s: %s", result.name, result.library, problem);
+        tool_bad_input("%s: cannot preload %s: %s", result.name, result.library, problem);
     return result;
 }
 
@@ -151,7 +200,7 @@ void allocator_add(struct allocator_list *list, const char *spec) {
     struct allocator found = resolve(spec);
     for (size_t i = 0; i < list->count; i++)
         if (strcmp(list->at[i].name, found.name) == 0)
-            tool_die("allocator '%s' is named twice", found.name);
+            tool_bad_input("allocator '%s' is named twice", found.name);
     list->at = tool_grow(list->at, list->count + 1, sizeof(list->at[0]));
     list->at[list->count++] = found;
 }

@@ -4,6 +4,11 @@
 
 #include <stddef.h>
 
+/* What may be asked for, for messages and help. */
+#define ALLOCATOR_NAMES                                                                        \
+    "lucid, glibc, jemalloc, mimalloc, tcmalloc, tcmalloc_minimal, a classic one (kr, first, " \
+    "next, best, best_tree, worst, buddy, slab, dl, pt), or NAME=PATH of a library to preload"
+
 struct allocator {
     char *name;    /* as shown                                                  */
     char *library; /* to preload: an absolute path, or the C library's soname   */
@@ -20,6 +25,9 @@ struct allocator_list {
 void allocator_add(struct allocator_list *list, const char *spec);
 /* As allocator_add for each part of a comma-separated list. */
 void allocator_add_all(struct allocator_list *list, const char *specs);
+/* The library that records, to be preloaded in front of any other; the caller frees. Dies if it is
+ * not found. */
+char *allocator_find_recorder(void);
 void allocator_list_fini(struct allocator_list *list);
 
 #endif

@@ -105,6 +105,15 @@ static void set_environment(const struct child_plan *plan) {
         setenv("LD_PRELOAD", preload, 1);
         free(preload);
     }
+    if (plan->recorder != NULL) {
+        struct allocator recorder = {.library = strdupa(plan->recorder)};
+        char *preload = child_preload(&recorder);
+        char *record = tool_format("%d:%s", (int)getpid(), plan->record);
+        setenv("LD_PRELOAD", preload, 1);
+        setenv("LUCID_RECORD", record, 1);
+        free(record);
+        free(preload);
+    }
     if (plan->lucid_options != NULL) setenv("LUCID_OPTIONS", plan->lucid_options, 1);
 }
 

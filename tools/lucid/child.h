@@ -24,6 +24,8 @@ const char *child_call_name(enum memory_call call);
 struct child_plan {
     char *const *argv;                 /* the command, ended by NULL                           */
     const struct allocator *allocator; /* what runs under it; NULL: the environment stays      */
+    const char *recorder;              /* library to preload in front of that, or NULL         */
+    const char *record;                /* with it: LUCID_RECORD without the PID in front       */
     const char *lucid_options;         /* value for LUCID_OPTIONS, or NULL: as it is           */
     bool quiet;                        /* stdout and stderr to /dev/null                       */
     bool repeated;                     /* one of several runs: stdin is rewound if it is a

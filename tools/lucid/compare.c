@@ -20,14 +20,14 @@
 #include <string.h>
 #include <wordexp.h>
 
-enum { KEY_JSON = 256, KEY_COMMANDS, KEY_SYSCALLS, KEY_PLOT };
+enum { KEY_JSON = 256, KEY_COMMANDS, KEY_SYSCALLS, KEY_PLOT, KEY_FORCE };
 
 struct arguments {
     struct allocator_list allocators;
     char ***commands; /* each a list of words, ended by NULL */
     size_t command_count;
     unsigned repeats, warmups;
-    bool json, ignore_failure, syscalls;
+    bool json, ignore_failure, syscalls, force;
     const char *output, *plot;
 };
 
@@ -45,16 +45,16 @@ static const struct argp_option options[] = {
     {"json", KEY_JSON, NULL, 0, "Report as JSON (schema lucid-compare-2), every run included", 0},
     {"output", 'o', "FILE", 0, "Write the report to FILE instead of standard output", 0},
     {"plot", KEY_PLOT, "FILE", 0, "Draw time against memory as SVG, with gnuplot", 0},
+    {"force", KEY_FORCE, NULL, 0, "Overwrite files that exist", 0},
     {0},
 };
 
 static const char doc[] =
     "Run commands on several allocators, interleaved, and compare time and memory."
-    "\vAn allocator is lucid, glibc, jemalloc, mimalloc, tcmalloc, "
-    "tcmalloc_minimal, or NAME=PATH of a library to preload. The output of a COMMAND is thrown "
+    "\vAn allocator is " ALLOCATOR_NAMES ". The output of a COMMAND is thrown "
     "away; its standard input is rewound if it is a file and empty otherwise.\n\n"
-    "The exit status is 0, 125 if lucid itself or a run of COMMAND fails, 126 if COMMAND cannot "
-    "be executed, 127 if it is not found.";
+    "The exit status is 0, 2 if lucid cannot take the arguments, 125 if it or a run of COMMAND "
+    "fails, 126 if COMMAND cannot be executed, 127 if it is not found.";
 
 /* ------------------------------------------------------------------ arguments ---------------- */
 
@@ -77,13 +77,13 @@ static void add_words(struct arguments *args, char *const *words) {
 static void add_line(struct arguments *args, char *line) {
     wordexp_t words = {.we_offs = 1};
     int error = wordexp(line, &words, WRDE_NOCMD | WRDE_DOOFFS);
-    if (error == WRDE_SYNTAX) tool_die("a quote or a brace is not closed: %s", line);
+    if (error == WRDE_SYNTAX) tool_bad_input("a quote or a brace is not closed: %s", line);
     if (error == WRDE_NOSPACE) tool_die("out of memory");
     if (error != 0) {
         add_words(args, (char *[]){"sh", "-c", line, NULL});
         return;
     }
-    if (words.we_wordc == 0) tool_die("there is no command in '%s'", line);
+    if (words.we_wordc == 0) tool_bad_input("there is no command in '%s'", line);
     words.we_wordv[0] = "env";
     bool assigns = strchr(words.we_wordv[1], '=') != NULL;
     add_words(args, words.we_wordv + (assigns ? 0 : 1));
@@ -95,14 +95,14 @@ static void add_commands_of_file(struct arguments *args, const char *path) {
     char *line = NULL;
     size_t room = 0, before = args->command_count;
     FILE *file = fopen(path, "re");
-    if (file == NULL) tool_die("cannot read %s: %s", path, strerror(errno));
+    if (file == NULL) tool_bad_input("cannot read %s: %s", path, strerror(errno));
     while (getline(&line, &room, file) >= 0) {
         line[strcspn(line, "\n")] = '\0';
         char *start = line + strspn(line, " \t\r");
         if (start[0] != '\0' && start[0] != '#') add_line(args, start);
     }
-    if (ferror(file)) tool_die("cannot read %s: %s", path, strerror(errno));
-    if (args->command_count == before) tool_die("%s has no command", path);
+    if (ferror(file)) tool_bad_input("cannot read %s: %s", path, strerror(errno));
+    if (args->command_count == before) tool_bad_input("%s has no command", path);
     free(line);
     fclose(file);
 }
@@ -147,6 +147,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
         return 0;
     case KEY_PLOT:
         args->plot = arg;
+        return 0;
+    case KEY_FORCE:
+        args->force = true;
         return 0;
     case ARGP_KEY_ARG:
         add_words(args, &state->argv[state->next - 1]);
@@ -275,8 +278,12 @@ int tool_compare_main(int argc, char **argv) {
     tool_parse(&parser, argc, argv, &args);
     if (args.allocators.count == 0) allocator_add_all(&args.allocators, "glibc,lucid");
     if (args.syscalls) syscalls_require("--syscalls");
-    if (args.plot != NULL) plot_require("--plot");
-    output_open(&out, args.output, stdout);
+    int plot = -1;
+    if (args.plot != NULL) {
+        plot_require("--plot");
+        plot = tool_create_file(args.plot, args.force);
+    }
+    output_open(&out, args.output, args.force, stdout);
     comparison_init(&comparison, &args);
     for (unsigned round = 0; round < args.warmups + args.repeats; round++)
         run_round(&args, &comparison, round);
@@ -286,7 +293,7 @@ int tool_compare_main(int argc, char **argv) {
     else
         compare_print_text(&out, &comparison);
     output_close(&out);
-    if (args.plot != NULL) plot_write(args.plot, &comparison);
+    if (args.plot != NULL) plot_write(args.plot, plot, &comparison);
     comparison_fini(&comparison);
     commands_fini(&args);
     allocator_list_fini(&args.allocators);

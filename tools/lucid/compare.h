@@ -75,8 +75,9 @@ void compare_print_text(struct output *out, const struct comparison *comparison)
 /* Schema "lucid-compare-2". */
 void compare_print_json(struct output *out, const struct comparison *comparison);
 
-/* Time against memory, as SVG, by gnuplot. plot_require dies if that is not installed. */
+/* Time against memory, as SVG, by gnuplot, into the file `fd`, which is called `path` and is
+ * closed. plot_require dies if gnuplot is not installed. */
 void plot_require(const char *option);
-void plot_write(const char *path, const struct comparison *comparison);
+void plot_write(const char *path, int fd, const struct comparison *comparison);
 
 #endif

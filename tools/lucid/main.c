@@ -3,6 +3,11 @@
  *
  *     lucid run …       run.c       run a program on an allocator and report what it did
  *     lucid compare …   compare.c   run it on several allocators, interleaved
+ *     lucid record …    record.c    write down every call of its allocator
+ *     lucid trace …     trace_command.c   what such a recording has
+ *     lucid replay …    replay.c    make its calls again on other allocators
+ *     lucid lab …       ../lab/     experiments that show how malloc works
+ *     lucid map …       map.c       draw a heap
  *     lucid options     options.c   the keys of LUCID_OPTIONS
  *     lucid version     version.c
  *     lucid help [SUB]  help.c
@@ -13,12 +18,19 @@
  */
 #include "tool.h"
 
+#include "replay.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 const struct tool_command tool_commands[] = {
     {"run", "run a program on an allocator and report what it did", tool_run_main},
     {"compare", "run a program on several allocators, interleaved", tool_compare_main},
+    {"record", "record every call of a program's allocator", tool_record_main},
+    {"trace", "show and check what was recorded", tool_trace_main},
+    {"replay", "replay a recording on other allocators", tool_replay_main},
+    {"lab", "run experiments that show how malloc works", tool_lab_main},
+    {"map", "draw a heap, block by block", tool_map_main},
     {"options", "list the keys of LUCID_OPTIONS and their values", tool_options_main},
     {"version", "print the version", tool_version_main},
     {"help", "explain a command", tool_help_main},
@@ -39,11 +51,13 @@ static const char *without_dashes(const char *word) {
 }
 
 int main(int argc, char **argv) {
-    argp_err_exit_status = TOOL_FAILED;
-    if (argc < 2) tool_die("no command given; 'lucid help' lists them");
+    tool_show_options();
+    argp_err_exit_status = TOOL_USAGE;
+    if (argc < 2) tool_bad_input("no command given; 'lucid help' lists them");
+    if (strcmp(argv[1], REPLAY_DRIVER) == 0) return replay_driver_main(argc - 1, argv + 1);
     const char *name = without_dashes(argv[1]);
     const struct tool_command *command = tool_find_command(name);
-    if (command == NULL) tool_die("'%s' is not a command; 'lucid help' lists them", name);
+    if (command == NULL) tool_bad_input("'%s' is not a command; 'lucid help' lists them", name);
     argv[1] = tool_format("lucid %s", command->name);
     int status = command->main(argc - 1, argv + 1);
     free(argv[1]);

@@ -3,8 +3,7 @@
  * started now would have, and where that comes from.
  *
  * The engine's table of options is linked into this command, so what is listed is what this version
- * knows, and a bad key in the environment is reported here as in any program. Nothing else of the
- * engine may be: its constructor and its report at exit would run in every subcommand.
+ * knows, and a bad key in the environment is reported here as in any program.
  */
 #include "lucid/lucid.h"
 #include "output.h"
@@ -60,7 +59,8 @@ int tool_options_main(int argc, char **argv) {
     struct output out;
     bool json = false;
     tool_parse(&parser, argc, argv, &json);
-    output_open(&out, NULL, stdout);
+    tool_read_options();
+    output_open(&out, NULL, false, stdout);
     if (json)
         print_json(&out);
     else

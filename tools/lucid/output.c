@@ -24,11 +24,11 @@ static bool wants_colour(FILE *file) {
     return isatty(fileno(file)) && term != NULL && strcmp(term, "dumb") != 0;
 }
 
-void output_open(struct output *out, const char *path, FILE *standard) {
+void output_open(struct output *out, const char *path, bool force, FILE *standard) {
     out->to = standard;
     if (path != NULL) {
-        out->to = fopen(path, "we");
-        if (out->to == NULL) tool_die("cannot write %s: %s", path, strerror(errno));
+        out->to = fdopen(tool_create_file(path, force), "w");
+        if (out->to == NULL) tool_die("out of memory");
     }
     out->colour = wants_colour(out->to);
 }
@@ -74,7 +74,7 @@ struct cell cell_seconds(double seconds) {
 }
 
 struct cell cell_bytes(double bytes) {
-    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
     size_t unit = 0;
     while (bytes >= 1024 && unit + 1 < TOOL_COUNT_OF(units)) {
         bytes /= 1024;

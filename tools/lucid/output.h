@@ -12,8 +12,9 @@ struct output {
     bool colour; /* `to` is a terminal, and neither NO_COLOR nor TERM=dumb forbids it */
 };
 
-/* `path` NULL: `standard`. Dies if the file cannot be made. */
-void output_open(struct output *out, const char *path, FILE *standard);
+/* `path` NULL: `standard`. Ends the program if the file cannot be made, or is there already and not
+ * to be overwritten by `force`. */
+void output_open(struct output *out, const char *path, bool force, FILE *standard);
 /* Dies if something could not be written. */
 void output_close(struct output *out);
 void output_json(struct output *out, const json_t *value);

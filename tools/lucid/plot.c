@@ -150,17 +150,15 @@ static _Noreturn void become_gnuplot(int script_fd, int file_fd) {
     _exit(TOOL_FAILED);
 }
 
-void plot_write(const char *path, const struct comparison *comparison) {
+void plot_write(const char *path, int fd, const struct comparison *comparison) {
     int pipe_fds[2], status = 0;
-    int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (file < 0) tool_die("cannot write %s: %s", path, strerror(errno));
     if (pipe2(pipe_fds, O_CLOEXEC) != 0) tool_die("cannot make a pipe: %s", strerror(errno));
     fflush(NULL);
     pid_t pid = fork();
     if (pid < 0) tool_die("cannot start a process: %s", strerror(errno));
-    if (pid == 0) become_gnuplot(pipe_fds[0], file);
+    if (pid == 0) become_gnuplot(pipe_fds[0], fd);
     close(pipe_fds[0]);
-    close(file);
+    close(fd);
     signal(SIGPIPE, SIG_IGN); /* should gnuplot end early, its status tells */
     FILE *script = fdopen(pipe_fds[1], "w");
     if (script == NULL) tool_die("out of memory");

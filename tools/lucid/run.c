@@ -20,14 +20,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_VERSUS = 256, KEY_JSON, KEY_SYSCALLS, KEY_NO_SYSCALLS };
+enum { KEY_VERSUS = 256, KEY_JSON, KEY_SYSCALLS, KEY_NO_SYSCALLS, KEY_FORCE };
 
 struct arguments {
     struct allocator_list allocators; /* [0] is the one asked for */
     const char *allocator;
     char **versus;
     size_t versus_count;
-    bool json;
+    bool json, force;
     int syscalls; /* -1: not said */
     const char *output;
     char **command;
@@ -42,18 +42,19 @@ static const struct argp_option options[] = {
     {"no-syscalls", KEY_NO_SYSCALLS, NULL, 0, "Do not count them", 0},
     {"json", KEY_JSON, NULL, 0, "Report as JSON (schema lucid-run-1)", 0},
     {"output", 'o', "FILE", 0, "Write the report to FILE instead of standard error", 0},
+    {"force", KEY_FORCE, NULL, 0, "Overwrite FILE if it exists", 0},
     {0},
 };
 
 static const char doc[] =
     "Run COMMAND on an allocator and report time, memory, page faults and what the allocator did."
-    "\vALLOCATOR is lucid, glibc, jemalloc, mimalloc, tcmalloc, "
-    "tcmalloc_minimal, or NAME=PATH of a library to preload.\n\n"
+    "\vALLOCATOR is " ALLOCATOR_NAMES ".\n\n"
     "With --versus and --syscalls COMMAND runs more than once, so it should be repeatable; its "
     "standard input is then rewound if it is a file and empty otherwise, and processes that it "
     "leaves behind in a counted run are killed.\n\n"
-    "The exit status is that of COMMAND (128 + N if signal N ended it), 125 if lucid itself "
-    "fails, 126 if COMMAND cannot be executed, 127 if it is not found.";
+    "The exit status is that of COMMAND (128 + N if signal N ended it), 2 if lucid cannot "
+    "take the arguments, 125 if it fails itself, 126 if COMMAND cannot be executed, 127 if it is "
+    "not found.";
 
 static error_t parse_option(int key, char *arg, struct argp_state *state) {
     struct arguments *args = state->input;
@@ -74,6 +75,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
         return 0;
     case 'o':
         args->output = arg;
+        return 0;
+    case KEY_FORCE:
+        args->force = true;
         return 0;
     case ARGP_KEY_ARG:
         args->command = &state->argv[state->next - 1];
@@ -154,7 +158,7 @@ int tool_run_main(int argc, char **argv) {
     tool_parse(&parser, argc, argv, &args);
     allocator_add(&args.allocators, args.allocator);
     for (size_t i = 0; i < args.versus_count; i++) allocator_add(&args.allocators, args.versus[i]);
-    output_open(&out, args.output, stderr);
+    output_open(&out, args.output, args.force, stderr);
 
     size_t run_count = args.allocators.count;
     struct run *runs = tool_alloc(run_count, sizeof(*runs));
