@@ -66,22 +66,23 @@ static void every_size_together(void) {
 static void many_small(void) {
     enum { COUNT = 100000 };
     static uint64_t *blocks[COUNT];
+    size_t count = check_amount(COUNT);
     for (size_t step = 8; step <= 64; step *= 2) {
-        for (size_t i = 0; i < COUNT; i++) {
+        for (size_t i = 0; i < count; i++) {
             blocks[i] = malloc(step);
             CHECK(blocks[i] != NULL);
             for (size_t k = 0; k < step / 8; k++) blocks[i][k] = i * 8 + k;
         }
-        for (size_t i = 0; i < COUNT; i++) {
+        for (size_t i = 0; i < count; i++) {
             for (size_t k = 0; k < step / 8; k++) CHECK_EQ(blocks[i][k], i * 8 + k);
         }
         /* Forwards, backwards, or with a large stride, so that lists get every order. */
-        for (size_t i = 0; i < COUNT; i++) {
-            size_t at = step == 8 ? i : step == 16 ? COUNT - 1 - i : i * 9973 % COUNT;
+        for (size_t i = 0; i < count; i++) {
+            size_t at = step == 8 ? i : step == 16 ? count - 1 - i : i * 9973 % count;
             free(blocks[at]);
         }
     }
-    check_passed("%d blocks each of 8, 16, 32 and 64 bytes: no overlap", (int)COUNT);
+    check_passed("%zu blocks each of 8, 16, 32 and 64 bytes: no overlap", count);
 }
 
 static void empty_blocks(void) {
@@ -105,7 +106,8 @@ static void random_life(void) {
     static void *blocks[LIVE];
     static size_t sizes[LIVE];
     uint64_t state = 42;
-    for (size_t round = 0; round < ROUNDS; round++) {
+    size_t rounds = check_amount(ROUNDS);
+    for (size_t round = 0; round < rounds; round++) {
         size_t i = check_random(&state) % LIVE;
         if (blocks[i] != NULL) {
             CHECK_FILLED(blocks[i], sizes[i], i);
@@ -120,7 +122,7 @@ static void random_life(void) {
         if (blocks[i] != NULL) CHECK_FILLED(blocks[i], sizes[i], i);
         free(blocks[i]);
     }
-    check_passed("%d random lives of %d blocks: contents kept", (int)ROUNDS, (int)LIVE);
+    check_passed("%zu random lives of %d blocks: contents kept", rounds, (int)LIVE);
 }
 
 static void very_large(void) {
@@ -128,9 +130,11 @@ static void very_large(void) {
                                    5120 * CHECK_MIB};
     for (size_t i = 0; i < CHECK_COUNT_OF(sizes); i++) {
         for (int zeroed = 0; zeroed < 2; zeroed++) {
-            unsigned char *block = zeroed ? calloc(1, sizes[i]) : malloc(sizes[i]);
-            CHECK_THAT(block != NULL, "no block of %zu bytes", sizes[i]);
-            size_t points[] = {0, sizes[i] / 3, sizes[i] / 2, sizes[i] - 1};
+            /* Zeroes can be work. */
+            size_t size = zeroed ? check_amount(sizes[i]) : sizes[i];
+            unsigned char *block = zeroed ? calloc(1, size) : malloc(size);
+            CHECK_THAT(block != NULL, "no block of %zu bytes", size);
+            size_t points[] = {0, size / 3, size / 2, size - 1};
             for (size_t k = 0; k < CHECK_COUNT_OF(points); k++) {
                 if (zeroed) CHECK_EQ(block[points[k]], 0);
                 block[points[k]] = (unsigned char)(k + 1);

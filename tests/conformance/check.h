@@ -10,6 +10,7 @@
  *   --strict         also check what lucid promises beyond the C library it stands in for
  *   CHECK_SYMBOL=S   fail unless the dynamic symbol S is there: proof that the preload took place
  *   CHECK_QUIRKS=a,b known deviations of the malloc under test; the output says what they excuse
+ *   CHECK_SCALE=N    a malloc that is slow: divide the amounts of work by N
  */
 #ifndef CHECK_H
 #define CHECK_H
@@ -98,6 +99,15 @@ CHECK_UNUSED static bool check_quirk(const char *name) {
         if (*at == ',') at++;
     }
     return false;
+}
+
+/* An amount of work, or its part by CHECK_SCALE. */
+CHECK_UNUSED static size_t check_amount(size_t full) {
+    const char *text = getenv("CHECK_SCALE");
+    if (text == NULL || *text == '\0') return full;
+    size_t scale = strtoul(text, NULL, 10);
+    CHECK_THAT(scale > 0, "CHECK_SCALE=%s is not a number above 0", text);
+    return full > scale ? full / scale : 1;
 }
 
 /* To be called first in main. */

@@ -216,7 +216,8 @@ struct alignas(128) wide {
 void expressions() {
     std::unordered_map<int, std::string> map;
     std::vector<std::unique_ptr<wide>> wides;
-    for (int i = 0; i < 20000; i++) {
+    int rounds = (int)check_amount(20000);
+    for (int i = 0; i < rounds; i++) {
         map[i] = std::string((size_t)i % 100, 'x') + std::to_string(i);
         if (i % 3 == 0) map.erase(i / 2);
         if (i % 10 == 0) {
@@ -224,7 +225,7 @@ void expressions() {
             CHECK_ALIGNED(wides.back().get(), 128);
         }
     }
-    CHECK(map[19999].size() == 99 + 5);
+    CHECK(map[rounds - 1].size() == (size_t)(rounds - 1) % 100 + std::to_string(rounds - 1).size());
     wide *array = new wide[33];
     CHECK_ALIGNED(array, 128);
     delete[] array;

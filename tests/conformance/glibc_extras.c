@@ -16,6 +16,8 @@ static size_t in_use(void) {
 }
 
 static void figures_follow(size_t size, size_t count, size_t slack_percent) {
+    count = count > 1000 ? check_amount(count) : count;
+    if (check_quirk("overhead")) slack_percent = 200; /* headers, or rounding to powers of two */
     void **blocks = calloc(count, sizeof(void *));
     CHECK(blocks != NULL);
     size_t before = in_use(), live = size * count;
@@ -208,8 +210,11 @@ static void trim(void) {
     int result = malloc_trim(0);
     CHECK_THAT(result == 0 || result == 1, "malloc_trim gave %d", result);
     size_t after = check_rss_bytes();
-    CHECK_THAT(after <= full - (size_t)COUNT * 2000 / 16 * 15,
-               "resident %zu KiB, %zu KiB after free and malloc_trim", full / 1024, after / 1024);
+    if (!check_quirk("memory-kept")) {
+        CHECK_THAT(after <= full - (size_t)COUNT * 2000 / 16 * 15,
+                   "resident %zu KiB, %zu KiB after free and malloc_trim", full / 1024,
+                   after / 1024);
+    }
     result = malloc_trim(0);
     CHECK(result == 0 || result == 1);
     check_passed("malloc_trim gives free memory back");
@@ -218,7 +223,12 @@ static void trim(void) {
 static void options(void) {
     static const int meant[] = {M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD, M_ARENA_MAX};
     static const int values[] = {1 << 20, 1 << 20, 1 << 17, 4};
+    if (check_quirk("mallopt")) {
+        CHECK_EQ(mallopt(M_MMAP_THRESHOLD, 1 << 20), 0);
+        return;
+    }
     for (size_t i = 0; i < CHECK_COUNT_OF(meant); i++) {
+        if (meant[i] == M_ARENA_MAX && check_quirk("arena-max")) continue;
         CHECK_THAT(mallopt(meant[i], values[i]) == 1, "mallopt(%d, %d) is not 1", meant[i],
                    values[i]);
     }
@@ -242,6 +252,7 @@ static void options(void) {
 /* M_PERTURB fills new blocks with the complement of the byte. glibc leaves it out for the small
    blocks of its thread cache, so those are checked in strict mode only. */
 static void perturb(void) {
+    if (check_quirk("perturb")) return;
     CHECK_EQ(mallopt(M_PERTURB, 0x5a), 1);
     for (size_t size = check_strict ? 8 : 1100; size <= 200000; size = size * 3 / 2) {
         unsigned char *block = check_hidden(malloc(size));

@@ -20,7 +20,7 @@
 
 enum { BLOCKS_MAX = 200000, THREADS = 3 };
 
-static const size_t room = 64 * CHECK_MIB;
+static size_t room; /* 64 MiB, or less by CHECK_SCALE */
 
 struct fill {
     void **blocks; /* from mmap-like static memory, not from malloc */
@@ -238,6 +238,8 @@ static void run_trial(const struct trial *trial, char **argv) {
 
 int main(int argc, char **argv) {
     check_begin(argc, argv);
+    room = check_amount(64 * CHECK_MIB);
+    if (room < 16 * CHECK_MIB) room = 16 * CHECK_MIB;
     if (argc >= 2 && strcmp(argv[1], "--limited") == 0) {
         under_limit(true);
         return 0;

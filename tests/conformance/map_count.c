@@ -77,7 +77,8 @@ static void renew(size_t i, uint64_t *state, size_t round) {
 
 static void churn(uint64_t seed) {
     uint64_t state = seed;
-    for (size_t round = 0; round < ROUNDS; round++) {
+    size_t rounds = check_amount(ROUNDS);
+    for (size_t round = 0; round < rounds; round++) {
         renew(check_random(&state) % LIVE, &state, round);
         if (round % 10000 == 9999) malloc_trim(0);
     }
@@ -96,7 +97,7 @@ static void free_all(void) {
 int main(int argc, char **argv) {
     check_begin(argc, argv);
     static const size_t spares[] = {0, 4, 40};
-    for (size_t i = 0; i < CHECK_COUNT_OF(spares); i++) {
+    for (size_t i = 0; i < check_amount(CHECK_COUNT_OF(spares)); i++) {
         churn(i); /* a heap with holes already */
         CHECK_THAT(refused == 0, "%zu allocations failed without need", refused);
         size_t length;
@@ -104,8 +105,9 @@ int main(int argc, char **argv) {
         churn(i + 10);
         if (i == 1) free_all();
         CHECK_EQ(munmap(area, length), 0);
-        check_passed("with %zu mappings left: %zu of %d allocations NULL with ENOMEM, nothing lost",
-                     spares[i], refused, (int)ROUNDS);
+        check_passed(
+            "with %zu mappings left: %zu of %zu allocations NULL with ENOMEM, nothing lost",
+            spares[i], refused, check_amount(ROUNDS));
         refused = 0;
     }
     churn(20);

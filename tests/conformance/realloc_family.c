@@ -91,7 +91,8 @@ static void interleaved(void) {
     static void *blocks[BUFFERS];
     static size_t sizes[BUFFERS];
     uint64_t state = 3;
-    for (size_t round = 0; round < ROUNDS; round++) {
+    size_t rounds = check_amount(ROUNDS);
+    for (size_t round = 0; round < rounds; round++) {
         size_t i = check_random(&state) % BUFFERS;
         unsigned bits = round % 500 == 0 ? 20 : round % 20 == 0 ? 16 : 10;
         size_t size = check_random_size(&state, bits) + 1;
@@ -104,7 +105,7 @@ static void interleaved(void) {
         sizes[i] = size;
     }
     for (size_t i = 0; i < BUFFERS; i++) free(blocks[i]);
-    check_passed("%d random resizes of %d buffers", (int)ROUNDS, (int)BUFFERS);
+    check_passed("%zu random resizes of %d buffers", rounds, (int)BUFFERS);
 }
 
 static void aligned_blocks(void) {
@@ -168,8 +169,10 @@ static void shrink_returns_memory(void) {
     CHECK(block != NULL);
     CHECK_FILLED(block, 4096, 2);
     size_t after = check_rss_bytes();
-    CHECK_THAT(after <= full - size / 8 * 7, "resident %zu KiB, after realloc %zu KiB", full / 1024,
-               after / 1024);
+    if (!check_quirk("memory-kept")) {
+        CHECK_THAT(after <= full - size / 8 * 7, "resident %zu KiB, after realloc %zu KiB",
+                   full / 1024, after / 1024);
+    }
     free(block);
     check_passed("128 MiB shrunk to 4 KiB: resident memory falls");
 }

@@ -52,15 +52,16 @@ static void *short_thread(void *arg) {
 
 static void churn(void) {
     size_t before = 0;
-    for (size_t i = 0; i < CHURN; i++) {
-        if (i == CHURN / 10) before = check_rss_bytes();
+    size_t threads = check_amount(CHURN);
+    for (size_t i = 0; i < threads; i++) {
+        if (i == threads / 10) before = check_rss_bytes();
         run_one(short_thread, (void *)i);
     }
     size_t after = check_rss_bytes();
     CHECK_THAT(after <= before + 4 * CHECK_MIB,
-               "resident %zu KiB after 1,000 threads, %zu after %d", before / 1024, after / 1024,
-               (int)CHURN);
-    check_passed("%d short threads: resident %zu KiB after a tenth, %zu after all", (int)CHURN,
+               "resident %zu KiB after a tenth of %zu threads, %zu after all", before / 1024,
+               threads, after / 1024);
+    check_passed("%zu short threads: resident %zu KiB after a tenth, %zu after all", threads,
                  before / 1024, after / 1024);
 }
 

@@ -50,7 +50,8 @@ static void run_threads(size_t count, void *(*body)(void *)) {
 /* Every thread puts blocks into random slots and frees what it finds there. */
 static void *exchange_body(void *arg) {
     uint64_t state = (uint64_t)(uintptr_t)arg;
-    for (int round = 0; round < 100000; round++) {
+    size_t rounds = check_amount(100000);
+    for (size_t round = 0; round < rounds; round++) {
         unsigned bits = round % 1000 == 0 ? 21 : round % 50 == 0 ? 16 : 9;
         struct block *block = make_block(&state, bits);
         if (round % 5 == 0) {
@@ -70,7 +71,8 @@ static void *exchange_body(void *arg) {
 static void exchange(void) {
     run_threads(THREADS, exchange_body);
     for (size_t i = 0; i < SLOTS; i++) end_block(atomic_exchange(&slots[i], NULL));
-    check_passed("%d threads exchange 400,000 blocks through %d slots", (int)THREADS, (int)SLOTS);
+    check_passed("%d threads exchange %zu blocks through %d slots", (int)THREADS,
+                 THREADS * check_amount(100000), (int)SLOTS);
 }
 
 /* ------------------------------------------------------------------ one way ------------------ */
@@ -118,7 +120,7 @@ static void one_way(void) {
     static const unsigned bits[] = {7, 12, 17};
     for (size_t k = 0; k < CHECK_COUNT_OF(bits); k++) {
         bits_of_round = bits[k];
-        blocks_per_round = bits[k] > 15 ? 3000 : 20000;
+        blocks_per_round = check_amount(bits[k] > 15 ? 3000 : 20000);
         for (int i = 0; i < 3; i++) one_way_round(2);
         size_t before = check_rss_bytes(), highest = 0;
         for (int i = 0; i < 12; i++) {
@@ -139,6 +141,7 @@ static void one_way(void) {
 
 enum { HANDED = 20000 };
 static struct block *handed[HANDED];
+static size_t handed_count; /* that are used */
 static pthread_barrier_t barrier;
 static atomic_bool stop;
 
@@ -148,7 +151,7 @@ static void *free_only_body(void *arg) {
     for (;;) {
         pthread_barrier_wait(&barrier);
         if (atomic_load(&stop)) return NULL;
-        for (size_t i = 0; i < HANDED; i++) end_block(handed[i]);
+        for (size_t i = 0; i < handed_count; i++) end_block(handed[i]);
         pthread_barrier_wait(&barrier);
     }
 }
@@ -160,7 +163,7 @@ static void free_only(void) {
     CHECK_EQ(pthread_barrier_init(&barrier, NULL, 2), 0);
     CHECK_EQ(pthread_create(&thread, NULL, free_only_body, NULL), 0);
     for (int round = 0; round < 24; round++) {
-        for (size_t i = 0; i < HANDED; i++) handed[i] = make_block(&state, 10);
+        for (size_t i = 0; i < handed_count; i++) handed[i] = make_block(&state, 10);
         if (round == 4) before = check_rss_bytes();
         after = check_rss_bytes();
         pthread_barrier_wait(&barrier); /* the other thread frees */
@@ -177,8 +180,8 @@ static void free_only(void) {
 /* Blocks of threads that have ended are as good as others. */
 static void *leave_blocks_body(void *arg) {
     uint64_t state = (uint64_t)(uintptr_t)arg;
-    size_t first = ((size_t)(uintptr_t)arg - 1) * (HANDED / THREADS);
-    for (size_t i = first; i < first + HANDED / THREADS; i++) {
+    size_t first = ((size_t)(uintptr_t)arg - 1) * (handed_count / THREADS);
+    for (size_t i = first; i < first + handed_count / THREADS; i++) {
         handed[i] = make_block(&state, i % 100 == 0 ? 18 : 10);
     }
     return NULL;
@@ -190,8 +193,8 @@ static void orphans(void) {
         run_threads(THREADS, leave_blocks_body);
         after = check_rss_bytes();
         if (round == 3) before = after;
-        for (size_t k = 0; k < HANDED; k++) {
-            size_t i = k * 7919 % HANDED;
+        for (size_t k = 0; k < handed_count; k++) {
+            size_t i = k * 7919 % handed_count;
             end_block(handed[i]);
         }
     }
@@ -203,6 +206,7 @@ static void orphans(void) {
 
 int main(int argc, char **argv) {
     check_begin(argc, argv);
+    handed_count = check_amount(HANDED);
     exchange();
     one_way();
     free_only();

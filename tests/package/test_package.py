@@ -20,6 +20,7 @@ SCRATCH = pathlib.Path(os.environ["LUCID_SCRATCH"])
 LIBDIR = PREFIX / os.environ["LUCID_LIBDIR"]
 VERSION = os.environ["LUCID_VERSION"]
 SONAME = "liblucid.so." + VERSION.split(".")[0]
+CLASSICS = ("kr", "first", "next", "best", "best_tree", "worst", "buddy", "slab", "dl", "pt")
 CONSUMER = SOURCE / "tests/package/consumer"
 CC, CXX = os.environ["CC"], os.environ["CXX"]
 
@@ -80,7 +81,9 @@ class Package(unittest.TestCase):
             "bin/lucid", "include/lucid/lucid.h", "share/man/man1/lucid.1",
             "share/man/man3/liblucid.3", f"{lib}/liblucid.a", f"{lib}/liblucid.o",
             f"{lib}/liblucid.so", f"{lib}/{SONAME}", f"{lib}/liblucid.so.{VERSION}",
-            f"{lib}/pkgconfig/lucid.pc"})
+            f"{lib}/pkgconfig/lucid.pc"} | {
+            f"{lib}/lucid/liblucid-{name}.so" for name in (*CLASSICS, "record")} | {
+            f"{lib}/lucid/lucid-probe"})
 
     def test_find_package(self):
         build = fresh(SCRATCH / "find_package")
@@ -164,6 +167,9 @@ class Package(unittest.TestCase):
         self.assertEqual(run(command, "version", env=env), f"lucid {VERSION}\n")
         maps = run(command, "run", "--no-syscalls", "--", "/bin/cat", "/proc/self/maps", env=env)
         self.assertIn(str(LIBDIR / f"liblucid.so.{VERSION}"), maps)
+        maps = run(command, "run", "-a", "kr", "--no-syscalls", "--", "/bin/cat", "/proc/self/maps",
+                   env=env)
+        self.assertIn(str(LIBDIR / "lucid/liblucid-kr.so"), maps)
 
     def test_manual(self):
         """The pages are well-formed and complete: subcommands, options and functions."""

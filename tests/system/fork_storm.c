@@ -62,7 +62,7 @@ static void allocate_all_sizes(void) {
             free(block);
         }
     }
-    for (size_t size = CHECK_MIB; size <= 256 * CHECK_MIB; size *= 4) {
+    for (size_t size = CHECK_MIB; size <= check_amount(256 * CHECK_MIB); size *= 4) {
         unsigned char *block = calloc(1, size);
         CHECK(block != NULL && block[0] == 0 && block[size - 1] == 0);
         block[size / 2] = 1;
@@ -138,8 +138,8 @@ static void *opening_body(void *arg) {
 }
 
 static void *forking_body(void *arg) {
-    size_t first = (size_t)(uintptr_t)arg;
-    for (size_t i = 0; i < FORKS; i++) {
+    size_t first = (size_t)(uintptr_t)arg, forks = check_amount(FORKS);
+    for (size_t i = 0; i < forks; i++) {
         pid_t child = fork();
         CHECK(child >= 0);
         if (child == 0) be_child(first + i);
@@ -163,7 +163,8 @@ static void storm(void) {
     for (size_t i = 0; i < 2; i++) CHECK_EQ(pthread_join(forkers[i], NULL), 0);
     atomic_store(&stop, true);
     for (size_t i = 0; i < CHECK_COUNT_OF(bodies); i++) CHECK_EQ(pthread_join(workers[i], NULL), 0);
-    check_passed("%d forks while threads allocate and hold stdio's locks", 2 * (int)FORKS);
+    check_passed("%d forks while threads allocate and hold stdio's locks",
+                 2 * (int)check_amount(FORKS));
 }
 
 /* ------------------------------------------------------------------ from a handler ----------- */
