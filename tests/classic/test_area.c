@@ -291,7 +291,10 @@ int main(void) {
         cmocka_unit_test(many_mappings),
         cmocka_unit_test(purged_pages_read_as_zero),
         cmocka_unit_test_teardown(a_kernel_that_refuses, accept_all),
-        cmocka_unit_test(the_break_of_the_process),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    /* In an emulator the break is that of another process, and it is not always free to rise. */
+    const struct CMUnitTest real[] = {cmocka_unit_test(the_break_of_the_process)};
+    int failed = getenv("LUCID_TEST_EMULATOR") == NULL ? cmocka_run_group_tests(real, NULL, NULL)
+                                                       : 0;
+    return failed + cmocka_run_group_tests(tests, NULL, NULL);
 }
