@@ -179,6 +179,7 @@ static struct span *aside; /* linked by `next` */
 
 static bool is_gone(struct span *span) {
     if (span->kind == LU_KIND_SMALL ? !small_end(span) : !guard_lift(span)) return false;
+    if (span->kind == LU_KIND_META) lu__span_forget_meta(lu__span_bytes(span));
     lu__run_free(span);
     return true;
 }

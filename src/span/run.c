@@ -193,7 +193,6 @@ void lu__run_forget_touched(struct span *run) {
 static void free_locked(struct span *run, bool zero, uint32_t now_ms) {
     size_t bytes = lu__span_bytes(run);
     figure_sub(&figures->used, bytes);
-    if (run->kind == LU_KIND_META) figure_sub(&figures->meta, bytes);
     if (!zero) figure_add(&figures->dirty, bytes);
     run->owner = NULL;
     run->moved = false;
@@ -289,6 +288,10 @@ bool lu__span_charge(size_t bytes) {
     if (allowed) figure_add(&figures->huge, bytes);
     lu__lock_release(&lu__span_lock);
     return allowed;
+}
+
+void lu__span_forget_meta(size_t bytes) {
+    figure_sub(&figures->meta, bytes);
 }
 
 void lu__span_note_peak(void) {

@@ -162,6 +162,8 @@ void lu__run_forget_touched(struct span *run);
 /* Add to the limit-checked figures for memory outside regions; false if the limit forbids it. */
 bool lu__span_charge(size_t bytes);
 void lu__span_uncharge(size_t bytes);
+/* A run of kind META is about to be freed: it no longer counts as such. */
+void lu__span_forget_meta(size_t bytes);
 /* Once the memory that was charged is really there. */
 void lu__span_note_peak(void);
 /* True while some thread purges a run without the lock. */
