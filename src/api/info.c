@@ -18,10 +18,9 @@
  */
 #include "api/surface.h"
 #include "base/format.h"
+#include "base/glibc_info.h"
 #include "lucid/lucid.h"
 
-#include <limits.h>
-#include <string.h>
 #include <unistd.h>
 
 #ifdef __GLIBC__
@@ -53,36 +52,12 @@ struct mallinfo2 lu__mallinfo2(void) {
     return info;
 }
 
-static int to_int(size_t value) {
-    return value > INT_MAX ? INT_MAX : (int)value;
-}
-
 struct mallinfo lu__mallinfo(void) {
     struct mallinfo2 wide = lu__mallinfo2();
-    struct mallinfo info = {0};
-    info.arena = to_int(wide.arena);
-    info.ordblks = to_int(wide.ordblks);
-    info.hblks = to_int(wide.hblks);
-    info.hblkhd = to_int(wide.hblkhd);
-    info.uordblks = to_int(wide.uordblks);
-    info.fordblks = to_int(wide.fordblks);
-    info.keepcost = to_int(wide.keepcost);
-    return info;
+    return lu__mallinfo_narrow(&wide);
 }
 
 /* ------------------------------------------------------------------ malloc_stats ------------- */
-
-/* One line as glibc's: the number ends in column 30. */
-static void add_line(struct lu__text *text, const char *label, size_t value) {
-    char digits[24];
-    struct lu__text number;
-    lu__text_init(&number, digits, sizeof digits);
-    lu__text_add(&number, "%zu", value);
-    lu__text_add(text, "%s", label);
-    for (size_t column = strlen(label) + number.need; column < 29; column++)
-        lu__text_add(text, " ");
-    lu__text_add(text, "%s\n", digits);
-}
 
 void lu__malloc_stats(void) {
     lu_stats_t stats;
@@ -91,14 +66,14 @@ void lu__malloc_stats(void) {
     lu_stats_get(&stats);
     lu__text_init(&text, buffer, sizeof buffer);
     lu__text_add(&text, "Arena 0:\n");
-    add_line(&text, "system bytes     =", minus(stats.held_bytes, stats.huge_bytes));
-    add_line(&text, "in use bytes     =", minus(stats.live_bytes, stats.huge_bytes));
+    lu__stats_line(&text, "system bytes     =", minus(stats.held_bytes, stats.huge_bytes));
+    lu__stats_line(&text, "in use bytes     =", minus(stats.live_bytes, stats.huge_bytes));
     lu__text_add(&text, "Total (incl. mmap):\n");
-    add_line(&text, "system bytes     =", stats.held_bytes);
-    add_line(&text, "in use bytes     =", stats.live_bytes);
-    add_line(&text, "max system bytes =", stats.peak_held_bytes);
-    add_line(&text, "mmap regions     =", stats.huge_blocks);
-    add_line(&text, "mmap bytes       =", stats.huge_bytes);
+    lu__stats_line(&text, "system bytes     =", stats.held_bytes);
+    lu__stats_line(&text, "in use bytes     =", stats.live_bytes);
+    lu__stats_line(&text, "max system bytes =", stats.peak_held_bytes);
+    lu__stats_line(&text, "mmap regions     =", stats.huge_blocks);
+    lu__stats_line(&text, "mmap bytes       =", stats.huge_bytes);
     lu__print(STDERR_FILENO, "%s", buffer);
 }
 

@@ -15,11 +15,10 @@
  * its buffer then; malloc_info is the only place that uses stdio, on a stream that the caller
  * opened. The int fields of mallinfo stop at INT_MAX.
  */
-#include <limits.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "base/format.h"
+#include "base/glibc_info.h"
 #include "classic/preload.h"
 
 static void add(struct lu__preload_sum *sum, const struct lu__block *block) {
@@ -87,53 +86,26 @@ struct mallinfo2 lu__preload_mallinfo2(const struct lu__preload_figures *figures
     return info;
 }
 
-static int to_int(size_t value) {
-    return value > INT_MAX ? INT_MAX : (int)value;
-}
-
 struct mallinfo lu__preload_mallinfo(const struct lu__preload_figures *figures) {
     struct mallinfo2 wide = lu__preload_mallinfo2(figures);
-    struct mallinfo info = {0};
-    info.arena = to_int(wide.arena);
-    info.ordblks = to_int(wide.ordblks);
-    info.smblks = to_int(wide.smblks);
-    info.hblks = to_int(wide.hblks);
-    info.hblkhd = to_int(wide.hblkhd);
-    info.fsmblks = to_int(wide.fsmblks);
-    info.uordblks = to_int(wide.uordblks);
-    info.fordblks = to_int(wide.fordblks);
-    info.keepcost = to_int(wide.keepcost);
-    return info;
+    return lu__mallinfo_narrow(&wide);
 }
 
 /* ---------------------------------------------------------------- malloc_stats */
-
-/* One line as glibc's: the number ends in column 30. */
-static void add_line(struct lu__text *text, const char *label, size_t value) {
-    char digits[24];
-    struct lu__text number;
-    lu__text_init(&number, digits, sizeof digits);
-    lu__text_add(&number, "%zu", value);
-    lu__text_add(text, "%s", label);
-    for (size_t column = strlen(label) + number.need; column < 29; column++) {
-        lu__text_add(text, " ");
-    }
-    lu__text_add(text, "%s\n", digits);
-}
 
 void lu__preload_print(const struct lu__preload_figures *figures, const char *name) {
     char buffer[500];
     struct lu__text text;
     lu__text_init(&text, buffer, sizeof buffer);
     lu__text_add(&text, "Arena 0 (%s):\n", name);
-    add_line(&text, "system bytes     =", of_arena(figures));
-    add_line(&text, "in use bytes     =", in_use(figures));
+    lu__stats_line(&text, "system bytes     =", of_arena(figures));
+    lu__stats_line(&text, "in use bytes     =", in_use(figures));
     lu__text_add(&text, "Total (incl. mmap):\n");
-    add_line(&text, "system bytes     =", figures->held);
-    add_line(&text, "in use bytes     =", in_use(figures) + figures->mapped.bytes);
-    add_line(&text, "max system bytes =", figures->peak_held);
-    add_line(&text, "mmap regions     =", figures->mapped.blocks);
-    add_line(&text, "mmap bytes       =", figures->mapped.bytes);
+    lu__stats_line(&text, "system bytes     =", figures->held);
+    lu__stats_line(&text, "in use bytes     =", in_use(figures) + figures->mapped.bytes);
+    lu__stats_line(&text, "max system bytes =", figures->peak_held);
+    lu__stats_line(&text, "mmap regions     =", figures->mapped.blocks);
+    lu__stats_line(&text, "mmap bytes       =", figures->mapped.bytes);
     lu__print(STDERR_FILENO, "%s", buffer);
 }
 
