@@ -20,7 +20,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <math.h>
 #include <poll.h>
 #include <signal.h>
@@ -103,22 +102,6 @@ static void read_lines(struct lab_facts *facts, char *text) {
 
 /* ------------------------------------------------------------------ the process -------------- */
 
-static char *probe_path(void) {
-    static const char *const places[] = {"lucid-probe", "../lib/lucid/lucid-probe",
-                                         "../lib/" LUCID_MULTIARCH "/lucid/lucid-probe"};
-    char self[PATH_MAX];
-    ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    if (length <= 0) tool_die("cannot read /proc/self/exe: %s", strerror(errno));
-    self[length] = '\0';
-    *strrchr(self, '/') = '\0';
-    for (size_t i = 0; i < TOOL_COUNT_OF(places); i++) {
-        char *path = tool_format("%s/%s", self, places[i]);
-        if (access(path, X_OK) == 0) return path;
-        free(path);
-    }
-    tool_die("lucid-probe is neither in %s nor in its ../lib", self);
-}
-
 struct process {
     pid_t pid;
     int facts, complaints; /* read ends */
@@ -168,7 +151,7 @@ static struct process start(const struct lab_launch *launch) {
     if (pipe2(facts, O_CLOEXEC) != 0 || pipe2(complaints, O_CLOEXEC) != 0) {
         tool_die("cannot make a pipe: %s", strerror(errno));
     }
-    char *path = probe_path();
+    char *path = allocator_find_part("lucid-probe");
     fflush(NULL);
     pid_t pid = fork();
     if (pid < 0) tool_die("cannot fork: %s", strerror(errno));

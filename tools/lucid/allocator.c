@@ -49,21 +49,15 @@ static const char *const directories[] = {
 
 /* Beside the command, as it is built; where it is installed; and by its soname, where the files
  * that only compilers need are not installed. */
-static const char *const lucid_places[] = {
-    "liblucid.so",
-    "../lib/liblucid.so",
-    "../lib/" LUCID_MULTIARCH "/liblucid.so",
-    "../lib/liblucid.so.0",
-    "../lib/" LUCID_MULTIARCH "/liblucid.so.0",
-};
+static const char *const lucid_places[] = {"", "../lib/", "../lib/" LUCID_MULTIARCH "/"};
+
+/* Of our own that no linker looks for: beside the command, and where it is installed. */
+static const char *const part_places[] = {"", "../lib/lucid/", "../lib/" LUCID_MULTIARCH "/lucid/"};
 
 /* The classic allocators, each liblucid-NAME.so: as it is built, and where it is installed. */
 static const char *const classics[] = {LUCID_CLASSICS};
-static const char *const classic_places[] = {
-    "classic",
-    "../lib/lucid",
-    "../lib/" LUCID_MULTIARCH "/lucid",
-};
+static const char *const classic_places[] = {"classic/", "../lib/lucid/",
+                                             "../lib/" LUCID_MULTIARCH "/lucid/"};
 
 #if defined(__x86_64__)
 #define MACHINE EM_X86_64
@@ -103,6 +97,19 @@ static char *own_directory(void) {
     return tool_format("%s", self);
 }
 
+/* The file in the first of the places, which are relative to that directory; NULL if none has it.
+ * The caller frees. */
+static char *find_beside(const char *const *places, size_t count, const char *file) {
+    char *self = own_directory(), *path = NULL;
+    for (size_t i = 0; i < count && path == NULL; i++) {
+        char *place = tool_format("%s/%s%s", self, places[i], file);
+        path = absolute(place);
+        free(place);
+    }
+    free(self);
+    return path;
+}
+
 static char *find_lucid(void) {
     const char *asked = getenv("LUCID_LIBRARY");
     if (asked != NULL && asked[0] != '\0') {
@@ -110,48 +117,33 @@ static char *find_lucid(void) {
         if (path == NULL) tool_bad_input("LUCID_LIBRARY=%s: %s", asked, strerror(errno));
         return path;
     }
-    char *self = own_directory();
-    for (size_t i = 0; i < TOOL_COUNT_OF(lucid_places); i++) {
-        char *place = tool_format("%s/%s", self, lucid_places[i]);
-        char *path = absolute(place);
-        free(place);
-        if (path != NULL) {
-            free(self);
-            return path;
-        }
-    }
-    tool_die("liblucid.so is neither in %s nor in its ../lib; set LUCID_LIBRARY", self);
+    size_t count = TOOL_COUNT_OF(lucid_places);
+    char *path = find_beside(lucid_places, count, "liblucid.so");
+    if (path == NULL) path = find_beside(lucid_places + 1, count - 1, "liblucid.so.0");
+    if (path != NULL) return path;
+    tool_die("liblucid.so is neither in %s nor in its ../lib; set LUCID_LIBRARY", own_directory());
 }
 
 static char *find_classic(const char *name) {
-    char *self = own_directory();
-    for (size_t i = 0; i < TOOL_COUNT_OF(classic_places); i++) {
-        char *place = tool_format("%s/%s/liblucid-%s.so", self, classic_places[i], name);
-        char *path = absolute(place);
-        free(place);
-        if (path != NULL) {
-            free(self);
-            return path;
-        }
-    }
+    char *file = tool_format("liblucid-%s.so", name);
+    char *path = find_beside(classic_places, TOOL_COUNT_OF(classic_places), file);
+    free(file);
+    if (path != NULL) return path;
     tool_die("liblucid-%s.so is neither in %s/classic nor in its ../lib/lucid; name it: %s=PATH",
-             name, self, name);
+             name, own_directory(), name);
+}
+
+char *allocator_find_part(const char *file) {
+    char *path = find_beside(part_places, TOOL_COUNT_OF(part_places), file);
+    if (path != NULL) return path;
+    tool_die("%s is neither in %s nor in its ../lib/lucid", file, own_directory());
 }
 
 char *allocator_find_recorder(void) {
-    static const char *const places[] = {"", "../lib/lucid/", "../lib/" LUCID_MULTIARCH "/lucid/"};
-    char *self = own_directory();
-    for (size_t i = 0; i < TOOL_COUNT_OF(places); i++) {
-        char *place = tool_format("%s/%sliblucid-record.so", self, places[i]);
-        char *path = absolute(place);
-        free(place);
-        if (path == NULL) continue;
-        if (strpbrk(path, " :\t\n") != NULL)
-            tool_die("LD_PRELOAD cannot hold a path with spaces or colons: %s", path);
-        free(self);
-        return path;
-    }
-    tool_die("liblucid-record.so is neither in %s nor in its ../lib/lucid", self);
+    char *path = allocator_find_part("liblucid-record.so");
+    if (strpbrk(path, " :\t\n") != NULL)
+        tool_die("LD_PRELOAD cannot hold a path with spaces or colons: %s", path);
+    return path;
 }
 
 static char *find_known(const struct known *peer) {

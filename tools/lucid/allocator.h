@@ -25,6 +25,9 @@ struct allocator_list {
 void allocator_add(struct allocator_list *list, const char *spec);
 /* As allocator_add for each part of a comma-separated list. */
 void allocator_add_all(struct allocator_list *list, const char *specs);
+/* A file of lucid's own, built beside the command or installed in lib/lucid; the caller frees. Dies
+ * if it is not found. */
+char *allocator_find_part(const char *file);
 /* The library that records, to be preloaded in front of any other; the caller frees. Dies if it is
  * not found. */
 char *allocator_find_recorder(void);
