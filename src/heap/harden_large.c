@@ -147,6 +147,11 @@ static void wait_in_queue(struct span *span) {
     }
 }
 
+void lu__hard_large_release(struct span *span) {
+    span->swept = 1;
+    if (!run_return(span)) wait_in_queue(span);
+}
+
 void lu__hard_large_free(struct span *span) {
     size_t bytes = lu__span_bytes(span), size = lu__large_bytes(span);
     char *block = lu__span_start(span) + span->limit;
@@ -157,13 +162,9 @@ void lu__hard_large_free(struct span *span) {
     bool kept = bytes <= KEEP_BYTES || lu__os_purge(lu__span_start(span), bytes) == 0;
     bool closed = lu__harden.quarantine != 0 && span->guarded && kept &&
                   lu__os_protect(lu__span_start(span), bytes) == 0;
+    if (!closed) return lu__hard_large_release(span);
     span->swept = 1;
-    if (closed || !run_return(span)) wait_in_queue(span);
-}
-
-void lu__hard_large_release(struct span *span) {
-    span->swept = 1;
-    if (!run_return(span)) wait_in_queue(span);
+    wait_in_queue(span);
 }
 
 void lu__hard_large_flush(void) {
