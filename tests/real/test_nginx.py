@@ -40,8 +40,8 @@ http {{
     upstream self {{ server 127.0.0.1:{port}; keepalive 4; }}
     server {{
         listen 127.0.0.1:{port};
-        root {directory}/root;
-        location /packed/ {{ alias {directory}/root/; gzip on; gzip_comp_level 6; }}
+        root {directory}/pages;
+        location /packed/ {{ alias {directory}/pages/; gzip on; gzip_comp_level 6; }}
         location /proxied/ {{
             proxy_pass http://self/;
             proxy_http_version 1.1;
@@ -167,7 +167,7 @@ class Nginx(realtest.RealTest):
         self.files = [content(i) for i in range(40)]
 
     def prepare(self, directory, port):
-        root = os.path.join(directory, "root")
+        root = os.path.join(directory, "pages")
         os.mkdir(root)
         os.mkdir(os.path.join(root, "upload"))
         for i, data in enumerate(self.files):
