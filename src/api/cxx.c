@@ -201,6 +201,11 @@ static bool sees_arrays(enum chain make, enum chain end) {
     return known != 0 ? (known & make) && (known & end) : compare(make) && compare(end);
 }
 
+static bool has_arrays; /* that is so of those without an alignment; false until known. Atomic */
+static inline bool short_arrays(void) {
+    return LU_LIKELY(lu__hard_heap != NULL) && LU_LIKELY(LU_RELAXED(has_arrays));
+}
+
 static LU_COLD void *made_array(void *block) {
     if (sees_arrays(NEW_ARRAY, DELETE_ARRAY)) lu__hard_array_made(block);
     return block;
@@ -210,9 +215,15 @@ static LU_COLD void end_array(const void *block) {
     if (block != NULL && sees_arrays(NEW_ARRAY, DELETE_ARRAY)) lu__hard_array_ends(block);
 }
 
+/* Some of these operators are the program's, or new[] is told from new. */
+static LU_COLD void *new_array_otherwise(size_t size) {
+    void *block = short_arrays() ? lu__hard_new_array(size) : NULL;
+    return LU_LIKELY(block != NULL) ? block : made_array(_Znwm(size));
+}
+
 /* new[](size) */
 static void *new_array(size_t size) {
-    return is_ours(NEW) ? new_plain(size) : made_array(_Znwm(size));
+    return is_ours(NEW) ? new_plain(size) : new_array_otherwise(size);
 }
 OPERATOR void *_Znam(size_t size) __attribute__((alias("new_array")));
 
@@ -290,6 +301,7 @@ OPERATOR void _ZdlPv(void *block) __attribute__((alias("delete_plain")));
 /* delete[](p) */
 static void delete_array(void *block) {
     if (is_ours(DELETE)) return lu__fast_free(block);
+    if (block != NULL && short_arrays()) return lu__hard_delete_array(block);
     end_array(block);
     _ZdlPv(block);
 }
@@ -390,6 +402,10 @@ static LU_COLD bool compare(enum chain chain) {
 }
 
 static void delete_otherwise(void *block, size_t size, size_t alignment, enum chain chain) {
+    if (chain == DELETE_ARRAY && block != NULL && short_arrays() &&
+        lu__hard_free_sized(block, size, true)) {
+        return;
+    }
     if (compare(chain)) {
         if (chain == DELETE_ARRAY || chain == DELETE_ARRAY_ALIGNED) end_array(block);
         return lu__engine_free_sized(block, alignment, size, delete_call);
@@ -406,6 +422,8 @@ __attribute__((constructor)) static void at_load(void) {
     for (unsigned chain = NEW; chain <= DELETE_ARRAY_ALIGNED; chain *= 2) {
         if (compare((enum chain)chain)) found |= chain;
     }
+    bool arrays = lu__harden.pairs && (found & NEW_ARRAY) && (found & DELETE_ARRAY);
+    __atomic_store_n(&has_arrays, arrays, __ATOMIC_RELAXED);
     __atomic_store_n(lu__harden.pairs ? &unhardened : &ours, (uint8_t)found, __ATOMIC_RELAXED);
 }
 

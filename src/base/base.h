@@ -12,6 +12,8 @@
 /* Begins with a cache line of code: the shortest paths then take the fewest. */
 #define LU_HOT __attribute__((hot, aligned(64)))
 #define LU_NOINLINE __attribute__((noinline))
+/* Of data that only this library reads: one instruction less than by way of the linker's table. */
+#define LU_HIDDEN __attribute__((visibility("hidden")))
 #define LU_INLINE static inline __attribute__((always_inline, unused))
 #define LU_MUST_CHECK __attribute__((warn_unused_result))
 #define LU_COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))

@@ -29,7 +29,6 @@
 #include "os/os.h"
 #include "span/huge.h"
 
-extern bool lu__perturbing;
 static unsigned char perturb_byte;
 static bool some_stayed; /* relaxed atomic; see stay */
 
@@ -108,10 +107,13 @@ void *lu__alloc_long(size_t size, bool zeroed) {
     return alloc_here(8, size, zeroed);
 }
 
-void *lu__alloc_slow(size_t size) {
-    if (lu__harden.quick && !lu__perturbing) return lu__hard_malloc(size);
+static __attribute__((noinline)) void *alloc_last(size_t size) {
     void *block = last_of(lu__fast_class(lu__heap, size));
     return block != NULL ? block : alloc_here(8, size, false);
+}
+
+void *lu__alloc_slow(size_t size) {
+    return lu__hard_heap != NULL ? lu__hard_malloc(size) : alloc_last(size);
 }
 
 void *lu__engine_alloc(size_t size) {
@@ -119,7 +121,7 @@ void *lu__engine_alloc(size_t size) {
 }
 
 void *lu__engine_alloc_zeroed(size_t size) {
-    if (lu__harden.quick) return lu__hard_calloc(size);
+    if (lu__hard_heap != NULL) return lu__hard_calloc(size);
     void *block = last_of(lu__fast_class(lu__heap, size));
     /* A list that is empty is refilled with memory that may be known to be zero. */
     return block != NULL ? memset(block, 0, size) : alloc_here(8, size, true);
@@ -356,7 +358,7 @@ void lu__free_sized_other(void *block, size_t alignment, size_t size, const char
 
 void lu__free_slow(void *block) {
     if (block == NULL) return;
-    if (lu__harden.quick && !lu__perturbing) return lu__hard_free_quick(block);
+    if (lu__hard_heap != NULL) return lu__hard_free_quick(block);
     lu__free_long(block);
 }
 
@@ -400,10 +402,7 @@ static bool size_matches(enum place place, const struct found *found, size_t ali
 
 void lu__engine_free_sized(void *block, size_t alignment, size_t size, const char *call) {
     if (block == NULL) return;
-    if (lu__harden.quick && !lu__perturbing && alignment <= 16 &&
-        lu__hard_free_sized(block, size)) {
-        return;
-    }
+    if (lu__hard_heap != NULL && alignment <= 16 && lu__hard_free_sized(block, size, false)) return;
     struct found found = {.place = PLACE_BAD};
     enum place place = find(block, call, &found);
     if (place == PLACE_BAD) return;
@@ -463,6 +462,7 @@ static LU_COLD void *stay(void *block, size_t size, size_t usable, int saved_err
 }
 
 void *lu__engine_resize(void *block, size_t size) {
+    if (lu__hard_heap != NULL && lu__hard_realloc_here(block, size) != NULL) return block;
     struct found found = {.place = PLACE_BAD};
     enum place place = find(block, "realloc", &found);
     if (place == PLACE_BAD || size > LU_ENGINE_MAX) {
@@ -541,8 +541,8 @@ size_t lu__engine_purge(void) {
 void lu__engine_set_perturb(int value) {
     perturb_byte = (unsigned char)value;
     lu__perturbing = value != 0;
-    struct heap *heap = lu__thread_heap();
-    if (heap != NULL) lu__heap = value != 0 || lu__harden.on ? LU_EMPTY_HEAP : heap->front;
+    lu__harden_see_perturb();
+    lu__thread_see_perturb();
 }
 
 void lu__engine_fork_child(void) {

@@ -36,6 +36,7 @@
 #define SLOTS 1024u
 #define WATCH_EVERY 8 /* blocks between looks at whose signal handler is installed */
 #define BESIDE 32u    /* bytes on either side that must keep the pattern */
+#define MARGIN (1 * LU_MIB + LU_SLICE) /* no access before and behind the pool, for wild ones */
 
 struct lu__guard_range lu__guard;
 static __thread int32_t known_id __attribute__((tls_model("initial-exec"))); /* 0: not known yet */
@@ -61,11 +62,11 @@ const struct guard_slot *lu__guard_slot(size_t number) {
 
 bool lu__guard_make(uint64_t random) {
     void *memory, *range;
-    size_t size = (2 * SLOTS + 1) * LU_OS_PAGE;
+    size_t size = (2 * SLOTS + 1) * LU_OS_PAGE, reserved = size + 2 * MARGIN;
     size_t bytes = lu__align_up(SLOTS * sizeof *slots, LU_OS_PAGE);
-    if (lu__os_reserve(size, LU_OS_PAGE, &range) != 0) return false;
+    if (lu__os_reserve(reserved, LU_OS_PAGE, &range) != 0) return false;
     if (lu__os_map(bytes, LU_OS_PAGE, &memory) != 0) {
-        (void)lu__os_unmap(range, size);
+        (void)lu__os_unmap(range, reserved);
         return false;
     }
     slots = memory;
@@ -76,7 +77,7 @@ bool lu__guard_make(uint64_t random) {
         queue[j] = (uint16_t)i;
     }
     given = SLOTS;
-    lu__guard.base = (uintptr_t)range;
+    lu__guard.base = (uintptr_t)range + MARGIN;
     __atomic_store_n(&lu__guard.size, size, __ATOMIC_RELEASE);
     lu__stack_init();
     return true;

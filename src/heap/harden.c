@@ -1,19 +1,19 @@
 /*
  * harden.c - allocation and free of small blocks in a hardened heap, and its quarantine.
  *
- *     malloc  stash of the class (filled in random order from the spans' READY blocks)
+ *     malloc  stash of the class, in random order (filled from the spans' READY blocks)
  *             -> still zero and sealed? -> canary behind the request -> the program
  *     free    live? canary whole? neighbours? -> zeroed -> the heap's quarantine, first in first
- *             out, bounded by bytes -> READY, for the heap that owns the span
+ *             out, bounded by bytes -> the stash; or READY, for the heap that owns the span
  *
- * So a block that is freed twice is found by its state at once, however long ago it was freed,
+ * So a block that is freed twice is found by its canary at once, however long ago it was freed,
  * unless it has been handed out again meanwhile; a write to it is found when it is handed out
  * again; and it is handed out again only after `quarantine` bytes of other blocks were freed.
- * Compare hardened_malloc (Micay) and DieHarder (Novark and Berger, CCS 2010), whose ideas these
- * are: state out of line, random order, delayed reuse.
+ * Compare hardened_malloc (Micay), whose quarantine by size class this is, and DieHarder (Novark
+ * and Berger, CCS 2010): random order, delayed reuse.
  *
- * Blocks of other threads' spans go into the freeing thread's quarantine, those of a lu_heap into
- * that heap's, under its lock, as it may be destroyed.
+ * Blocks of other threads' spans are held back by the freeing thread, those of a lu_heap by that
+ * heap, under its lock, as it may be destroyed.
  */
 #include "heap/harden.h"
 
@@ -25,6 +25,7 @@
 #include "os/os.h"
 
 struct lu__harden lu__harden;
+static bool may_be_quick;
 
 static long level_option(enum lu__option id, long level0, long level1, long level2) {
     long value = lu__option(id), level = lu__option(LU_OPT_HARDEN);
@@ -44,23 +45,49 @@ void lu__harden_init(void) {
         .quarantine = (size_t)level_option(LU_OPT_QUARANTINE, 0, 16 * 1024, 1024 * 1024),
     };
     if (h.check_freed != 0) h.zero_on_free = true; /* what is looked for is a byte that is not 0 */
-    h.canary_bytes = h.canary != 0 ? HARD_CANARY : 0;
+    h.rings = h.quarantine > HARD_BYTES;
     h.pairs = h.canary != 0;
     h.page_blocks = h.level == 2 && h.guard_large && lu__os_address_space_limit() == SIZE_MAX;
     h.on = h.random_order || h.zero_on_free || h.guard_slices || h.guard_large || h.canary != 0 ||
            h.quarantine != 0;
-    h.quick = h.random_order && h.zero_on_free && h.check_freed != 0 && h.canary != 0 &&
-              h.quarantine != 0;
-    if (h.on) lu__harden = h; /* else no page is written at every start */
+    may_be_quick = h.random_order && h.check_freed == 2 && h.canary != 0 && h.quarantine != 0;
+    h.quick = may_be_quick && !lu__perturbing;
+    h.canary_bytes = HARD_CANARY; /* which also tells what is free */
+    if (h.on) lu__harden = h;     /* else no page is written at every start */
+}
+
+void lu__harden_see_perturb(void) {
+    bool quick = may_be_quick && !lu__perturbing;
+    if (lu__harden.quick != quick) lu__harden.quick = quick;
+}
+
+static uint32_t power_below(uint32_t n) {
+    return n < 2 ? 1 : (uint32_t)1 << lu__log2(n);
+}
+
+static void lay_out(struct hard *hard) {
+    for (unsigned c = 0; c < LU_CLASSES; c++) {
+        struct hard_class *class = &hard->classes[c];
+        uint32_t size = lu__class_size[c];
+        uint32_t wait = power_below((uint32_t)LU_MIN(lu__harden.quarantine, LU_SLICE) / size);
+        uint32_t most = power_below(HARD_BYTES / size);
+        class->size = size;
+        class->most = (uint16_t)LU_MIN(most, HARD_STASH);
+        class->waits = lu__harden.quarantine != 0 && !lu__harden.rings;
+        class->mask = (uint16_t)(LU_MIN(LU_MIN(wait, most), HARD_FIFO) - 1);
+        class->exact = lu__hard_is_exact(size - HARD_CANARY);
+        if (size >= 32 && size <= 512) class->short_below = LU_SLICE - 2 * size;
+    }
 }
 
 struct hard *lu__hard_make(void) {
     bool zero;
-    struct span *run = lu__hard_meta(&zero);
+    struct span *run = lu__hard_meta((sizeof(struct hard) + LU_SLICE - 1) / LU_SLICE, &zero);
     if (run == NULL) return NULL;
     struct hard *hard = (struct hard *)(void *)lu__span_start(run);
     if (!zero) memset(hard, 0, sizeof *hard);
     hard->random = lu__os_random() | 1;
+    lay_out(hard);
     return hard;
 }
 
@@ -75,7 +102,10 @@ enum hard_place lu__hard_find(const struct span *span, const void *pointer, uint
     uint8_t state = __atomic_load_n(lu__hard_states(span) + index, __ATOMIC_RELAXED);
     if (state == HARD_NEVER) return HARD_WILD;
     if (*block != (uintptr_t)pointer) return HARD_INTERIOR;
-    return state == HARD_LIVE_BLOCK ? HARD_LIVE : HARD_FREE;
+    if (state != HARD_OUT || lu__hard_is_free(*block, lu__hard_room(span->class_id))) {
+        return HARD_FREE;
+    }
+    return HARD_LIVE;
 }
 
 size_t lu__hard_block_bytes(const struct span *span) {
@@ -90,56 +120,110 @@ size_t lu__hard_usable(const struct span *span, uintptr_t block) {
 
 uint32_t lu__hard_live(const struct span *span) {
     const uint8_t *states = lu__hard_states(span);
-    uint32_t live = 0;
-    for (uint32_t i = 0; i < span->reserve; i++) {
-        live += __atomic_load_n(&states[i], __ATOMIC_RELAXED) == HARD_LIVE_BLOCK;
+    uint32_t live = 0, carved = LU_RELAXED(span->limit) / lu__class_size[span->class_id];
+    uintptr_t block = (uintptr_t)lu__span_start(span);
+    for (uint32_t i = 0; i < carved; i++, block += lu__class_size[span->class_id]) {
+        live += __atomic_load_n(&states[i], __ATOMIC_RELAXED) == HARD_OUT &&
+                !lu__hard_is_free(block, lu__hard_room(span->class_id));
     }
     return live;
 }
 
 /* ---------------------------------------------------------------- the quarantine */
 
-void lu__hard_let_go(struct heap *heap, uint64_t entry) {
-    unsigned c = lu__hard_entry_class(entry);
-    uintptr_t block = lu__hard_entry_block(entry);
-    struct span *span = (entry & HARD_FAR) != 0
-                            ? lu__span_of(lu__region_of((void *)block), (void *)block)
-                            : lu__hard_desc(block);
-    struct hard_stash *stash = &heap->hard->stash[c];
-    uint8_t *state = lu__hard_state(span, block);
-    if (LU_UNLIKELY(__atomic_load_n(state, __ATOMIC_RELAXED) != HARD_QUARANTINED)) {
-        /* Two threads freed it at the same instant, see harden_fast.c, and the other's has left. */
-        lu__violation(LU_DOUBLE_FREE, "free", (void *)block, (void *)block, lu__hard_room(c));
-    } else if (__atomic_load_n(&span->owner, __ATOMIC_RELAXED) == heap &&
-               stash->count < HARD_STASH) {
-        __atomic_store_n(state, HARD_STASHED, __ATOMIC_RELAXED);
-        stash->blocks[stash->count++] = (struct hard_block){block, state};
-    } else {
-        lu__hard_ready(span, state);
+static void give_back(const uintptr_t *blocks, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (blocks[i] != 0) lu__hard_ready(blocks[i]);
     }
 }
 
-static void let_oldest_go(struct heap *heap) {
-    struct hard *hard = heap->hard;
-    uint64_t entry = hard->ring[hard->out++ % HARD_RING];
-    hard->held -= lu__class_size[lu__hard_entry_class(entry)];
-    lu__hard_let_go(heap, entry);
+void lu__hard_halve(struct hard *hard, unsigned c) {
+    struct hard_class *class = &hard->classes[c];
+    uint32_t kept = class->count / 2;
+    give_back(class->stash + kept, class->count - kept);
+    class->count = (uint16_t)kept;
 }
 
-void lu__hard_settle(struct heap *heap) {
-    struct hard *hard = heap->hard;
-    /* The last freed block waits even if it is larger than all that may. */
+/* The block has waited long enough. */
+static void let_go(struct hard *hard, unsigned c, uintptr_t block) {
+    struct hard_class *class = &hard->classes[c];
+    if (class->count == class->most) lu__hard_halve(hard, c);
+    class->stash[class->count++] = block;
+}
+
+/* The oldest half of what belongs to other heaps, or all. */
+static void let_away_go(struct hard *hard, uint32_t count) {
+    give_back(hard->away, count);
+    memmove(hard->away, hard->away + count, (hard->away_count - count) * sizeof hard->away[0]);
+    hard->away_count -= count;
+}
+
+void lu__hard_thread_exit(struct heap *heap) {
+    let_away_go(heap->hard, heap->hard->away_count);
+}
+
+static void wait_in_fifo(struct hard *hard, unsigned c, uintptr_t block) {
+    struct hard_class *class = &hard->classes[c];
+    uintptr_t oldest = class->fifo[class->at];
+    class->fifo[class->at] = block;
+    class->at = (uint16_t)((class->at + 1) & class->mask);
+    if (oldest != 0) let_go(hard, c, oldest);
+}
+
+static void wait_in_ring(struct hard *hard, unsigned c, uintptr_t block) {
+    hard->ring[hard->in++ % HARD_RING] = lu__hard_entry(c, block);
+    hard->held += lu__class_size[c];
     while ((hard->held > lu__harden.quarantine && hard->in - hard->out > 1) ||
            hard->in - hard->out == HARD_RING) {
-        let_oldest_go(heap);
+        uint64_t entry = hard->ring[hard->out++ % HARD_RING];
+        unsigned leaving = lu__hard_entry_class(entry);
+        hard->held -= lu__class_size[leaving];
+        let_go(hard, leaving, lu__hard_entry_block(entry));
     }
 }
 
-void lu__hard_detain(struct heap *heap, uint64_t entry) {
+void lu__hard_detain(struct heap *heap, unsigned c, uintptr_t block, bool away) {
     struct hard *hard = heap->hard;
-    hard->ring[hard->in++ % HARD_RING] = entry;
-    hard->held += lu__class_size[lu__hard_entry_class(entry)];
-    lu__hard_settle(heap);
+    if (away) {
+        if (hard->away_count == HARD_AWAY) let_away_go(hard, HARD_AWAY / 2);
+        hard->away[hard->away_count++] = block;
+    } else if (lu__harden.rings) {
+        wait_in_ring(hard, c, block);
+    } else if (hard->classes[c].waits) {
+        wait_in_fifo(hard, c, block);
+    } else {
+        let_go(hard, c, block);
+    }
+}
+
+bool lu__hard_holds(const struct hard *hard, unsigned c, uintptr_t block) {
+    const struct hard_class *class = &hard->classes[c];
+    for (uint32_t i = 0; i < class->count; i++) {
+        if (class->stash[i] == block) return true;
+    }
+    for (uint32_t i = 0; class->waits && i <= class->mask; i++) {
+        if (class->fifo[i] == block) return true;
+    }
+    for (uint32_t i = hard->out; i != hard->in; i++) {
+        if (lu__hard_entry_block(hard->ring[i % HARD_RING]) == block) return true;
+    }
+    return false;
+}
+
+void lu__hard_let_all_go(struct hard *hard, bool too) {
+    let_away_go(hard, hard->away_count);
+    for (unsigned c = 0; c < LU_CLASSES; c++) {
+        struct hard_class *class = &hard->classes[c];
+        give_back(class->stash, class->count);
+        class->count = 0;
+        if (!too || !class->waits) continue;
+        give_back(class->fifo, class->mask + 1u);
+        memset(class->fifo, 0, (class->mask + 1u) * sizeof class->fifo[0]);
+    }
+    for (; too && hard->out != hard->in; hard->out++) {
+        lu__hard_ready(lu__hard_entry_block(hard->ring[hard->out % HARD_RING]));
+    }
+    if (too) hard->held = 0;
 }
 
 /* ---------------------------------------------------------------- allocation */
@@ -156,36 +240,38 @@ static unsigned class_for(size_t align, size_t size) {
 }
 
 /* Still as it was left? If not, that is reported and the block stays out of use. */
-static bool is_untouched(const struct hard_block *taken, unsigned c) {
-    uint32_t room = lu__hard_room(c), size;
+static bool is_untouched(uintptr_t block, unsigned c) {
+    uint32_t room = lu__hard_room(c);
     if (!lu__harden.check_freed) return true;
-    bool sealed = lu__harden.canary == 0 ||
-                  (lu__hard_sealed(taken->block, room, &size) && size == room);
-    if (LU_LIKELY(sealed && lu__hard_is_zero(taken->block, room))) return true;
-    __atomic_store_n(taken->state, HARD_CONDEMNED, __ATOMIC_RELAXED);
-    lu__violation(LU_WRITE_AFTER_FREE, "malloc", (void *)taken->block, (void *)taken->block,
-                  lu__hard_room(c));
+    if (LU_LIKELY(lu__hard_is_zero(block, room + HARD_CANARY))) return true;
+    uint32_t size;
+    if (lu__harden.canary != 0 && lu__hard_sealed(block, room, &size)) {
+        /* Live: two threads freed it at the same instant, see harden_fast.c, and it was handed out
+         * to the other. */
+        lu__violation(LU_DOUBLE_FREE, "free", (void *)block, (void *)block, room);
+        return false;
+    }
+    const struct span *span = lu__span_of(lu__region_of((void *)block), (void *)block);
+    __atomic_store_n(lu__hard_state(span, block), HARD_CONDEMNED, __ATOMIC_RELAXED);
+    lu__hard_seal_away(block, room);
+    lu__violation(LU_WRITE_AFTER_FREE, "malloc", (void *)block, (void *)block, room);
     return false;
 }
 
 static void *alloc_small(struct heap *heap, unsigned c, size_t size, bool *zero) {
     struct hard *hard = heap->hard;
-    struct hard_stash *stash = &hard->stash[c];
-    struct hard_block taken;
+    struct hard_class *class = &hard->classes[c];
+    uintptr_t block;
     do {
-        if (stash->count == 0 && !lu__hard_refill(heap, c)) return NULL;
-        uint32_t pick = stash->count - 1;
-        if (lu__harden.random_order) pick = lu__hard_pick(hard, stash->count);
-        taken = stash->blocks[pick];
-        lu__hard_take(stash, pick);
-    } while (!is_untouched(&taken, c));
-    __atomic_store_n(taken.state, HARD_LIVE_BLOCK, __ATOMIC_RELAXED);
+        if (class->count == 0 && !lu__hard_refill(heap, c)) return NULL;
+        uint32_t pick = class->count - 1;
+        if (lu__harden.random_order) pick = lu__hard_pick_late(hard, class->count);
+        block = class->stash[pick];
+        class->stash[pick] = class->stash[--class->count];
+    } while (!is_untouched(block, c));
     *zero = lu__harden.check_freed != 0;
-    uint32_t room = lu__hard_room(c);
-    if (lu__hard_is_exact(room) && size < room) {
-        lu__hard_seal(taken.block, room, (uint32_t)size);
-    }
-    return (void *)taken.block;
+    lu__hard_seal(block, lu__hard_room(c), (uint32_t)LU_MIN(size, lu__hard_room(c)));
+    return (void *)block;
 }
 
 static void *alloc_once(struct heap *heap, size_t align, size_t size, bool *zero) {
@@ -202,22 +288,18 @@ void *lu__hard_alloc(struct heap *heap, size_t align, size_t size, bool *zero) {
     void *block = alloc_once(heap, align, size, zero);
     if (LU_LIKELY(block != NULL) || size > (size_t)PTRDIFF_MAX) return block;
     /* What waits to be used again may be as much as is asked for. */
-    while (heap->hard->in != heap->hard->out) let_oldest_go(heap);
+    lu__hard_let_all_go(heap->hard, true);
     lu__hard_large_flush();
-    lu__hard_sweep(heap);
+    lu__hard_sweep(heap, true);
     return alloc_once(heap, align, size, zero);
 }
 
 /* ---------------------------------------------------------------- free */
 
-/* True if the block may be used again. */
+/* False: its seal is not that of a live block. What else is wrong is told. */
 static bool check_freed(const struct span *span, uintptr_t block, const char *call) {
     uint32_t size, room = lu__hard_room(span->class_id);
-    if (lu__harden.canary != 0 && !lu__hard_sealed(block, room, &size)) {
-        lu__violation(LU_OVERFLOW, call, (void *)block, (void *)block, room);
-        lu__hard_seal(block, room, room); /* told once: the next block looks at it as well */
-        return false;
-    }
+    if (lu__harden.canary != 0 && !lu__hard_sealed(block, room, &size)) return false;
     if (lu__harden.pairs && lu__hard_is_array(block, room)) {
         lu__violation(LU_DELETE_MISMATCH, call, (void *)block, (void *)block, room);
     }
@@ -228,29 +310,27 @@ static bool check_freed(const struct span *span, uintptr_t block, const char *ca
 void lu__hard_free(struct heap *self, struct span *span, uintptr_t block, const char *call) {
     struct heap *owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);
     bool of_user = owner->kind == LU_HEAP_OF_USER;
-    uint8_t *state = lu__hard_state(span, block);
     unsigned c = span->class_id;
-    /* Of two threads that free the same block at once, one finds it gone. */
-    uint8_t live = HARD_LIVE_BLOCK;
-    if (!__atomic_compare_exchange_n(state, &live, HARD_FREEING, false, __ATOMIC_ACQ_REL,
-                                     __ATOMIC_RELAXED)) {
-        lu__violation(LU_DOUBLE_FREE, call, (void *)block, (void *)block, lu__hard_room(c));
-        return;
-    }
-    if (!check_freed(span, block, call)) {
-        __atomic_store_n(state, HARD_CONDEMNED, __ATOMIC_RELEASE);
-        return;
-    }
     uint32_t room = lu__hard_room(c);
-    if (lu__harden.zero_on_free) memset((void *)block, 0, room);
-    if (lu__harden.canary != 0) lu__hard_seal(block, room, room);
-    __atomic_store_n(state, HARD_QUARANTINED, __ATOMIC_RELEASE);
+    /* Of two threads that free the same block at once, one finds it gone: here, or below. */
+    bool whole = check_freed(span, block, call);
+    if (whole ? !lu__hard_end_live(block, room) : lu__hard_is_free(block, room)) {
+        lu__violation(LU_DOUBLE_FREE, call, (void *)block, (void *)block, room);
+        return;
+    }
+    if (!whole) {
+        lu__violation(LU_OVERFLOW, call, (void *)block, (void *)block, room);
+        lu__hard_seal_away(block, room); /* told once: the next block looks at it as well */
+        __atomic_store_n(lu__hard_state(span, block), HARD_CONDEMNED, __ATOMIC_RELEASE);
+        return;
+    }
+    lu__hard_clear(block, room);
     struct heap *keeper = of_user ? owner : self;
     if (of_user && owner->shared) lu__lock_acquire(&owner->lock);
-    if (keeper != NULL && lu__harden.quarantine != 0) {
-        lu__hard_detain(keeper, lu__hard_entry(c, block) | HARD_FAR);
+    if (keeper != NULL) {
+        lu__hard_detain(keeper, c, block, keeper != owner);
     } else {
-        lu__hard_ready(span, state);
+        lu__hard_ready(block);
     }
     if (of_user && owner->shared) lu__lock_release(&owner->lock);
 }
@@ -266,12 +346,12 @@ static const struct span *live_span(const void *block) {
     return lu__hard_find(span, block, &start) == HARD_LIVE ? span : NULL;
 }
 
-void lu__hard_array_made_long(void *block) {
+void lu__hard_array_made(void *block) {
     const struct span *span = live_span(block);
     if (span != NULL) lu__hard_set_array((uintptr_t)block, lu__hard_room(span->class_id), true);
 }
 
-void lu__hard_array_ends_long(const void *block) {
+void lu__hard_array_ends(const void *block) {
     const struct span *span = live_span(block);
     if (span == NULL) return;
     uint32_t room = lu__hard_room(span->class_id);

@@ -15,6 +15,7 @@
 struct lu__harden {
     bool on;
     bool quick;    /* all is on that harden_fast.c takes for granted                            */
+    bool rings;    /* the quarantine is longer than what fits the fifos                         */
     uint8_t level; /* of the option, which single keys may have changed */
     bool random_order;
     bool zero_on_free;
@@ -25,12 +26,15 @@ struct lu__harden {
     uint8_t check_freed; /* 1: a block before it is handed out, 2: free neighbours of a freed one */
     uint8_t canary;      /* 1: a word at the block's end, 2: from the request's end              */
     uint8_t canary_bytes; /* of each block */
-    size_t quarantine;    /* bytes of small blocks that a heap holds back                        */
+    size_t quarantine;    /* bytes of small blocks that a heap holds back: of each class, or with
+                             `rings` of all                                                  */
 };
-extern struct lu__harden lu__harden;
+extern struct lu__harden lu__harden LU_HIDDEN;
 
 /* Read the options; once. */
 void lu__harden_init(void);
+/* lu__perturbing has changed. */
+void lu__harden_see_perturb(void);
 
 /* ---------------------------------------------------------------- harden.c */
 
@@ -41,14 +45,19 @@ void *lu__hard_alloc(struct heap *heap, size_t align, size_t size, bool *zero);
 /* Free a block that lu__hard_find said is live. `self`: the calling thread's heap, entered, or NULL
  * in a signal handler that interrupted it. */
 void lu__hard_free(struct heap *self, struct span *span, uintptr_t block, const char *call);
-/* harden_fast.c, if lu__harden.quick: malloc and free, which end in lu__alloc_long and
- * lu__free_long of engine.c where something is out of the ordinary. */
+/* harden_fast.c, for threads that have a lu__hard_heap: malloc and free, which end in
+ * lu__alloc_long and lu__free_long of engine.c where something is out of the ordinary. */
 void *lu__hard_malloc(size_t size);
 void *lu__hard_calloc(size_t size);
 void lu__hard_free_quick(void *block);
-/* A block that its caller says is of `size`, with no alignment above 16. False: nothing was done,
- * take the long way. */
-bool lu__hard_free_sized(void *block, size_t size);
+/* A block that its caller says is of `size`, with no alignment above 16, and of new[] if it is an
+ * `array`. False: nothing was done, take the long way. */
+bool lu__hard_free_sized(void *block, size_t size, bool array);
+/* new[] and delete[], where they are told from new and delete; for the same threads. */
+void *lu__hard_new_array(size_t size);
+void lu__hard_delete_array(void *block);
+/* The same block, if it is a live one of which `size` needs no other; else NULL. */
+void *lu__hard_realloc_here(void *block, size_t size);
 /* What `pointer` is, into the hardened SMALL span. */
 enum hard_place { HARD_LIVE, HARD_WILD, HARD_INTERIOR, HARD_FREE };
 enum hard_place lu__hard_find(const struct span *span, const void *pointer, uintptr_t *block);
@@ -64,6 +73,8 @@ bool lu__hard_size_matches(const struct span *span, size_t usable, size_t align,
  * than small hardened blocks are not looked at. */
 void lu__hard_array_made(void *block);
 void lu__hard_array_ends(const void *block);
+/* The heap goes into the pool. */
+void lu__hard_thread_exit(struct heap *heap);
 /* Live blocks of the span; other threads may change them meanwhile. */
 uint32_t lu__hard_live(const struct span *span);
 
@@ -71,8 +82,8 @@ uint32_t lu__hard_live(const struct span *span);
 
 /* Take in a span of which blocks came back. */
 void lu__hard_take_in(struct heap *heap, struct span *span);
-/* Give wholly free spans back. */
-void lu__hard_sweep(struct heap *heap);
+/* Give wholly free spans back, and large blocks that have been free for long, or all. */
+void lu__hard_sweep(struct heap *heap, bool all);
 /* Give a hardened run of a lu_heap that ends back, now or, if the kernel does not open its guard
  * again, later. */
 void lu__hard_release(struct span *span);
@@ -87,6 +98,8 @@ bool lu__hard_may_guard(void);
 void lu__hard_large_free(struct span *span);
 /* Let all that wait go. */
 void lu__hard_large_flush(void);
+/* Let those go that have waited for long to be used again, or all. */
+void lu__hard_large_tidy(bool all);
 /* Give the run of a heap that ends back, as soon as that can be done. */
 void lu__hard_large_release(struct span *span);
 

@@ -4,10 +4,10 @@
  *     block    | what was asked for | filling | canary |        size of the class
  *               0 .. size            .. room    8 bytes
  *
- * The canary's upper 47 bits are a keyed hash of its block's address; the lower 16, under a mask of
+ * The canary's upper 45 bits are a keyed hash of its block's address; the lower 16, under a mask of
  * the same hash, tell how many bytes of filling there are, so that a write right behind an odd
- * request is found as well (canary:2). Bit 16 marks blocks of new[]. A free block has no filling,
- * and zeros up to its canary.
+ * request is found as well (canary:2). Between them are the marks HARD_ARRAY and HARD_FREEING.
+ * A free block is zero, and so is its canary.
  *
  * What is found damaged is reported through lu__violation and repaired, so that it is told once.
  */
@@ -38,14 +38,40 @@ void lu__hard_seal(uintptr_t block, uint32_t room, uint32_t size) {
     if (size < room) memset((void *)(block + size), filling_of(hash), room - size);
 }
 
-/* What the lower bits of the canary say; UINT32_MAX if the upper ones are damaged. */
+void lu__hard_seal_away(uintptr_t block, uint32_t room) {
+    uint64_t canary = lu__hard_hash(block) ^ HARD_FREEING;
+    __atomic_store_n((any_word *)(block + room), canary, __ATOMIC_RELEASE);
+}
+
+void lu__hard_clear(uintptr_t block, uint32_t room) {
+    if (lu__harden.zero_on_free) memset((void *)block, 0, room);
+    __atomic_store_n((any_word *)(block + room), 0, __ATOMIC_RELEASE);
+}
+
+/* What the lower bits of a canary that is not 0 say; UINT32_MAX if the upper ones are damaged. */
 NO_TSAN static uint32_t decode(uintptr_t block, uint32_t room, uint64_t hash) {
     uint64_t low = read_canary(block, room) ^ hash;
-    return low < 2 * HARD_ARRAY && (low & ~HARD_ARRAY) <= room ? (uint32_t)low : UINT32_MAX;
+    return low <= (HARD_MARKS | 0xffff) && (low & ~HARD_MARKS) <= room ? (uint32_t)low : UINT32_MAX;
 }
 
 NO_TSAN bool lu__hard_has_canary(uintptr_t block, uint32_t room) {
-    return decode(block, room, lu__hard_hash(block)) != UINT32_MAX;
+    return read_canary(block, room) == 0 || decode(block, room, lu__hard_hash(block)) != UINT32_MAX;
+}
+
+NO_TSAN bool lu__hard_is_free(uintptr_t block, uint32_t room) {
+    uint64_t canary = read_canary(block, room);
+    return canary == 0 || canary == (lu__hard_hash(block) ^ HARD_FREEING);
+}
+
+bool lu__hard_end_live(uintptr_t block, uint32_t room) {
+    any_word *canary = (any_word *)(block + room);
+    uint64_t away = lu__hard_hash(block) ^ HARD_FREEING;
+    uint64_t seen = __atomic_load_n(canary, __ATOMIC_RELAXED);
+    do {
+        if (seen == 0 || seen == away) return false;
+    } while (!__atomic_compare_exchange_n(canary, &seen, away, true, __ATOMIC_ACQ_REL,
+                                          __ATOMIC_RELAXED));
+    return true;
 }
 
 void lu__hard_set_array(uintptr_t block, uint32_t room, bool array) {
@@ -63,7 +89,7 @@ bool lu__hard_sealed(uintptr_t block, uint32_t room, uint32_t *size) {
     uint64_t hash = lu__hard_hash(block);
     uint32_t low = decode(block, room, hash);
     *size = room;
-    if (low == UINT32_MAX) return false;
+    if (low == UINT32_MAX || (low & HARD_FREEING) != 0) return false;
     *size = room - (low & ~(uint32_t)HARD_ARRAY);
     uint8_t want = filling_of(hash), differs = 0;
     const uint8_t *bytes = (const uint8_t *)block;
@@ -82,16 +108,18 @@ NO_TSAN bool lu__hard_is_zero(uintptr_t block, uint32_t bytes) {
     return all == 0;
 }
 
-/* If the block at `block` is free, it must be zero from `from` to `end`. */
-NO_TSAN static void check_free(uintptr_t block, uint32_t room, uint8_t *state, uintptr_t from,
-                               uintptr_t end, const char *call) {
-    uint8_t seen = __atomic_load_n(state, __ATOMIC_ACQUIRE);
-    if (seen == HARD_LIVE_BLOCK || seen == HARD_FREEING || seen == HARD_CONDEMNED) return;
+/* A neighbour of `size` bytes, of which those at `from` to `end` are near: whole? Some of them if
+ * it is larger. */
+NO_TSAN static void check_near(uintptr_t block, uint32_t size, uintptr_t from, uintptr_t end,
+                               const char *call) {
+    uint32_t room = size - HARD_CANARY;
+    if (read_canary(block, room) != 0) return;
     from = LU_MAX(from, block);
     end = LU_MIN(end, block + room);
     if (from >= end || lu__hard_is_zero(from, (uint32_t)(end - from))) return;
-    /* Its state may have changed under our eyes: only a block that is still as it was counts. */
-    if (__atomic_load_n(state, __ATOMIC_ACQUIRE) != seen) return;
+    /* It may have been handed out under our eyes: only a block that is still free counts. */
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    if (read_canary(block, room) != 0) return;
     lu__violation(LU_WRITE_AFTER_FREE, call, (void *)block, (void *)block, room);
     memset((void *)from, 0, end - from); /* told once */
 }
@@ -108,24 +136,34 @@ NO_TSAN static void check_uncarved(const struct span *span, uintptr_t block, uin
     memset((void *)from, 0, end - from); /* told once */
 }
 
+/* True if the block is not the program's, but its span's or its heap's: the way to know that when
+ * its canary is gone. */
+static bool is_held(const struct span *span, uintptr_t block) {
+    const struct heap *owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);
+    if (__atomic_load_n(lu__hard_state(span, block), __ATOMIC_RELAXED) != HARD_OUT) return true;
+    if (owner != lu__thread_heap() && owner->kind != LU_HEAP_OF_USER) return false;
+    return lu__hard_holds(owner->hard, span->class_id, block);
+}
+
 void lu__hard_check_around(const struct span *span, uintptr_t block, const char *call) {
     uint32_t size = lu__class_size[span->class_id], room = lu__hard_room(span->class_id);
     uintptr_t start = lu__hard_start(span, block);
     if (lu__harden.canary != 0 && block > start && !lu__hard_has_canary(block - size, room)) {
         lu__violation(LU_OVERFLOW, call, (void *)block, (void *)(block - size), room);
-        lu__hard_seal(block - size, room, room);
+        if (is_held(span, block - size)) {
+            __atomic_store_n((any_word *)(block - size + room), 0, __ATOMIC_RELAXED);
+        } else {
+            lu__hard_seal(block - size, room, room);
+        }
     }
     if (lu__harden.check_freed < 2 || !lu__harden.zero_on_free) return;
-    uint32_t index = lu__hard_index(span, (uint32_t)(block - start));
     check_uncarved(span, block, room, block + size + HARD_NEAR, call);
-    uint32_t carved = LU_RELAXED(span->limit) / size, near = (HARD_NEAR + size - 1) / size;
-    uint8_t *states = lu__hard_states(span);
-    for (uint32_t i = 1; i <= near; i++) {
-        uintptr_t before = block - (size_t)i * size, behind = block + (size_t)i * size;
-        if (i <= index)
-            check_free(before, room, &states[index - i], block - HARD_NEAR, block, call);
-        if (index + i < carved) {
-            check_free(behind, room, &states[index + i], behind, block + size + HARD_NEAR, call);
+    uintptr_t limit = start + LU_RELAXED(span->limit);
+    for (uintptr_t near = 0; near < HARD_NEAR; near += size) {
+        uintptr_t before = block - near - size, behind = block + near + size;
+        if (before >= start) check_near(before, size, block - HARD_NEAR, block, call);
+        if (behind + size <= limit) {
+            check_near(behind, size, behind, block + size + HARD_NEAR, call);
         }
     }
 }

@@ -7,11 +7,22 @@
  * The block ends where the guard begins (but for its alignment), so that reading or writing beyond
  * it faults at once; in front of it the rest of the run is closed as well, up to the block's first
  * page. Bytes between the request's end and the guard are filled, and looked at when the block is
- * freed. A freed block loses all access, so that its use faults at once, and waits in a queue with
- * others; only then are its pages cleared and its run is given back. Where the system refuses to
- * change an access right, there is no guard: the block works all the same.
+ * freed. Where the system refuses to change an access right, there is no guard: the block works all
+ * the same.
  *
- * The queue is one for the process, under its own lock; span->swept marks a run in it.
+ * A freed block loses all access, so that its use faults at once, and waits:
+ *
+ *     free -> queue (first in, first out) -> stock -> malloc of no more than the run's size, and
+ *                                              |      no less than half of it
+ *                                              +----> opened, cleared and given back: when too
+ *                                                     much is there, or for too long
+ *
+ * From the stock, a run needs one change of access rights, as its front and its guard are closed
+ * already; and its pages are cleared rather than given to the system and fetched again, which takes
+ * twenty times as long. What has been written to since the run was last all zero begins at
+ * span->needed. Pages that the block never touched are not touched here either.
+ *
+ * Queue and stock are one for the process, under their own lock; span->swept marks their runs.
  */
 #include <string.h>
 
@@ -23,18 +34,32 @@
 #define GUARDS_MOST 8192u /* each splits a mapping in three; the system allows 65,530 */
 #define FILLING 0xa5u
 #define QUEUE 64u
-#define LARGE_LEAST (4 * LU_MIB)
-#define KEEP_BYTES (256 * LU_KIB) /* smaller blocks are cleared, larger ones given to the system */
+#define QUEUE_BYTES (4 * LU_MIB)
+#define STOCK 32u
+#define STOCK_BYTES (8 * LU_MIB)
+#define STOCK_PART 8u             /* or this part of what is live, if that is more */
+#define STOCK_MS 1000u            /* what has been there for longer goes at the next sweep */
+#define KEEP_BYTES (256 * LU_KIB) /* smaller blocks are cleared without looking at their pages */
+#define LOOK_PAGES 1024u          /* at a time */
+#define HOLES_MOST 16u            /* pages that are not there, in runs */
 
-static uint32_t guards; /* runs with a guard; relaxed atomic */
+static uint32_t guards; /* runs with a guard; relaxed atomic      */
+static size_t live;     /* bytes of guarded runs; relaxed atomic  */
 static struct lu__lock queue_lock;
 static struct span *queue[QUEUE];
 static uint32_t oldest, count; /* of queue */
 static size_t held;
+static struct span *stock[STOCK]; /* the oldest first; `stamp`: when it came */
+static uint32_t stocked;          /* also looked at without the lock */
+static size_t stock_bytes;
 
-/* How many bytes of runs wait. Larger ones do until the next is freed. */
-static size_t most(void) {
-    return LU_MAX(lu__harden.quarantine * 64, LARGE_LEAST);
+/* How many bytes of runs wait in the queue. Larger ones do until the next is freed. */
+static size_t queue_most(void) {
+    return LU_MAX(lu__harden.quarantine * 64, QUEUE_BYTES);
+}
+
+static size_t stock_most(void) {
+    return LU_MAX(__atomic_load_n(&live, __ATOMIC_RELAXED) / STOCK_PART, STOCK_BYTES);
 }
 
 static size_t block_bytes(size_t align, size_t size) {
@@ -65,45 +90,47 @@ bool lu__hard_may_guard(void) {
     return __atomic_load_n(&guards, __ATOMIC_RELAXED) < GUARDS_MOST;
 }
 
-void *lu__hard_large_alloc(struct heap *user, size_t align, size_t size, bool *zero) {
-    if (size > (size_t)PTRDIFF_MAX || align > (size_t)PTRDIFF_MAX / 2) return NULL;
-    size_t bytes = block_bytes(align, size);
-    size_t guard = lu__harden.guard_large && lu__hard_may_guard() ? LU_OS_PAGE : 0;
-    size_t slices = (lu__align_up(bytes, LU_OS_PAGE) + guard + LU_SLICE - 1) >> LU_SLICE_SHIFT;
-    size_t align_slices = LU_MAX(align >> LU_SLICE_SHIFT, 1);
-    struct span *span = lu__run_alloc(slices, align_slices, LU_KIND_LARGE, zero);
-    if (span == NULL) {
-        *zero = true; /* no run so long: a mapping of its own */
-        return lu__huge_alloc(LU_MAX(size, 1), align, user);
-    }
-    char *start = lu__span_start(span);
-    size_t whole = lu__span_bytes(span);
-    size_t front = align > LU_OS_PAGE ? 0 : whole - guard - bytes;
-    span->guarded = guard != 0;
-    if (guard != 0) {
-        __atomic_fetch_add(&guards, 1, __ATOMIC_RELAXED);
-        (void)close_around(start, front, bytes, whole);
-    }
-    *zero = *zero || lu__harden.zero_on_free;
-    __atomic_store_n(&span->remote, LU_MAX(size, 1), __ATOMIC_RELAXED);
-    span->off = (uint32_t)(bytes - LU_MAX(size, 1));
-    fill(start + front + bytes - span->off, span->off);
-    __atomic_store_n(&span->limit, (uint32_t)front, __ATOMIC_RELAXED);
-    span->hardened = 1;
-    span->moved = span->swept = 0;
-    span->owner = user;
-    if (user != NULL) lu__heap_link(user, span);
-    return start + front;
+/* ---------------------------------------------------------------- clearing */
+
+/* Make whole pages zero, which are in memory or not. */
+static void clear_range(char *at, size_t bytes, bool there) {
+    if (there || lu__os_purge(at, bytes) != 0) memset(at, 0, bytes);
 }
 
+/* The same without fetching those that are not there. (What is not may be nothing, or swapped out:
+ * to purge it is right for both.) */
+static void clear_pages(char *at, size_t bytes) {
+    unsigned char there[LOOK_PAGES];
+    size_t page = LU_OS_PAGE, holes = 0;
+    if (bytes <= KEEP_BYTES) return clear_range(at, bytes, true);
+    for (char *end = at + bytes; at < end;) {
+        size_t pages = LU_MIN((size_t)(end - at) / page, LOOK_PAGES);
+        if (holes > HOLES_MOST || lu__os_resident(at, pages * page, there) != 0) {
+            return clear_range(at, (size_t)(end - at), false); /* it is cheaper to have none */
+        }
+        for (size_t i = 0, next; i < pages; i = next) {
+            for (next = i + 1; next < pages && ((there[next] ^ there[i]) & 1) == 0;) next++;
+            clear_range(at + i * page, (next - i) * page, there[i] & 1);
+            holes += (~there[i] & 1);
+        }
+        at += pages * page;
+    }
+}
+
+/* ---------------------------------------------------------------- runs that leave */
+
+/* Open the run and make it zero. */
 static bool open_run(struct span *span) {
     char *start = lu__span_start(span);
-    size_t whole = lu__span_bytes(span), bytes = lu__large_bytes(span) + span->off;
+    size_t whole = lu__span_bytes(span), bytes = whole - span->needed;
     if (lu__os_commit(start, whole) != 0) return false;
     if (lu__harden.zero_on_free && (bytes <= KEEP_BYTES || lu__os_purge(start, whole) != 0)) {
-        memset(start + span->limit, 0, bytes);
+        memset(start + span->needed, 0, bytes);
     }
-    if (span->guarded) __atomic_fetch_sub(&guards, 1, __ATOMIC_RELAXED);
+    if (span->guarded) {
+        __atomic_fetch_sub(&guards, 1, __ATOMIC_RELAXED);
+        __atomic_fetch_sub(&live, whole, __ATOMIC_RELAXED);
+    }
     span->guarded = span->hardened = span->swept = 0;
     return true;
 }
@@ -134,16 +161,58 @@ static void enter(struct span *span) {
     count++;
 }
 
-/* Into the queue, and what it pushes out of that back. What cannot be given back waits on. */
-static void wait_in_queue(struct span *span) {
+/* Take the run at `i` out of the stock. Locked. */
+static struct span *unstock(uint32_t i) {
+    struct span *span = stock[i];
+    __atomic_store_n(&stocked, stocked - 1, __ATOMIC_RELAXED);
+    memmove(&stock[i], &stock[i + 1], (stocked - i) * sizeof(struct span *));
+    stock_bytes -= lu__span_bytes(span);
+    return span;
+}
+
+/* The oldest run of the stock, if there is too much with `coming` bytes, or if it came before `ms`.
+ * Locked. */
+static struct span *surplus(size_t coming, size_t most, uint32_t ms) {
+    if (stocked == 0) return NULL;
+    bool much = stocked == STOCK || stock_bytes + coming > most;
+    return much || (int32_t)(stock[0]->stamp - ms) < 0 ? unstock(0) : NULL;
+}
+
+/* Now. Into the queue if the stock is full, which it is only while the kernel refuses. Locked. */
+static void put_in_stock(struct span *span) {
+    if (stocked == STOCK) return enter(span);
+    span->stamp = (uint32_t)lu__os_now_ms();
+    stock[stocked] = span;
+    __atomic_store_n(&stocked, stocked + 1, __ATOMIC_RELAXED);
+    stock_bytes += lu__span_bytes(span);
+}
+
+/* Give back what is too much or came before `ms`, and put `span` in, if there is one. */
+static void settle_stock(struct span *span, size_t most, uint32_t ms) {
+    size_t coming = span != NULL ? lu__span_bytes(span) : 0;
     for (struct span *old = NULL;;) {
         lu__lock_acquire(&queue_lock);
-        if (old != NULL) enter(old);
-        struct span *next = old == NULL ? leaving(lu__span_bytes(span), most()) : NULL;
-        if (next == NULL) enter(span);
+        if (old != NULL) put_in_stock(old); /* its access cannot be restored now */
+        struct span *next = old == NULL ? surplus(coming, most, ms) : NULL;
+        if (next == NULL && span != NULL) put_in_stock(span);
         lu__lock_release(&queue_lock);
         if (next == NULL) return;
         old = run_return(next) ? NULL : next;
+    }
+}
+
+/* A closed run. What it pushes out of the queue goes into the stock; where the kernel refuses to
+ * empty that, some may come back. */
+static void wait_in_queue(struct span *span) {
+    for (uint32_t tries = 0;; tries++) {
+        lu__lock_acquire(&queue_lock);
+        size_t most = tries < QUEUE ? queue_most() : SIZE_MAX;
+        struct span *old = leaving(lu__span_bytes(span), most);
+        if (old == NULL || tries > QUEUE) enter(span);
+        lu__lock_release(&queue_lock);
+        if (old == NULL) return;
+        settle_stock(old, stock_most(), (uint32_t)lu__os_now_ms() - STOCK_MS);
+        if (tries > QUEUE) return;
     }
 }
 
@@ -153,22 +222,29 @@ void lu__hard_large_release(struct span *span) {
 }
 
 void lu__hard_large_free(struct span *span) {
-    size_t bytes = lu__span_bytes(span), size = lu__large_bytes(span);
-    char *block = lu__span_start(span) + span->limit;
+    size_t whole = lu__span_bytes(span), size = lu__large_bytes(span);
+    char *start = lu__span_start(span), *block = start + span->limit;
     if (!is_filled(block + size, span->off)) {
         lu__violation(LU_OVERFLOW, "free", block, block, size);
     }
-    /* Pages first, which makes the other cheap. */
-    bool kept = bytes <= KEEP_BYTES || lu__os_purge(lu__span_start(span), bytes) == 0;
-    bool closed = lu__harden.quarantine != 0 && span->guarded && kept &&
-                  lu__os_protect(lu__span_start(span), bytes) == 0;
+    size_t open = span->guarded ? lu__align_down(span->limit, LU_OS_PAGE) : 0;
+    bool closed = lu__harden.quarantine != 0 && span->guarded &&
+                  lu__os_protect(start + open, whole - open) == 0;
     if (!closed) return lu__hard_large_release(span);
+    /* A very large one does not keep its pages for the next, which would be too many. */
+    if (whole > stock_most() && lu__os_purge(start, whole) == 0) span->needed = (uint32_t)whole;
     span->swept = 1;
     wait_in_queue(span);
 }
 
+void lu__hard_large_tidy(bool all) {
+    if (__atomic_load_n(&stocked, __ATOMIC_RELAXED) == 0) return;
+    settle_stock(NULL, all ? 0 : stock_most(), (uint32_t)lu__os_now_ms() - (all ? 0 : STOCK_MS));
+}
+
 void lu__hard_large_flush(void) {
     struct span *old;
+    lu__hard_large_tidy(true);
     do {
         lu__lock_acquire(&queue_lock);
         old = leaving(1, 0);
@@ -182,4 +258,89 @@ void lu__hard_large_flush(void) {
 
 void lu__hard_large_fork_child(void) {
     if (!lu__lock_is_mine(&queue_lock)) lu__lock_reset(&queue_lock);
+}
+
+/* ---------------------------------------------------------------- allocation */
+
+/* The smallest run of the stock that has `slices` and is not much larger, or NULL. */
+static struct span *from_stock(size_t slices) {
+    uint32_t best = STOCK;
+    if (__atomic_load_n(&stocked, __ATOMIC_RELAXED) == 0) return NULL;
+    lu__lock_acquire(&queue_lock);
+    for (uint32_t i = 0; i < stocked; i++) {
+        size_t has = stock[i]->slices;
+        if (has < slices || has > 2 * slices) continue;
+        if (best == STOCK || has <= stock[best]->slices) best = i;
+    }
+    struct span *span = best != STOCK ? unstock(best) : NULL;
+    lu__lock_release(&queue_lock);
+    return span;
+}
+
+/* Open the end of a closed run, but for the guard, for a block of `bytes`, and clear it. */
+static bool open_end(struct span *span, size_t bytes) {
+    char *start = lu__span_start(span);
+    size_t end = lu__span_bytes(span) - LU_OS_PAGE;
+    size_t front = lu__align_down(end - bytes, LU_OS_PAGE), dirty = span->needed;
+    if (lu__os_commit(start + front, end - front) != 0) return false;
+    if (dirty < end) clear_pages(start + LU_MAX(front, dirty), end - LU_MAX(front, dirty));
+    /* What a larger block left in front of this one can be kept if it is little. */
+    bool gone = dirty >= front ||
+                (front - dirty > KEEP_BYTES && lu__os_purge(start + dirty, front - dirty) == 0);
+    if (gone) span->needed = (uint32_t)front;
+    return true;
+}
+
+static void *set_up(struct span *span, struct heap *user, size_t front, size_t bytes, size_t size) {
+    char *start = lu__span_start(span);
+    __atomic_store_n(&span->remote, LU_MAX(size, 1), __ATOMIC_RELAXED);
+    span->off = (uint32_t)(bytes - LU_MAX(size, 1));
+    fill(start + front + bytes - span->off, span->off);
+    __atomic_store_n(&span->limit, (uint32_t)front, __ATOMIC_RELAXED);
+    span->hardened = 1;
+    span->moved = span->swept = 0;
+    span->owner = user;
+    if (user != NULL) lu__heap_link(user, span);
+    return start + front;
+}
+
+static void *alloc_from_stock(struct heap *user, size_t bytes, size_t slices, size_t size) {
+    struct span *span = from_stock(slices);
+    if (span == NULL) return NULL;
+    if (!open_end(span, bytes)) {
+        lu__lock_acquire(&queue_lock);
+        put_in_stock(span);
+        lu__lock_release(&queue_lock);
+        return NULL;
+    }
+    return set_up(span, user, lu__span_bytes(span) - LU_OS_PAGE - bytes, bytes, size);
+}
+
+void *lu__hard_large_alloc(struct heap *user, size_t align, size_t size, bool *zero) {
+    if (size > (size_t)PTRDIFF_MAX || align > (size_t)PTRDIFF_MAX / 2) return NULL;
+    size_t bytes = block_bytes(align, size);
+    size_t guard = lu__harden.guard_large && lu__hard_may_guard() ? LU_OS_PAGE : 0;
+    size_t slices = (lu__align_up(bytes, LU_OS_PAGE) + guard + LU_SLICE - 1) >> LU_SLICE_SHIFT;
+    size_t align_slices = LU_MAX(align >> LU_SLICE_SHIFT, 1);
+    if (guard != 0 && align <= LU_OS_PAGE && lu__harden.zero_on_free) {
+        void *block = alloc_from_stock(user, bytes, slices, size);
+        *zero = true;
+        if (block != NULL) return block;
+    }
+    struct span *span = lu__run_alloc(slices, align_slices, LU_KIND_LARGE, zero);
+    if (span == NULL) {
+        *zero = true; /* no run so long: a mapping of its own */
+        return lu__huge_alloc(LU_MAX(size, 1), align, user);
+    }
+    size_t whole = lu__span_bytes(span);
+    size_t front = align > LU_OS_PAGE ? 0 : whole - guard - bytes;
+    span->guarded = guard != 0;
+    span->needed = (uint32_t)lu__align_down(front, LU_OS_PAGE);
+    if (guard != 0) {
+        __atomic_fetch_add(&guards, 1, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&live, whole, __ATOMIC_RELAXED);
+        (void)close_around(lu__span_start(span), front, bytes, whole);
+    }
+    *zero = *zero || lu__harden.zero_on_free;
+    return set_up(span, user, front, bytes, size);
 }

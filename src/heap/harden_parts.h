@@ -1,16 +1,24 @@
 /*
  * harden_parts.h - what harden.c, harden_span.c and harden_check.c share.
  *
- * A hardened SMALL span keeps one byte of state for each block, outside the span:
+ * Whether a block is in its span's hands is one byte outside the span; whether a block that is not
+ * is live, is in its canary, a word behind it:
  *
- *     NEVER ---+                +--> CONDEMNED   found damaged; stays out of use
- *              v   refill       |
- *     READY ------> STASHED ----+--> LIVE -----> QUARANTINED -----> READY
- *                   in heap->hard   malloc       free               the quarantine is full
+ *     NEVER ---+                 +--> CONDEMNED   found damaged; stays out of use
+ *              v    refill       |
+ *     READY -------> OUT --------+                canary:   free ----> live ----> free
+ *        ^            |                                     stash malloc     free quarantine, stash
+ *        +------------+   a stash is full, or the block is another heap's
  *
- * (FREEING in between, while it is checked and zeroed.) READY and QUARANTINED are written by
- * whatever thread frees, everything else by the owner. States of blocks that may be taken have the
- * top bit clear, so that eight are tested at once.
+ * So malloc and free touch nothing but the block, its neighbours and an array of the heap's. READY
+ * is written by whatever thread lets go of the block, everything else by the owner. States of
+ * blocks that may be taken have the top bit clear, so that eight are tested at once.
+ *
+ * The way of a block of class c through its heap:
+ *
+ *     free -> [ring: long quarantine] -> classes[c].fifo -> classes[c].stash -> malloc
+ *
+ * What another thread's heap owns goes into `away` instead, and from there back to it.
  *
  * Fields of struct span with another meaning here:
  *     head       address of the states          reserve    number of blocks that fit
@@ -26,39 +34,52 @@
 enum hard_state {
     HARD_NEVER = 0,
     HARD_READY = 1,
-    HARD_STASHED = 0x80,
-    HARD_QUARANTINED = 0x81,
-    HARD_LIVE_BLOCK = 0x82, /* this and those below may hold anything, those above are zero */
-    HARD_FREEING = 0x83,
-    HARD_CONDEMNED = 0x84,
+    HARD_OUT = 0x80,
+    HARD_CONDEMNED = 0x81,
 };
 
-#define HARD_STASH 22u
-#define HARD_RING 4096u
+/* In a canary, above the 16 bits that tell of the filling; see harden_check.c. */
+#define HARD_ARRAY ((uint64_t)1 << 16)   /* made by new[]                                     */
+#define HARD_FREEING ((uint64_t)1 << 17) /* not the program's; to be cleared, or never again  */
+#define HARD_MARKS (HARD_ARRAY | HARD_FREEING)
+
 #define HARD_CANARY 8u
-#define HARD_ARRAY ((uint64_t)1 << 16) /* in a canary: made by new[] */
-#define HARD_NEAR 32u                  /* bytes looked at before and behind a freed block */
+#define HARD_NEAR 32u /* bytes looked at before and behind a freed block */
 
-struct hard_block {
-    uintptr_t block;
-    uint8_t *state;
-};
+#define HARD_RING 4096u
+#define HARD_AWAY 64u
+#define HARD_BYTES (16 * LU_KIB) /* of the blocks in a stash, or in a fifo, at most ...         */
+#define HARD_STASH 256u          /* ... and so many, powers of two; but at least one block      */
+#define HARD_FIFO 64u
+#define HARD_GATHER 64u /* that a refill looks for                                     */
+#define HARD_CHOICE 16u /* one of so many is handed out                                */
 
-struct hard_stash {
-    uint32_t count;
-    struct hard_block blocks[HARD_STASH];
+struct hard_class {
+    uint16_t count;       /* blocks in the stash                                             */
+    uint16_t most;        /* that it holds                                                   */
+    uint16_t at;          /* of the fifo: its oldest                                         */
+    uint16_t mask;        /* of the fifo: its length - 1                                     */
+    uint32_t size;        /* of a block                                                      */
+    uint32_t short_below; /* the short way takes blocks from offset 1 to this: those that have a
+                             neighbour on both sides; 0: none                              */
+    uint8_t exact;        /* canaries begin where requests end                                    */
+    uint8_t waits;        /* there is a fifo: there is a quarantine, and it is not the ring       */
+    uintptr_t fifo[HARD_FIFO];   /* the blocks freed last, which may not be; 0: none       */
+    uintptr_t stash[HARD_STASH]; /* free blocks that may be handed out                     */
 };
 
 struct hard {
-    uint64_t random;                /* state of lu__hard_random                                */
-    size_t held;                    /* bytes in the quarantine                                 */
-    uint32_t out, in;               /* blocks that left and entered it, both modulo 2^32       */
-    struct span *spans[LU_CLASSES]; /* with READY or uncarved blocks; by next and prev */
-    struct span *last[LU_CLASSES];  /* of those                                        */
-    struct hard_stash stash[LU_CLASSES];
-    uint64_t ring[HARD_RING]; /* the quarantine, see lu__hard_entry */
+    uint64_t random;                /* state of lu__hard_random                            */
+    struct span *spans[LU_CLASSES]; /* with READY or uncarved blocks; by next and prev     */
+    struct span *last[LU_CLASSES];  /* of those                                            */
+    struct hard_class classes[LU_CLASSES + 1]; /* the last, of what has no class, is empty  */
+    size_t held;      /* bytes in the ring                                                 */
+    uint32_t out, in; /* blocks that left and entered it, both modulo 2^32                 */
+    uint32_t away_count;
+    uintptr_t away[HARD_AWAY]; /* other heaps' blocks, oldest first                        */
+    uint64_t ring[HARD_RING];  /* the long quarantine: blocks, their classes on top        */
 };
-_Static_assert(sizeof(struct hard) <= LU_SLICE, "a heap's part fits one slice");
+_Static_assert(sizeof(struct hard) <= 4 * LU_SLICE, "of which little is touched");
 
 LU_INLINE uint8_t *lu__hard_states(const struct span *span) {
     return (uint8_t *)span->head;
@@ -78,26 +99,30 @@ LU_INLINE uint8_t *lu__hard_state(const struct span *span, uintptr_t block) {
     return lu__hard_states(span) +
            lu__hard_index(span, (uint32_t)(block - lu__hard_start(span, block)));
 }
-/* Linear congruential, multiplier by Knuth (MMIX): the upper half is good. */
+/* Multiplicative congruential with an odd state, multiplier by Knuth (MMIX): the upper half is
+ * good. */
 LU_INLINE uint32_t lu__hard_random(struct hard *hard) {
-    hard->random = hard->random * 6364136223846793005u + 1442695040888963407u;
+    hard->random *= 6364136223846793005u;
     return (uint32_t)(hard->random >> 32);
 }
 
-/* A block in a stash of `count`, not 0; then it is taken out. */
+/* Any of `count`, not 0. */
 LU_INLINE uint32_t lu__hard_pick(struct hard *hard, uint32_t count) {
     return (uint32_t)((uint64_t)lu__hard_random(hard) * count >> 32);
 }
-LU_INLINE void lu__hard_take(struct hard_stash *stash, uint32_t pick) {
-    stash->blocks[pick] = stash->blocks[--stash->count];
+
+/* Which of the `count` blocks of a stash, not 0, is next: one of those that came last, as they are
+ * more likely in the cache. */
+LU_INLINE uint32_t lu__hard_pick_late(struct hard *hard, uint32_t count) {
+    return count - 1 - lu__hard_pick(hard, LU_MIN(count, HARD_CHOICE));
 }
 
-/* harden_span.c: a slice for ourselves, with a guard if there may be one more. */
-struct span *lu__hard_meta(bool *zero);
+/* harden_span.c: slices for ourselves, with a guard if there may be one more. */
+struct span *lu__hard_meta(uint32_t slices, bool *zero);
 /* Fill the empty stash of class `c`; false: no memory. */
 bool lu__hard_refill(struct heap *heap, unsigned c);
-/* Block of `span` leaves the quarantine. Any thread. */
-void lu__hard_ready(struct span *span, uint8_t *state);
+/* The free block goes back into its span's hands. Any thread. */
+void lu__hard_ready(uintptr_t block);
 
 /* harden_check.c. `room` is what a block holds without its canary. */
 
@@ -105,17 +130,21 @@ void lu__hard_ready(struct span *span, uint8_t *state);
 LU_INLINE uint64_t lu__hard_hash(uintptr_t block) {
     return (block ^ lu__link_key) * 0x9e3779b97f4a7c15u;
 }
-/* Write the canary of a block, of which `size` of `room` bytes are asked for, and what lies
- * between.
- * Free blocks have size == room. */
+/* Write the canary of a live block, of which `size` of `room` bytes are asked for, and what lies
+ * between. */
 void lu__hard_seal(uintptr_t block, uint32_t room, uint32_t size);
-/* True if seal and filling are whole; *size is what was asked for. */
+/* Make it one that is not the program's. */
+void lu__hard_seal_away(uintptr_t block, uint32_t room);
+/* Clear a block, its canary last: now it is free. */
+void lu__hard_clear(uintptr_t block, uint32_t room);
+/* True if seal and filling of a live block are whole; *size is what was asked for. */
 bool lu__hard_sealed(uintptr_t block, uint32_t room, uint32_t *size);
-/* True if the canary itself is that of the block, whatever size it tells. */
+/* True if the canary itself is that of the block, whatever it tells. */
 bool lu__hard_has_canary(uintptr_t block, uint32_t room);
-/* lu__hard_array_made and ends, for any block. */
-void lu__hard_array_made_long(void *block);
-void lu__hard_array_ends_long(const void *block);
+/* True if it is that of a free block, or one that is just being freed. */
+bool lu__hard_is_free(uintptr_t block, uint32_t room);
+/* Take the live block from the program. False: another thread was faster. */
+bool lu__hard_end_live(uintptr_t block, uint32_t room);
 /* The mark of blocks that new[] made. */
 void lu__hard_set_array(uintptr_t block, uint32_t room, bool array);
 bool lu__hard_is_array(uintptr_t block, uint32_t room);
@@ -137,28 +166,27 @@ LU_INLINE struct span *lu__hard_desc(uintptr_t block) {
     return lu__region_desc(region, (block - (uintptr_t)region->base) >> LU_SLICE_SHIFT);
 }
 
-/* ---------------------------------------------------------------- the quarantine */
+/* ---------------------------------------------------------------- the way of a freed block */
 
-/* What the ring holds: the block, its class above, and HARD_FAR if it is not of the heap's own span
- * of one slice in the first region. */
-#define HARD_FAR ((uint64_t)1 << 63)     /* or perhaps not: lu__span_of knows */
-#define HARD_FOREIGN ((uint64_t)1 << 55) /* of another heap's span of that kind */
+/* In the ring. */
 LU_INLINE uint64_t lu__hard_entry(unsigned c, uintptr_t block) {
     return (uint64_t)c << 56 | block;
 }
 LU_INLINE unsigned lu__hard_entry_class(uint64_t entry) {
-    return (unsigned)(entry >> 56) & 0x7f;
+    return (unsigned)(entry >> 56);
 }
 LU_INLINE uintptr_t lu__hard_entry_block(uint64_t entry) {
-    return (uintptr_t)(entry & (HARD_FOREIGN - 1));
+    return (uintptr_t)(entry & (((uint64_t)1 << 56) - 1));
 }
 
-/* harden.c: put a freed block in; and take out what has waited for long enough, so that there is
- * room for another. */
-void lu__hard_detain(struct heap *heap, uint64_t entry);
-void lu__hard_settle(struct heap *heap);
-/* What has left the quarantine goes where it is soon found again: into the stash, if it is the
- * heap's own; else back to its owner. */
-void lu__hard_let_go(struct heap *heap, uint64_t entry);
+/* harden.c. A free block of class `c` enters what the heap holds back; its own or, if `away`,
+ * another's. */
+void lu__hard_detain(struct heap *heap, unsigned c, uintptr_t block, bool away);
+/* The stash of class `c` gives half of its blocks back to their spans. */
+void lu__hard_halve(struct hard *hard, unsigned c);
+/* True if the block of class `c` is among what the heap holds, but for other heaps' blocks. */
+bool lu__hard_holds(const struct hard *hard, unsigned c, uintptr_t block);
+/* All that the heap holds goes back to the spans; what waits in quarantine if that is `too`. */
+void lu__hard_let_all_go(struct hard *hard, bool too);
 
 #endif

@@ -46,7 +46,7 @@ static void *chunk_alloc(size_t bytes) {
     lu__lock_acquire(&chunk_lock);
     if (chunks[i] == NULL) {
         bool zero;
-        struct span *run = lu__hard_meta(&zero);
+        struct span *run = lu__hard_meta(1, &zero);
         char *at = run != NULL ? lu__span_start(run) : NULL;
         for (size_t k = LU_SLICE / size; run != NULL && k-- > 0;) {
             *(void **)(void *)(at + k * size) = chunks[i];
@@ -121,8 +121,8 @@ static struct span *run_of(enum lu__kind kind, uint32_t slices, bool *zero) {
     return span;
 }
 
-struct span *lu__hard_meta(bool *zero) {
-    return run_of(LU_KIND_META, 1, zero);
+struct span *lu__hard_meta(uint32_t slices, bool *zero) {
+    return run_of(LU_KIND_META, slices, zero);
 }
 
 static struct span *span_create(struct heap *heap, unsigned c) {
@@ -246,7 +246,18 @@ void lu__hard_reset(struct heap *heap) {
 
 /* ---------------------------------------------------------------- blocks that come back */
 
-void lu__hard_ready(struct span *span, uint8_t *state) {
+/* The span that `block` is in. */
+static struct span *span_of(uintptr_t block) {
+    const struct region *region = &lu__regions[0];
+    if (LU_LIKELY(block - (uintptr_t)region->base < region->size)) {
+        struct span *span = lu__hard_desc(block);
+        if (LU_LIKELY(span->kind == LU_KIND_SMALL)) return span;
+    }
+    return lu__span_of(lu__region_of((void *)block), (void *)block);
+}
+
+void lu__hard_ready(uintptr_t block) {
+    struct span *span = span_of(block);
     uint32_t no = 0;
     if (__atomic_load_n(&span->stamp, __ATOMIC_RELAXED) == 0 &&
         __atomic_compare_exchange_n(&span->stamp, &no, 1, false, __ATOMIC_ACQ_REL,
@@ -258,7 +269,8 @@ void lu__hard_ready(struct span *span, uint8_t *state) {
         } while (!__atomic_compare_exchange_n(&owner->pending, &top, span, true, __ATOMIC_RELEASE,
                                               __ATOMIC_RELAXED));
     }
-    __atomic_store_n(state, HARD_READY, __ATOMIC_RELEASE); /* the last touch: it may end now */
+    /* The last touch: it may end now. */
+    __atomic_store_n(lu__hard_state(span, block), HARD_READY, __ATOMIC_RELEASE);
 }
 
 void lu__hard_take_in(struct heap *heap, struct span *span) {
@@ -273,10 +285,7 @@ static bool carve(struct span *span) {
     uint32_t left = span->reserve * size - limit;
     if (left == 0) return false;
     uint32_t step = LU_MIN(LU_MAX(CARVE_BYTES / size, 1u) * size, left);
-    uintptr_t block = (uintptr_t)lu__span_start(span) + limit, end = block + step;
-    if (!span->zero) memset((void *)block, 0, step);
-    uint32_t room = lu__hard_room(span->class_id);
-    for (; lu__harden.canary != 0 && block < end; block += size) lu__hard_seal(block, room, room);
+    if (!span->zero) memset(lu__span_start(span) + limit, 0, step);
     __atomic_store_n(&span->limit, limit + step, __ATOMIC_RELEASE);
     if (size <= LU_SLICE / 2) { /* see span/class.c */
         uint32_t error = span->inverse * size, carved = (limit + step) / size;
@@ -308,55 +317,56 @@ static bool is_taken(const uint8_t *states) {
 
 /* Move blocks that may be taken from `at` to `end` into the stash: of each eight some, as the bits
  * of `dice` fall, or all. False when it is full. */
-static bool gather_from(struct span *span, struct hard_stash *stash, uint32_t at, uint32_t end,
+static bool gather_from(struct span *span, struct hard_class *class, uint32_t at, uint32_t end,
                         uint64_t dice) {
     uint32_t size = lu__class_size[span->class_id];
     uint8_t *states = lu__hard_states(span);
     uintptr_t start = (uintptr_t)lu__span_start(span);
-    for (; at < end; at += 8) {
+    uint32_t count = class->count, most = LU_MIN(class->most, HARD_GATHER);
+    for (; at < end && count < most; at += 8) {
         while (end - at >= 32 && is_taken(states + at)) {
             at += 32;
-            if (at >= end) return true;
+            if (at >= end) goto out;
         }
         uint64_t takable = takable_of(states, at, end);
         dice = dice << 9 | dice >> 55;
         if ((takable & dice) != 0) takable &= dice;
-        for (; takable != 0; takable &= takable - 1) {
+        for (; takable != 0 && count < most; takable &= takable - 1) {
             uint32_t i = at + (uint32_t)__builtin_ctzll(takable) / 8;
-            __atomic_store_n(&states[i], HARD_STASHED, __ATOMIC_RELAXED);
-            stash->blocks[stash->count++] = (struct hard_block){start + (size_t)i * size,
-                                                                &states[i]};
-            if (stash->count == HARD_STASH) return false;
+            __atomic_store_n(&states[i], HARD_OUT, __ATOMIC_RELAXED);
+            class->stash[count++] = start + (size_t)i * size;
         }
     }
-    return true;
+out:
+    class->count = (uint16_t)count;
+    return count < most;
 }
 
 /* The same of the whole span, from a random place on. */
-static void gather(struct hard *hard, struct span *span, struct hard_stash *stash) {
+static void gather(struct hard *hard, struct span *span, struct hard_class *class) {
     uint32_t count = lu__span_carved(span), from = 0;
     uint64_t dice = ~(uint64_t)0;
     if (lu__harden.random_order) {
         from = lu__hard_pick(hard, count) & ~7u;
         dice = (uint64_t)lu__hard_random(hard) << 32 | lu__hard_random(hard);
     }
-    if (gather_from(span, stash, from, count, dice)) (void)gather_from(span, stash, 0, from, dice);
+    if (gather_from(span, class, from, count, dice)) (void)gather_from(span, class, 0, from, dice);
 }
 
 bool lu__hard_refill(struct heap *heap, unsigned c) {
     struct hard *hard = heap->hard;
-    struct hard_stash *stash = &hard->stash[c];
+    struct hard_class *class = &hard->classes[c];
     lu__tick(heap);
     if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__remote_drain(heap);
-    uint32_t size = lu__class_size[c], enough = size <= LU_SMALL_MAX ? HARD_STASH / 4 : 1;
+    uint32_t size = lu__class_size[c], enough = (LU_MIN(class->most, HARD_GATHER) + 7u) / 8;
     for (unsigned looks = LOOKS;; looks -= looks != 0) {
         struct span *span = hard->spans[c];
         if (span == NULL) {
-            if (stash->count != 0) return true;
+            if (class->count != 0) return true;
             if ((span = span_create(heap, c)) == NULL) return false;
         }
-        if (span->limit != 0) gather(hard, span, stash);
-        if (stash->count >= enough) return true;
+        if (span->limit != 0) gather(hard, span, class);
+        if (class->count >= enough) return true;
         /* There is nothing left of it but what was never carved: the next one's turn. */
         list_remove(hard, span);
         if (span->limit == span->reserve * size) {
@@ -366,8 +376,8 @@ bool lu__hard_refill(struct heap *heap, unsigned c) {
         list_add(hard, span);
         if (looks != 0 && hard->spans[c] != span) continue;
         (void)carve(span);
-        gather(hard, span, stash);
-        if (stash->count != 0) return true;
+        gather(hard, span, class);
+        if (class->count != 0) return true;
     }
 }
 
@@ -387,8 +397,10 @@ static uint32_t takable(const struct span *span) {
     return free_blocks;
 }
 
-void lu__hard_sweep(struct heap *heap) {
+void lu__hard_sweep(struct heap *heap, bool all) {
     retry_aside();
+    lu__hard_large_tidy(all);
+    lu__hard_let_all_go(heap->hard, false);
     if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__remote_drain(heap);
     struct span *next;
     for (struct span *span = heap->all; span != NULL; span = next) {

@@ -99,7 +99,8 @@ extern const uintptr_t lu__empty_front[];
 /* The heap that malloc and free use; never NULL. */
 extern __thread struct heap *lu__heap
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
-extern uintptr_t lu__link_key;
+extern uintptr_t lu__link_key LU_HIDDEN;
+extern bool lu__perturbing; /* freed and fresh memory is filled; see engine.c */
 typedef uint16_t lu__quarter __attribute__((may_alias)); /* of a word of any type */
 
 /* Fields of a span that its owner writes and others read, at any time but without consequence if
@@ -264,6 +265,8 @@ extern uint32_t lu__purge_request;
  * memory, or a signal handler interrupted this thread in a slow path). */
 struct heap *lu__thread_enter(void);
 void lu__thread_leave(struct heap *heap);
+/* lu__perturbing has changed: for this thread now, for others at their next slow path. */
+void lu__thread_see_perturb(void);
 /* True in a signal handler that interrupted this thread in a slow path. */
 bool lu__thread_interrupted(void);
 /* The thread's own, or NULL; also while lu__heap is the empty one. */
@@ -277,6 +280,9 @@ LU_INLINE struct heap *lu__thread_heap(void) {
 struct heap *lu__heap_make(enum heap_kind kind);
 /* Give the structure of an ended lu_heap back for the next. */
 void lu__heap_recycle(struct heap *heap);
+/* The same if it is hardened and harden_fast.c may use it, else NULL. */
+extern __thread struct heap *lu__hard_heap
+    __attribute__((tls_model("initial-exec"), visibility("hidden")));
 /* Call `visit` for every pooled heap, taken out of the pool meanwhile. */
 void lu__pool_each(void (*visit)(struct heap *, void *), void *arg);
 /* Call `visit` for every heap ever made, whatever its state; it must only look. */

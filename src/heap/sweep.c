@@ -248,7 +248,7 @@ static void sweep_some(struct heap *heap, uint32_t units) {
 
 static void begin_pass(struct heap *heap, uint32_t now) {
     heap->pass_ms = now;
-    if (heap->hard != NULL) return lu__hard_sweep(heap);
+    if (heap->hard != NULL) return lu__hard_sweep(heap, false);
     heap->changed = 0;
     heap->sweep_class = 0;
     struct page_purge purge = {.count = 0, .bytes = 0};
@@ -259,7 +259,7 @@ static void begin_pass(struct heap *heap, uint32_t now) {
 
 size_t lu__sweep_all(struct heap *heap) {
     if (heap->hard != NULL) {
-        lu__hard_sweep(heap);
+        lu__hard_sweep(heap, true);
         return 0;
     }
     struct page_purge purge = {.count = 0, .bytes = 0};

@@ -32,7 +32,7 @@ const uintptr_t lu__empty_front[FRONT(current)] __attribute__((aligned(64))) = {
 };
 _Static_assert(offsetof(struct heap, list) == 0, "lists first");
 __thread struct heap *lu__heap = LU_EMPTY_HEAP;
-__thread struct heap *lu__own_heap;
+__thread struct heap *lu__own_heap, *lu__hard_heap;
 uintptr_t lu__link_key;
 bool lu__perturbing; /* fast paths are off; see engine.c */
 
@@ -196,9 +196,19 @@ bool lu__thread_interrupted(void) {
     return lu__own_heap != NULL ? lu__own_heap->busy != 0 : self.acquiring;
 }
 
-/* What the fast paths are to use. */
-static struct heap *front_of(struct heap *heap) {
-    return lu__perturbing || lu__harden.on ? LU_EMPTY_HEAP : heap->front;
+static LU_COLD void go_slow(struct heap *heap) {
+    lu__heap = LU_EMPTY_HEAP;
+    lu__hard_heap = lu__harden.quick && heap->hard != NULL ? heap : NULL;
+}
+
+/* Set what the fast paths of the calling thread, whose heap it is, are to use. */
+static void set_front(struct heap *heap) {
+    if (LU_UNLIKELY(lu__perturbing || lu__harden.on)) return go_slow(heap);
+    lu__heap = heap->front;
+}
+
+void lu__thread_see_perturb(void) {
+    if (lu__own_heap != NULL) set_front(lu__own_heap);
 }
 
 struct heap *lu__thread_enter(void) {
@@ -220,7 +230,7 @@ struct heap *lu__thread_enter(void) {
     if (heap == NULL) return NULL;
     if (!self.gone) {
         lu__own_heap = heap;
-        lu__heap = front_of(heap);
+        set_front(heap);
         /* May allocate: the heap is there already. */
         if (has_exit_key) (void)pthread_setspecific(exit_key, heap);
     }
@@ -234,7 +244,7 @@ void lu__thread_leave(struct heap *heap) {
     if (LU_UNLIKELY(lu__own_heap != heap)) {
         release(heap); /* borrowed */
     } else {
-        lu__heap = front_of(heap);
+        set_front(heap);
     }
 }
 
@@ -243,10 +253,11 @@ static void thread_exit(void *unused) {
     struct heap *heap = lu__own_heap;
     if (heap == NULL || heap->busy) return;
     lu__heap = LU_EMPTY_HEAP;
-    lu__own_heap = NULL;
+    lu__own_heap = lu__hard_heap = NULL;
     self.gone = true;
     set_busy(heap, 1);
     lu__remote_flush(heap);
+    if (heap->hard != NULL) lu__hard_thread_exit(heap);
     if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__remote_drain(heap);
     for (unsigned c = 0; c < LU_CLASSES; c++) lu__small_demote(heap, c);
     size_t most = (size_t)lu__option(LU_OPT_ARENA_MAX);

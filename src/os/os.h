@@ -30,6 +30,8 @@ int lu__os_reserve(size_t size, size_t align, void **out) LU_MUST_CHECK;
 int lu__os_commit(void *at, size_t size) LU_MUST_CHECK;
 /* Give the pages back; the memory stays writable and reads as zero afterwards. */
 int lu__os_purge(void *at, size_t size) LU_MUST_CHECK;
+/* Bit 0 of there[i] tells if page i is in memory. */
+int lu__os_resident(const void *at, size_t size, unsigned char *there) LU_MUST_CHECK;
 /* As lu__os_purge for many ranges. Returns how many, from the first, were purged. */
 struct lu__os_range {
     void *at;

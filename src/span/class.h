@@ -10,10 +10,10 @@
 #define LU_SMALL_MAX ((size_t)1024)        /* classes by lu__class_small up to here  */
 #define LU_CLASS_BYTES_MAX ((size_t)65536) /* classes by lu__class_mid up to here    */
 
-extern const uint32_t lu__class_size[LU_CLASSES];
-extern const uint32_t lu__class_inverse[LU_CLASSES];
-extern const uint8_t lu__class_small[LU_SMALL_MAX / 8 + 1];
-extern const uint8_t lu__class_mid[LU_CLASS_BYTES_MAX / 128 + 1];
+extern const uint32_t lu__class_size[LU_CLASSES] LU_HIDDEN;
+extern const uint32_t lu__class_inverse[LU_CLASSES] LU_HIDDEN;
+extern const uint8_t lu__class_small[LU_SMALL_MAX / 8 + 1] LU_HIDDEN;
+extern const uint8_t lu__class_mid[LU_CLASS_BYTES_MAX / 128 + 1] LU_HIDDEN;
 
 /* Smallest class whose blocks hold `size` bytes; size <= LU_CLASS_BYTES_MAX. */
 LU_INLINE unsigned lu__class_of(size_t size) {

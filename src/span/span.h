@@ -105,7 +105,7 @@ struct region {
 };
 
 #define LU_REGIONS 256
-extern struct region lu__regions[LU_REGIONS];
+extern struct region lu__regions[LU_REGIONS] LU_HIDDEN;
 extern uint32_t lu__region_count; /* atomic; grows only */
 
 LU_INLINE struct span *lu__region_desc(const struct region *region, size_t slice) {

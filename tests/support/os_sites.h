@@ -24,6 +24,7 @@ enum os_fault_call {
     OS_FAULT_REMAP,
     OS_FAULT_MOVE_PAGES,
     OS_FAULT_PROTECT,
+    OS_FAULT_RESIDENT,
     OS_FAULT_CALLS
 };
 
@@ -65,6 +66,7 @@ void os_site_kernel(struct os_site *const *site);
 #define lu__os_remap(...) OS_SITE_AT(OS_FAULT_REMAP, lu__os_remap(__VA_ARGS__))
 #define lu__os_move_pages(...) OS_SITE_AT(OS_FAULT_MOVE_PAGES, lu__os_move_pages(__VA_ARGS__))
 #define lu__os_protect(...) OS_SITE_AT(OS_FAULT_PROTECT, lu__os_protect(__VA_ARGS__))
+#define lu__os_resident(...) OS_SITE_AT(OS_FAULT_RESIDENT, lu__os_resident(__VA_ARGS__))
 
 #else
 
