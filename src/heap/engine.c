@@ -462,7 +462,10 @@ static LU_COLD void *stay(void *block, size_t size, size_t usable, int saved_err
 }
 
 void *lu__engine_resize(void *block, size_t size) {
-    if (lu__hard_heap != NULL && lu__hard_realloc_here(block, size) != NULL) return block;
+    if (lu__hard_heap != NULL) {
+        void *moved = lu__hard_realloc(block, size);
+        if (moved != NULL) return moved;
+    }
     struct found found = {.place = PLACE_BAD};
     enum place place = find(block, "realloc", &found);
     if (place == PLACE_BAD || size > LU_ENGINE_MAX) {

@@ -70,7 +70,7 @@ static void lay_out(struct hard *hard) {
         struct hard_class *class = &hard->classes[c];
         uint32_t size = lu__class_size[c];
         uint32_t wait = power_below((uint32_t)LU_MIN(lu__harden.quarantine, LU_SLICE) / size);
-        uint32_t most = power_below(HARD_BYTES / size);
+        uint32_t most = power_below((size <= LU_SMALL_MAX ? 1u : 4u) * (uint32_t)HARD_BYTES / size);
         class->size = size;
         class->most = (uint16_t)LU_MIN(most, HARD_STASH);
         class->waits = lu__harden.quarantine != 0 && !lu__harden.rings;
@@ -243,7 +243,7 @@ static unsigned class_for(size_t align, size_t size) {
 static bool is_untouched(uintptr_t block, unsigned c) {
     uint32_t room = lu__hard_room(c);
     if (!lu__harden.check_freed) return true;
-    if (LU_LIKELY(lu__hard_is_zero(block, room + HARD_CANARY))) return true;
+    if (LU_LIKELY(lu__hard_is_clear(block, room + HARD_CANARY))) return true;
     uint32_t size;
     if (lu__harden.canary != 0 && lu__hard_sealed(block, room, &size)) {
         /* Live: two threads freed it at the same instant, see harden_fast.c, and it was handed out

@@ -56,8 +56,8 @@ bool lu__hard_free_sized(void *block, size_t size, bool array);
 /* new[] and delete[], where they are told from new and delete; for the same threads. */
 void *lu__hard_new_array(size_t size);
 void lu__hard_delete_array(void *block);
-/* The same block, if it is a live one of which `size` needs no other; else NULL. */
-void *lu__hard_realloc_here(void *block, size_t size);
+/* realloc to a size that is not 0. NULL: nothing was done, take the long way. */
+void *lu__hard_realloc(void *block, size_t size);
 /* What `pointer` is, into the hardened SMALL span. */
 enum hard_place { HARD_LIVE, HARD_WILD, HARD_INTERIOR, HARD_FREE };
 enum hard_place lu__hard_find(const struct span *span, const void *pointer, uintptr_t *block);

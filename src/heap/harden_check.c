@@ -97,14 +97,10 @@ bool lu__hard_sealed(uintptr_t block, uint32_t room, uint32_t *size) {
     return differs == 0;
 }
 
-NO_TSAN bool lu__hard_is_zero(uintptr_t block, uint32_t bytes) {
-    const any_word *words = (const any_word *)block;
+NO_TSAN bool lu__hard_is_zero(uintptr_t at, uint32_t bytes) {
+    const any_word *words = (const any_word *)at;
     uint64_t all = 0;
-    uint32_t i = 0, count = bytes / 8; /* blocks and canaries are multiples of 8 */
-    for (; i + 4 <= count; i += 4) {
-        if ((words[i] | words[i + 1] | words[i + 2] | words[i + 3]) != 0) return false;
-    }
-    for (; i < count; i++) all |= words[i];
+    for (uint32_t i = 0; i < bytes / 8; i++) all |= words[i];
     return all == 0;
 }
 

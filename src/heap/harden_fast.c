@@ -14,6 +14,7 @@
  * Blocks here are multiples of 16 bytes. What is not inlined is called last, so that the functions
  * need no frame.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "heap/engine.h"
@@ -21,12 +22,7 @@
 #include "heap/guard.h"
 #include "heap/harden_parts.h"
 
-typedef uint64_t lanes __attribute__((vector_size(16), may_alias));
-#define LANE 16u
 #define LU_LAST __attribute__((noinline)) /* called last */
-
-/* A few rounds: not worth the preparations of a vectorised loop. */
-#define SHORT_LOOP(at) __asm__("" : "+r"(at))
 
 LU_INLINE void set_busy(struct heap *heap, uint8_t busy) {
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
@@ -49,22 +45,6 @@ LU_INLINE uint64_t load(uintptr_t at) {
 }
 
 /* ---------------------------------------------------------------- malloc */
-
-LU_INLINE bool is_zero(uintptr_t block, uint32_t size) {
-    const lanes *at = (const lanes *)block, *end = (const lanes *)(block + size);
-    lanes all = *at++;
-    if (LU_UNLIKELY(size > 8 * LANE)) {
-        for (; end - at >= 4; at += 4) {
-            all |= at[0] | at[1] | at[2] | at[3];
-            SHORT_LOOP(at);
-        }
-    }
-    for (; at < end; at++) {
-        all |= *at;
-        SHORT_LOOP(at);
-    }
-    return (all[0] | all[1]) == 0;
-}
 
 static LU_LAST void *sealed_exactly(void *block, uint32_t room, size_t size, uint64_t mark) {
     lu__hard_seal((uintptr_t)block, room, (uint32_t)size);
@@ -113,7 +93,7 @@ LU_INLINE void *malloc_short(size_t size, uint64_t mark, void *otherwise(size_t)
     uintptr_t *place = &class->stash[lu__hard_pick_late(hard, count)];
     __asm__("" : "+r"(place));
     uintptr_t block = *place;
-    if (LU_UNLIKELY(!is_zero(block, bytes))) {
+    if (LU_UNLIKELY(!lu__hard_is_clear(block, bytes))) {
         set_busy(heap, 0);
         return otherwise(size);
     }
@@ -176,15 +156,15 @@ static NO_TSAN uint64_t wrong_behind(uintptr_t start, uint32_t size) {
 /* The same on both sides of a block of 16 bytes: 8 and their canary. */
 static NO_TSAN uint64_t wrong_near_lane(uintptr_t block) {
     const uint64_t *words = (const uint64_t *)block;
-    uint64_t seal = (words[-1] ^ lu__hard_hash(block - LANE)) & ~HARD_MARKS;
+    uint64_t seal = (words[-1] ^ lu__hard_hash(block - HARD_LANE)) & ~HARD_MARKS;
     return (if_free(words[-1], words[-2] ^ seal) ^ seal) | if_free(words[-3], words[-4]) |
            if_free(words[3], words[2]) | if_free(words[5], words[4]);
 }
 
 /* True if what lies around the block, of whatever size, needs no report. */
 static bool is_quiet(uintptr_t block, uint32_t offset, uint32_t size) {
-    if (size == LANE) {
-        return offset >= HARD_NEAR && offset + LANE + HARD_NEAR <= LU_SLICE &&
+    if (size == HARD_LANE) {
+        return offset >= HARD_NEAR && offset + HARD_LANE + HARD_NEAR <= LU_SLICE &&
                wrong_near_lane(block) == 0;
     }
     if (offset != 0 && wrong_before(block, size) != 0) {
@@ -257,7 +237,7 @@ LU_INLINE bool is_sealed(uintptr_t block, uint32_t size, uint64_t mark) {
 static LU_LAST void free_any(struct heap *heap, struct span *span, uintptr_t block, uint64_t mark) {
     struct hard_class *class = class_at(heap->hard, span->class_id);
     uint32_t offset = (uint32_t)(block & (LU_SLICE - 1)), size = class->size;
-    bool inside = offset % LANE == 0 && offset + size <= LU_SLICE;
+    bool inside = offset % HARD_LANE == 0 && offset + size <= LU_SLICE;
     if (!inside || heap->busy || !is_sealed(block, size, mark) || !is_quiet(block, offset, size)) {
         if (mark != 0) lu__hard_array_ends((void *)block);
         return lu__free_long((void *)block);
@@ -287,12 +267,12 @@ LU_INLINE void free_short(struct heap *heap, struct span *span, uintptr_t block,
     if (LU_UNLIKELY(LU_RELAXED(span->owner) != heap)) {
         return free_foreign(heap, span->class_id, block);
     }
-    lanes *at = (lanes *)block, *last = (lanes *)(block + size - LANE);
+    lu__lanes *at = (lu__lanes *)block, *last = (lu__lanes *)(block + size - HARD_LANE);
     for (; at + 2 <= last; at += 2) {
-        at[0] = at[1] = (lanes){0, 0};
-        SHORT_LOOP(at);
+        at[0] = at[1] = (lu__lanes){0, 0};
+        LU_SHORT_LOOP(at);
     }
-    if (at < last) *at = (lanes){0, 0};
+    if (at < last) *at = (lu__lanes){0, 0};
     *(uint64_t *)last = 0;
     __atomic_store_n((uint64_t *)last + 1, 0, __ATOMIC_RELEASE);
     end_free(heap, class, span, block);
@@ -325,17 +305,27 @@ bool lu__hard_free_sized(void *block, size_t size, bool array) {
 
 /* ---------------------------------------------------------------- realloc */
 
-void *lu__hard_realloc_here(void *block, size_t size) {
+void *lu__hard_realloc(void *block, size_t size) {
     struct heap *heap = lu__hard_heap;
     struct span *span = NULL;
     if (LU_UNLIKELY(!find_short(heap, block, &span))) return NULL;
-    unsigned c = span->class_id;
-    uint32_t offset = (uint32_t)((uintptr_t)block & (LU_SLICE - 1)), room = lu__hard_room(c);
-    if (class_short(size) != c || lu__hard_is_exact(room) || offset + room > LU_SLICE ||
+    struct hard_class *class = class_at(heap->hard, span->class_id);
+    uint32_t offset = (uint32_t)((uintptr_t)block & (LU_SLICE - 1)),
+             room = class->size - HARD_CANARY;
+    if (class->exact || offset + room > LU_SLICE - HARD_CANARY ||
         load((uintptr_t)block + room) != lu__hard_hash((uintptr_t)block)) {
         return NULL;
     }
-    return block;
+    if (class_short(size) == span->class_id) return block;
+    int saved = errno;
+    void *result = lu__hard_malloc(size);
+    if (LU_UNLIKELY(result == NULL)) {
+        errno = saved;
+        return NULL;
+    }
+    memcpy(result, block, LU_MIN(size, room));
+    lu__hard_free_quick(block);
+    return result;
 }
 
 /* ---------------------------------------------------------------- new[] and delete[] */

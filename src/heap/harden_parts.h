@@ -148,7 +148,31 @@ bool lu__hard_end_live(uintptr_t block, uint32_t room);
 /* The mark of blocks that new[] made. */
 void lu__hard_set_array(uintptr_t block, uint32_t room, bool array);
 bool lu__hard_is_array(uintptr_t block, uint32_t room);
-bool lu__hard_is_zero(uintptr_t block, uint32_t bytes);
+/* Words of any number, at a multiple of 8. */
+bool lu__hard_is_zero(uintptr_t at, uint32_t bytes);
+
+typedef uint64_t lu__lanes __attribute__((vector_size(16), may_alias));
+#define HARD_LANE 16u
+/* A few rounds: not worth the preparations of a vectorised loop. */
+#define LU_SHORT_LOOP(at) __asm__("" : "+r"(at))
+
+/* True if the block, which with its canary is of `size` bytes, a multiple of 16, is zero. */
+LU_INLINE bool lu__hard_is_clear(uintptr_t block, uint32_t size) {
+    const lu__lanes *at = (const lu__lanes *)block, *end = (const lu__lanes *)(block + size);
+    lu__lanes all = *at++;
+    if (LU_UNLIKELY(size > 8 * HARD_LANE)) {
+        for (; end - at >= 4; at += 4) {
+            all |= at[0] | at[1] | at[2] | at[3];
+            LU_SHORT_LOOP(at);
+        }
+    }
+    for (; at < end; at++) {
+        all |= *at;
+        LU_SHORT_LOOP(at);
+    }
+    return (all[0] | all[1]) == 0;
+}
+
 /* Look at what lies around the block that is being freed; what is damaged is reported, once. */
 void lu__hard_check_around(const struct span *span, uintptr_t block, const char *call);
 

@@ -279,13 +279,25 @@ void lu__hard_take_in(struct heap *heap, struct span *span) {
 
 /* ---------------------------------------------------------------- refill */
 
+/* Fresh memory, of blocks and the one behind them, is looked at before it is written to: that would
+ * be two page faults instead of one. */
+static void touch(char *at, size_t bytes, bool clear) {
+    size_t page = LU_OS_PAGE;
+    if (clear) memset(at, 0, bytes);
+    for (char *end = at + bytes; at < end; at += page - ((uintptr_t)at & (page - 1))) {
+        uint64_t none = 0; /* nothing is hidden that was written there wrongly */
+        (void)__atomic_compare_exchange_n((uint64_t *)(void *)at, &none, 0, false, __ATOMIC_RELAXED,
+                                          __ATOMIC_RELAXED);
+    }
+}
+
 /* Make room for more blocks in the span; false if all of it is carved. */
 static bool carve(struct span *span) {
     uint32_t size = lu__class_size[span->class_id], limit = span->limit;
     uint32_t left = span->reserve * size - limit;
     if (left == 0) return false;
     uint32_t step = LU_MIN(LU_MAX(CARVE_BYTES / size, 1u) * size, left);
-    if (!span->zero) memset(lu__span_start(span) + limit, 0, step);
+    touch(lu__span_start(span) + limit, LU_MIN(step + size, left), !span->zero);
     __atomic_store_n(&span->limit, limit + step, __ATOMIC_RELEASE);
     if (size <= LU_SLICE / 2) { /* see span/class.c */
         uint32_t error = span->inverse * size, carved = (limit + step) / size;
