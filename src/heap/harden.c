@@ -102,10 +102,7 @@ enum hard_place lu__hard_find(const struct span *span, const void *pointer, uint
     uint8_t state = __atomic_load_n(lu__hard_states(span) + index, __ATOMIC_RELAXED);
     if (state == HARD_NEVER) return HARD_WILD;
     if (*block != (uintptr_t)pointer) return HARD_INTERIOR;
-    if (state != HARD_OUT || lu__hard_is_free(*block, lu__hard_room(span->class_id))) {
-        return HARD_FREE;
-    }
-    return HARD_LIVE;
+    return state != HARD_OUT || lu__hard_is_gone(span, *block) ? HARD_FREE : HARD_LIVE;
 }
 
 size_t lu__hard_block_bytes(const struct span *span) {
@@ -314,7 +311,7 @@ void lu__hard_free(struct heap *self, struct span *span, uintptr_t block, const 
     uint32_t room = lu__hard_room(c);
     /* Of two threads that free the same block at once, one finds it gone: here, or below. */
     bool whole = check_freed(span, block, call);
-    if (whole ? !lu__hard_end_live(block, room) : lu__hard_is_free(block, room)) {
+    if (whole ? !lu__hard_end_live(block, room) : lu__hard_is_gone(span, block)) {
         lu__violation(LU_DOUBLE_FREE, call, (void *)block, (void *)block, room);
         return;
     }

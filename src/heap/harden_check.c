@@ -133,12 +133,20 @@ NO_TSAN static void check_uncarved(const struct span *span, uintptr_t block, uin
 }
 
 /* True if the block is not the program's, but its span's or its heap's: the way to know that when
- * its canary is gone. */
-static bool is_held(const struct span *span, uintptr_t block) {
+ * its canary is gone. What another thread's heap holds cannot be looked at: `otherwise`. */
+static bool is_held(const struct span *span, uintptr_t block, bool otherwise) {
     const struct heap *owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);
     if (__atomic_load_n(lu__hard_state(span, block), __ATOMIC_RELAXED) != HARD_OUT) return true;
-    if (owner != lu__thread_heap() && owner->kind != LU_HEAP_OF_USER) return false;
+    if (owner != lu__thread_heap() && owner->kind != LU_HEAP_OF_USER) return otherwise;
     return lu__hard_holds(owner->hard, span->class_id, block);
+}
+
+bool lu__hard_is_gone(const struct span *span, uintptr_t block) {
+    uint32_t room = lu__hard_room(span->class_id);
+    if (LU_LIKELY(!lu__hard_is_free(block, room))) return false;
+    /* Zero may have been written over a canary: but then something else is left. */
+    return read_canary(block, room) != 0 || lu__hard_is_zero(block, room) ||
+           is_held(span, block, true);
 }
 
 void lu__hard_check_around(const struct span *span, uintptr_t block, const char *call) {
@@ -146,7 +154,7 @@ void lu__hard_check_around(const struct span *span, uintptr_t block, const char 
     uintptr_t start = lu__hard_start(span, block);
     if (lu__harden.canary != 0 && block > start && !lu__hard_has_canary(block - size, room)) {
         lu__violation(LU_OVERFLOW, call, (void *)block, (void *)(block - size), room);
-        if (is_held(span, block - size)) {
+        if (is_held(span, block - size, false)) {
             __atomic_store_n((any_word *)(block - size + room), 0, __ATOMIC_RELAXED);
         } else {
             lu__hard_seal(block - size, room, room);

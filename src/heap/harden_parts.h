@@ -143,6 +143,8 @@ bool lu__hard_sealed(uintptr_t block, uint32_t room, uint32_t *size);
 bool lu__hard_has_canary(uintptr_t block, uint32_t room);
 /* True if it is that of a free block, or one that is just being freed. */
 bool lu__hard_is_free(uintptr_t block, uint32_t room);
+/* True if the block of the span, which is out, is free indeed. */
+bool lu__hard_is_gone(const struct span *span, uintptr_t block);
 /* Take the live block from the program. False: another thread was faster. */
 bool lu__hard_end_live(uintptr_t block, uint32_t room);
 /* The mark of blocks that new[] made. */

@@ -53,6 +53,17 @@ static void double_at_once_medium(void) {
 static void double_at_once_large(void) {
     double_after(LARGE, 0);
 }
+/* Others of another size push it out of the quarantine, and it waits to be used again. */
+static void others_than_large(void) {
+    for (int i = 0; i < 6; i++) free(misuse_hidden(malloc(5 * LARGE)));
+}
+static void double_waited_large(void) {
+    void *block = misuse_block(LARGE);
+    misuse_says(block, block, 0);
+    free(block);
+    others_than_large();
+    free(misuse_hidden(block));
+}
 static void double_delayed(void) {
     double_after(24, OTHERS);
 }
@@ -186,6 +197,43 @@ static void expect_zero(const unsigned char *block, size_t size) {
     }
 }
 
+static void read_waited_large(void) {
+    char *block = misuse_block(LARGE);
+    misuse_says(block, block, 0);
+    free(block);
+    others_than_large();
+    read_byte(block, 0);
+}
+
+/* Eight zeros behind a block make its canary that of a free one, but not the block. */
+static void overflow_zeros(void) {
+    char *block = misuse_block(24);
+    misuse_says(block, block, 24);
+    memset(block, 'x', 24);
+    memset(misuse_hidden(block + 24), 0, 8);
+    free(block);
+}
+
+/* Large blocks are used again, by smaller and larger ones, and are zero then: whether they were
+ * written to everywhere, here and there, or in many places. */
+static void large_again(void) {
+    static unsigned char *blocks[8];
+    static size_t sizes[8];
+    size_t random = 1;
+    for (int round = 0; round < 400; round++) {
+        size_t i = (size_t)round % 8, step = round % 3 == 0 ? 1 : round % 3 == 1 ? 9000 : 300000;
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        free(blocks[i]);
+        sizes[i] = 70000 + (random >> 40) % (round % 5 == 0 ? 6000000 : 700000);
+        blocks[i] = misuse_hidden(malloc(sizes[i]));
+        if (blocks[i] == NULL) misuse_cannot("no memory");
+        expect_zero(blocks[i], sizes[i]);
+        for (size_t at = 0; at < sizes[i]; at += step) blocks[i][at] = 0xee;
+        blocks[i][sizes[i] - 1] = 0xee;
+    }
+    misuse_prints("large blocks again");
+}
+
 static void stale(void) {
     static const size_t sizes[] = {8, 24, 100, 1000, 4096, 30000, 65000};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
@@ -242,6 +290,7 @@ const struct misuse misuse_hard_table[] = {
     {"hard1-double-at-once", double_at_once},
     {"hard1-double-at-once-medium", double_at_once_medium},
     {"hard1-double-at-once-large", double_at_once_large},
+    {"hard1-double-waited-large", double_waited_large},
     {"hard1-double-delayed", double_delayed},
     {"hard1-double-reused", double_reused},
     {"hard1-double-remote", double_remote},
@@ -250,13 +299,16 @@ const struct misuse misuse_hard_table[] = {
     {"hard1-write-freed-medium", write_freed_medium},
     {"hard1-write-freed-large", write_freed_large},
     {"hard1-read-freed-large", read_freed_large},
+    {"hard1-read-waited-large", read_waited_large},
     {"hard1-overflow-word", overflow_word},
+    {"hard1-overflow-zeros", overflow_zeros},
     {"hard1-overflow-guard", overflow_to_guard},
     {"hard1-underflow", underflow},
     {"hard1-read-behind-large", read_behind_large},
     {"hard1-write-before-large", write_before_large},
     {"hard1-use-nothing", use_nothing},
     {"hard1-stale", stale},
+    {"hard1-large-again", large_again},
     {"hard1-empty", empty_blocks},
     {"hard1-goes-on", goes_on},
     {"hard1-random-order", random_order},

@@ -152,6 +152,7 @@ HARDENED = {
     "hard1-double-at-once": "free\\({pointer}\\): double free" + AT,
     "hard1-double-at-once-medium": "free\\({pointer}\\): double free" + AT,
     "hard1-double-at-once-large": "free\\({pointer}\\): double free",
+    "hard1-double-waited-large": "free\\({pointer}\\): double free",
     "hard1-double-delayed": "free\\({pointer}\\): double free" + AT,
     "hard1-double-reused": "free\\({pointer}\\): double free" + AT,
     "hard1-double-remote": "free\\({pointer}\\): double free" + AT,
@@ -160,6 +161,8 @@ HARDENED = {
     "hard1-write-freed-medium": "(malloc|free)\\({pointer}\\): write after free" + AT,
     "hard1-write-freed-large": FAULT,
     "hard1-read-freed-large": FAULT,
+    "hard1-read-waited-large": FAULT,
+    "hard1-overflow-zeros": "free\\({pointer}\\): overflow" + AT,
     "hard1-overflow-word": "free\\({pointer}\\): overflow" + AT,
     "hard1-overflow-guard": FAULT,
     "hard1-underflow": "free\\({pointer}\\): overflow: block 0x[0-9a-f]+ of [0-9]+ bytes",
@@ -177,6 +180,7 @@ HARDENED = {
 TWO = OF_BLOCK.replace("{bytes}", "24")
 GOES_ON |= {
     "hard1-stale": ("harden:1", [], "nothing stale"),
+    "hard1-large-again": ("harden:1", [], "large blocks again"),
     "hard1-random-order": ("harden:1", [], "in random order"),
     "hard1-empty": ("harden:1,guard_zero:0", [], "empty blocks are blocks"),
     "hard1-goes-on": ("harden:1,abort:0", ["free({pointer}): double free" + TWO,
