@@ -259,7 +259,7 @@ static void empty_blocks(void) {
 
 /* Told to go on after each kind, the heap works as before. */
 static void goes_on(void) {
-    char *twice = misuse_block(24), *over = misuse_block(24), *after = misuse_block(24);
+    char *twice = misuse_block(24), *over = misuse_block(24), *after = misuse_block(200);
     misuse_says(twice, twice, 0);
     free(twice);
     free(misuse_hidden(twice));
@@ -268,8 +268,8 @@ static void goes_on(void) {
     free(over);
     misuse_says(after, after, 0);
     free(after);
-    write_byte(after, 3);
-    churn(24);
+    write_byte(after, 100); /* too far from its neighbours to be seen when they are freed */
+    churn(200);
     for (size_t size = 1; size < 3000; size += 7) free(misuse_block(size));
     misuse_prints("went on");
 }

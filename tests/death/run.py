@@ -185,7 +185,8 @@ GOES_ON |= {
     "hard1-empty": ("harden:1,guard_zero:0", [], "empty blocks are blocks"),
     "hard1-goes-on": ("harden:1,abort:0", ["free({pointer}): double free" + TWO,
                                            "free({pointer}): overflow" + TWO,
-                                           "free({pointer}): write after free" + TWO],
+                                           "malloc({pointer}): write after free" +
+                                           OF_BLOCK.replace("{bytes}", "200")],
                       "went on"),
 }
 
