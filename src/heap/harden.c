@@ -52,8 +52,7 @@ void lu__harden_init(void) {
            h.quarantine != 0;
     may_be_quick = h.random_order && h.check_freed == 2 && h.canary != 0 && h.quarantine != 0;
     h.quick = may_be_quick && !lu__perturbing;
-    h.canary_bytes = HARD_CANARY; /* which also tells what is free */
-    if (h.on) lu__harden = h;     /* else no page is written at every start */
+    if (h.on) lu__harden = h; /* else no page is written at every start */
 }
 
 void lu__harden_see_perturb(void) {
@@ -225,15 +224,12 @@ void lu__hard_let_all_go(struct hard *hard, bool too) {
 
 /* ---------------------------------------------------------------- allocation */
 
-/* The class for a request; LU_CLASSES if it is large. With a canary, blocks are multiples of 16
- * bytes, which harden_fast.c relies on. */
+/* The class for a request; LU_CLASSES if it is large. Blocks are multiples of 16 bytes, which
+ * harden_fast.c relies on. */
 static unsigned class_for(size_t align, size_t size) {
-    if (size > LU_CLASS_BYTES_MAX) return LU_CLASSES;
-    size_t room = size + lu__harden.canary_bytes;
-    if (room > LU_CLASS_BYTES_MAX) return LU_CLASSES;
-    bool tiny = align <= 8 && size < 16 && lu__harden.canary_bytes == 0;
-    if (align <= 16) return lu__class_of(tiny ? room : LU_MAX(room, 16));
-    return lu__class_of_aligned(align, room);
+    if (size > LU_CLASS_BYTES_MAX - HARD_CANARY) return LU_CLASSES;
+    size_t bytes = LU_MAX(size + HARD_CANARY, 16);
+    return align <= 16 ? lu__class_of(bytes) : lu__class_of_aligned(align, bytes);
 }
 
 /* Still as it was left? If not, that is reported and the block stays out of use. */

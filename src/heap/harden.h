@@ -25,8 +25,7 @@ struct lu__harden {
     bool page_blocks;    /* blocks from half a page are guarded like large ones                  */
     uint8_t check_freed; /* 1: a block before it is handed out, 2: free neighbours of a freed one */
     uint8_t canary;      /* 1: a word at the block's end, 2: from the request's end              */
-    uint8_t canary_bytes; /* of each block */
-    size_t quarantine;    /* bytes of small blocks that a heap holds back: of each class, or with
+    size_t quarantine;   /* bytes of small blocks that a heap holds back: of each class, or with
                              `rings` of all                                                  */
 };
 extern struct lu__harden lu__harden LU_HIDDEN;

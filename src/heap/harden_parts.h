@@ -183,7 +183,7 @@ LU_INLINE bool lu__hard_is_exact(uint32_t room) {
     return lu__harden.canary == 2 || (lu__harden.canary == 1 && room > LU_SMALL_MAX);
 }
 LU_INLINE uint32_t lu__hard_room(unsigned c) {
-    return lu__class_size[c] - lu__harden.canary_bytes;
+    return lu__class_size[c] - HARD_CANARY;
 }
 
 /* The descriptor of the slice that holds `block`, in the first region. */
