@@ -42,7 +42,7 @@ void lu__harden_init(void) {
         .guard_large = level_option(LU_OPT_GUARD_LARGE, 0, 1, 1) != 0,
         .check_freed = (uint8_t)level_option(LU_OPT_CHECK_FREED, 0, 2, 2),
         .canary = (uint8_t)level_option(LU_OPT_CANARY, 0, 1, 2),
-        .quarantine = (size_t)level_option(LU_OPT_QUARANTINE, 0, 16 * 1024, 1024 * 1024),
+        .quarantine = (size_t)level_option(LU_OPT_QUARANTINE, 0, 8 * 1024, 1024 * 1024),
     };
     if (h.check_freed != 0) h.zero_on_free = true; /* what is looked for is a byte that is not 0 */
     h.rings = h.quarantine > HARD_BYTES;
@@ -69,9 +69,9 @@ static void lay_out(struct hard *hard) {
         struct hard_class *class = &hard->classes[c];
         uint32_t size = lu__class_size[c];
         uint32_t wait = power_below((uint32_t)LU_MIN(lu__harden.quarantine, LU_SLICE) / size);
-        uint32_t most = power_below((size <= LU_SMALL_MAX ? 1u : 4u) * (uint32_t)HARD_BYTES / size);
+        uint32_t most = power_below((uint32_t)HARD_BYTES / size);
         class->size = size;
-        class->most = (uint16_t)LU_MIN(most, HARD_STASH);
+        class->most = (uint16_t)LU_MIN(LU_MAX(most / 2, 1), HARD_STASH);
         class->waits = lu__harden.quarantine != 0 && !lu__harden.rings;
         class->mask = (uint16_t)(LU_MIN(LU_MIN(wait, most), HARD_FIFO) - 1);
         class->exact = lu__hard_is_exact(size - HARD_CANARY);

@@ -48,11 +48,10 @@ enum hard_state {
 
 #define HARD_RING 4096u
 #define HARD_AWAY 64u
-#define HARD_BYTES (16 * LU_KIB) /* of the blocks in a stash, or in a fifo, at most ...         */
-#define HARD_STASH 256u          /* ... and so many, powers of two; but at least one block      */
-#define HARD_FIFO 64u
-#define HARD_GATHER 64u /* that a refill looks for                                     */
-#define HARD_CHOICE 16u /* one of so many is handed out                                */
+#define HARD_BYTES (16 * LU_KIB) /* of the blocks in a fifo, at most; half of it in a stash     */
+#define HARD_FIFO 64u            /* blocks; in both a power of two, and at least one            */
+#define HARD_STASH 64u
+#define HARD_CHOICE 16u /* one of so many is handed out                                         */
 
 struct hard_class {
     uint16_t count;       /* blocks in the stash                                             */

@@ -334,7 +334,7 @@ static bool gather_from(struct span *span, struct hard_class *class, uint32_t at
     uint32_t size = lu__class_size[span->class_id];
     uint8_t *states = lu__hard_states(span);
     uintptr_t start = (uintptr_t)lu__span_start(span);
-    uint32_t count = class->count, most = LU_MIN(class->most, HARD_GATHER);
+    uint32_t count = class->count, most = class->most;
     for (; at < end && count < most; at += 8) {
         while (end - at >= 32 && is_taken(states + at)) {
             at += 32;
@@ -370,7 +370,7 @@ bool lu__hard_refill(struct heap *heap, unsigned c) {
     struct hard_class *class = &hard->classes[c];
     lu__tick(heap);
     if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__remote_drain(heap);
-    uint32_t size = lu__class_size[c], enough = (LU_MIN(class->most, HARD_GATHER) + 7u) / 8;
+    uint32_t size = lu__class_size[c], enough = (class->most + 7u) / 8;
     for (unsigned looks = LOOKS;; looks -= looks != 0) {
         struct span *span = hard->spans[c];
         if (span == NULL) {
