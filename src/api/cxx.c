@@ -201,9 +201,10 @@ static bool sees_arrays(enum chain make, enum chain end) {
     return known != 0 ? (known & make) && (known & end) : compare(make) && compare(end);
 }
 
-static bool has_arrays; /* that is so of those without an alignment; false until known. Atomic */
-static inline bool short_arrays(void) {
-    return LU_LIKELY(lu__hard_heap != NULL) && LU_LIKELY(LU_RELAXED(has_arrays));
+/* The same of those without an alignment, as far as it is known, for threads with such a heap. */
+LU_INLINE bool short_arrays(void) {
+    return LU_LIKELY(lu__hard_heap != NULL) &&
+           LU_LIKELY((~LU_RELAXED(unhardened) & (NEW_ARRAY | DELETE_ARRAY)) == 0);
 }
 
 static LU_COLD void *made_array(void *block) {
@@ -422,8 +423,6 @@ __attribute__((constructor)) static void at_load(void) {
     for (unsigned chain = NEW; chain <= DELETE_ARRAY_ALIGNED; chain *= 2) {
         if (compare((enum chain)chain)) found |= chain;
     }
-    bool arrays = lu__harden.pairs && (found & NEW_ARRAY) && (found & DELETE_ARRAY);
-    __atomic_store_n(&has_arrays, arrays, __ATOMIC_RELAXED);
     __atomic_store_n(lu__harden.pairs ? &unhardened : &ours, (uint8_t)found, __ATOMIC_RELAXED);
 }
 

@@ -107,7 +107,7 @@ void *lu__alloc_long(size_t size, bool zeroed) {
     return alloc_here(8, size, zeroed);
 }
 
-static __attribute__((noinline)) void *alloc_last(size_t size) {
+static LU_NOINLINE void *alloc_last(size_t size) {
     void *block = last_of(lu__fast_class(lu__heap, size));
     return block != NULL ? block : alloc_here(8, size, false);
 }
@@ -544,7 +544,6 @@ size_t lu__engine_purge(void) {
 void lu__engine_set_perturb(int value) {
     perturb_byte = (unsigned char)value;
     lu__perturbing = value != 0;
-    lu__harden_see_perturb();
     lu__thread_see_perturb();
 }
 

@@ -25,7 +25,6 @@
 #include "os/os.h"
 
 struct lu__harden lu__harden;
-static bool may_be_quick;
 
 static long level_option(enum lu__option id, long level0, long level1, long level2) {
     long value = lu__option(id), level = lu__option(LU_OPT_HARDEN);
@@ -50,14 +49,8 @@ void lu__harden_init(void) {
     h.page_blocks = h.level == 2 && h.guard_large && lu__os_address_space_limit() == SIZE_MAX;
     h.on = h.random_order || h.zero_on_free || h.guard_slices || h.guard_large || h.canary != 0 ||
            h.quarantine != 0;
-    may_be_quick = h.random_order && h.check_freed == 2 && h.canary != 0 && h.quarantine != 0;
-    h.quick = may_be_quick && !lu__perturbing;
+    h.quick = h.random_order && h.check_freed == 2 && h.canary != 0 && h.quarantine != 0;
     if (h.on) lu__harden = h; /* else no page is written at every start */
-}
-
-void lu__harden_see_perturb(void) {
-    bool quick = may_be_quick && !lu__perturbing;
-    if (lu__harden.quick != quick) lu__harden.quick = quick;
 }
 
 static uint32_t power_below(uint32_t n) {
@@ -133,17 +126,17 @@ static void give_back(const uintptr_t *blocks, uint32_t count) {
     }
 }
 
-void lu__hard_halve(struct hard *hard, unsigned c) {
+/* The stash of class `c` gives half of its blocks back to their spans. */
+static void halve(struct hard *hard, unsigned c) {
     struct hard_class *class = &hard->classes[c];
     uint32_t kept = class->count / 2;
     give_back(class->stash + kept, class->count - kept);
     class->count = (uint16_t)kept;
 }
 
-/* The block has waited long enough. */
-static void let_go(struct hard *hard, unsigned c, uintptr_t block) {
+void lu__hard_let_go(struct hard *hard, unsigned c, uintptr_t block) {
     struct hard_class *class = &hard->classes[c];
-    if (class->count == class->most) lu__hard_halve(hard, c);
+    if (class->count == class->most) halve(hard, c);
     class->stash[class->count++] = block;
 }
 
@@ -163,7 +156,7 @@ static void wait_in_fifo(struct hard *hard, unsigned c, uintptr_t block) {
     uintptr_t oldest = class->fifo[class->at];
     class->fifo[class->at] = block;
     class->at = (uint16_t)((class->at + 1) & class->mask);
-    if (oldest != 0) let_go(hard, c, oldest);
+    if (oldest != 0) lu__hard_let_go(hard, c, oldest);
 }
 
 static void wait_in_ring(struct hard *hard, unsigned c, uintptr_t block) {
@@ -174,7 +167,7 @@ static void wait_in_ring(struct hard *hard, unsigned c, uintptr_t block) {
         uint64_t entry = hard->ring[hard->out++ % HARD_RING];
         unsigned leaving = lu__hard_entry_class(entry);
         hard->held -= lu__class_size[leaving];
-        let_go(hard, leaving, lu__hard_entry_block(entry));
+        lu__hard_let_go(hard, leaving, lu__hard_entry_block(entry));
     }
 }
 
@@ -188,7 +181,7 @@ void lu__hard_detain(struct heap *heap, unsigned c, uintptr_t block, bool away) 
     } else if (hard->classes[c].waits) {
         wait_in_fifo(hard, c, block);
     } else {
-        let_go(hard, c, block);
+        lu__hard_let_go(hard, c, block);
     }
 }
 

@@ -32,8 +32,6 @@ extern struct lu__harden lu__harden LU_HIDDEN;
 
 /* Read the options; once. */
 void lu__harden_init(void);
-/* lu__perturbing has changed. */
-void lu__harden_see_perturb(void);
 
 /* ---------------------------------------------------------------- harden.c */
 

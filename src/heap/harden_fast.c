@@ -22,14 +22,6 @@
 #include "heap/guard.h"
 #include "heap/harden_parts.h"
 
-#define LU_LAST __attribute__((noinline)) /* called last */
-
-LU_INLINE void set_busy(struct heap *heap, uint8_t busy) {
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    __atomic_store_n(&heap->busy, busy, __ATOMIC_RELAXED);
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-}
-
 /* The compiler would compute the address anew for every use. */
 LU_INLINE struct hard_class *class_at(struct hard *hard, unsigned c) {
     struct hard_class *class = &hard->classes[c];
@@ -46,7 +38,7 @@ LU_INLINE uint64_t load(uintptr_t at) {
 
 /* ---------------------------------------------------------------- malloc */
 
-static LU_LAST void *sealed_exactly(void *block, uint32_t room, size_t size, uint64_t mark) {
+static LU_NOINLINE void *sealed_exactly(void *block, uint32_t room, size_t size, uint64_t mark) {
     lu__hard_seal((uintptr_t)block, room, (uint32_t)size);
     if (mark != 0) lu__hard_set_array((uintptr_t)block, room, true);
     return block;
@@ -61,15 +53,15 @@ LU_INLINE unsigned class_short(size_t size) {
     return lu__class_mid[(size + HARD_CANARY + 127) >> 7];
 }
 
-static LU_LAST void *malloc_long(size_t size) {
+static LU_NOINLINE void *malloc_long(size_t size) {
     return lu__alloc_long(size, false);
 }
 
-static LU_LAST void *calloc_long(size_t size) {
+static LU_NOINLINE void *calloc_long(size_t size) {
     return lu__alloc_long(size, true);
 }
 
-static LU_LAST void *malloc_array_long(size_t size) {
+static LU_NOINLINE void *malloc_array_long(size_t size) {
     void *block = lu__alloc_long(size, false);
     if (block != NULL) lu__hard_array_made(block);
     return block;
@@ -78,23 +70,24 @@ static LU_LAST void *malloc_array_long(size_t size) {
 /* A block that is zero, or what `otherwise` gives. `mark` is 0 or HARD_ARRAY. */
 LU_INLINE void *malloc_short(size_t size, uint64_t mark, void *otherwise(size_t)) {
     struct heap *heap = lu__hard_heap;
-    if (LU_UNLIKELY(heap == NULL) || LU_UNLIKELY(heap->busy)) return otherwise(size);
+    LU_ASSERT(heap != NULL);
+    if (LU_UNLIKELY(heap->busy)) return otherwise(size);
     if (LU_UNLIKELY(heap->sampler != NULL)) {
         if (heap->sampler->left <= 1 || heap->sampler->burst != 0) return otherwise(size);
     }
-    set_busy(heap, 1);
+    lu__heap_set_busy(heap, 1);
     struct hard *hard = heap->hard;
     struct hard_class *class = class_at(hard, class_short(size));
     uint32_t count = class->count, bytes = class->size;
     if (LU_UNLIKELY(count == 0)) {
-        set_busy(heap, 0);
+        lu__heap_set_busy(heap, 0);
         return otherwise(size);
     }
     uintptr_t *place = &class->stash[lu__hard_pick_late(hard, count)];
     __asm__("" : "+r"(place));
     uintptr_t block = *place;
     if (LU_UNLIKELY(!lu__hard_is_clear(block, bytes))) {
-        set_busy(heap, 0);
+        lu__heap_set_busy(heap, 0);
         return otherwise(size);
     }
     uint64_t *canary = (uint64_t *)(block + bytes - HARD_CANARY);
@@ -102,7 +95,7 @@ LU_INLINE void *malloc_short(size_t size, uint64_t mark, void *otherwise(size_t)
     *place = class->stash[--count];
     class->count = (uint16_t)count;
     if (LU_UNLIKELY(heap->sampler != NULL)) heap->sampler->left--;
-    set_busy(heap, 0);
+    lu__heap_set_busy(heap, 0);
     if (LU_LIKELY(!class->exact)) return (void *)block;
     return sealed_exactly((void *)block, bytes - HARD_CANARY, size, mark);
 }
@@ -178,31 +171,24 @@ static bool is_quiet(uintptr_t block, uint32_t offset, uint32_t size) {
 /* ---------------------------------------------------------------- free */
 
 /* Free the block of another heap's span. */
-static LU_LAST void free_foreign(struct heap *heap, unsigned c, uintptr_t block) {
-    uint32_t room = lu__hard_room(c);
-    uint64_t *canary = (uint64_t *)(block + room), hash = lu__hard_hash(block);
-    uint64_t seen = __atomic_load_n(canary, __ATOMIC_RELAXED);
-    bool mine = seen != 0 && seen != (hash ^ HARD_FREEING) &&
-                __atomic_compare_exchange_n(canary, &seen, hash ^ HARD_FREEING, false,
-                                            __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+static LU_NOINLINE void free_foreign(struct heap *heap, unsigned c, uintptr_t block) {
+    bool mine = lu__hard_end_live(block, lu__hard_room(c));
     if (mine) {
-        lu__hard_clear(block, room);
+        lu__hard_clear(block, lu__hard_room(c));
         lu__hard_detain(heap, c, block, true);
     }
-    set_busy(heap, 0);
+    lu__heap_set_busy(heap, 0);
     if (!mine) lu__free_long((void *)block); /* another thread was faster */
 }
 
-static LU_LAST void detain_and_leave(struct heap *heap, unsigned c, uintptr_t block) {
+static LU_NOINLINE void detain_and_leave(struct heap *heap, unsigned c, uintptr_t block) {
     lu__hard_detain(heap, c, block, false);
-    set_busy(heap, 0);
+    lu__heap_set_busy(heap, 0);
 }
 
-static LU_LAST void stash_and_leave(struct heap *heap, unsigned c, uintptr_t block) {
-    struct hard_class *class = &heap->hard->classes[c];
-    lu__hard_halve(heap->hard, c);
-    class->stash[class->count++] = block;
-    set_busy(heap, 0);
+static LU_NOINLINE void let_go_and_leave(struct heap *heap, unsigned c, uintptr_t block) {
+    lu__hard_let_go(heap->hard, c, block);
+    lu__heap_set_busy(heap, 0);
 }
 
 /* The block is zero; the heap is busy. */
@@ -217,13 +203,13 @@ LU_INLINE void end_free(struct heap *heap, struct hard_class *class, const struc
     class->at = (uint16_t)((at + 1) & class->mask);
     if (LU_LIKELY(oldest != 0)) {
         if (LU_UNLIKELY(count == class->most)) {
-            return stash_and_leave(heap, span->class_id, oldest);
+            return let_go_and_leave(heap, span->class_id, oldest);
         }
         __builtin_prefetch((void *)oldest, 1);
         class->stash[count] = oldest;
         class->count = (uint16_t)(count + 1);
     }
-    set_busy(heap, 0);
+    lu__heap_set_busy(heap, 0);
 }
 
 /* True if the block is live and whole, whatever its canary tells of its size. */
@@ -234,7 +220,8 @@ LU_INLINE bool is_sealed(uintptr_t block, uint32_t size, uint64_t mark) {
 }
 
 /* Of any size and place, and with an exact canary; `mark` as new[] left it, or 0. */
-static LU_LAST void free_any(struct heap *heap, struct span *span, uintptr_t block, uint64_t mark) {
+static LU_NOINLINE void free_any(struct heap *heap, struct span *span, uintptr_t block,
+                                 uint64_t mark) {
     struct hard_class *class = class_at(heap->hard, span->class_id);
     uint32_t offset = (uint32_t)(block & (LU_SLICE - 1)), size = class->size;
     bool inside = offset % HARD_LANE == 0 && offset + size <= LU_SLICE;
@@ -242,7 +229,7 @@ static LU_LAST void free_any(struct heap *heap, struct span *span, uintptr_t blo
         if (mark != 0) lu__hard_array_ends((void *)block);
         return lu__free_long((void *)block);
     }
-    set_busy(heap, 1);
+    lu__heap_set_busy(heap, 1);
     if (LU_RELAXED(span->owner) != heap) return free_foreign(heap, span->class_id, block);
     lu__hard_clear(block, size - HARD_CANARY);
     end_free(heap, class, span, block);
@@ -263,7 +250,7 @@ LU_INLINE void free_short(struct heap *heap, struct span *span, uintptr_t block,
     if (LU_UNLIKELY(wrong != 0) || LU_UNLIKELY(heap->busy)) {
         return free_any(heap, span, block, mark);
     }
-    set_busy(heap, 1);
+    lu__heap_set_busy(heap, 1);
     if (LU_UNLIKELY(LU_RELAXED(span->owner) != heap)) {
         return free_foreign(heap, span->class_id, block);
     }
@@ -281,7 +268,8 @@ LU_INLINE void free_short(struct heap *heap, struct span *span, uintptr_t block,
 /* In *span the descriptor of `block`, if that is a hardened span of a thread in the first region,
  * as far as the thread knows it. */
 LU_INLINE bool find_short(const struct heap *heap, const void *block, struct span **span) {
-    return LU_LIKELY(heap != NULL) && LU_LIKELY(lu__fast_find(heap, block, span)) &&
+    LU_ASSERT(heap != NULL);
+    return LU_LIKELY(lu__fast_find(heap, block, span)) &&
            LU_LIKELY((*span)->of_thread == LU_OF_THREAD_HARDENED);
 }
 
@@ -324,7 +312,7 @@ void *lu__hard_realloc(void *block, size_t size) {
         return NULL;
     }
     memcpy(result, block, LU_MIN(size, room));
-    lu__hard_free_quick(block);
+    lu__free_slow(block); /* which looks whether the heap is still a hardened one */
     return result;
 }
 

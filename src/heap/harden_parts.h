@@ -207,8 +207,8 @@ LU_INLINE uintptr_t lu__hard_entry_block(uint64_t entry) {
 /* harden.c. A free block of class `c` enters what the heap holds back; its own or, if `away`,
  * another's. */
 void lu__hard_detain(struct heap *heap, unsigned c, uintptr_t block, bool away);
-/* The stash of class `c` gives half of its blocks back to their spans. */
-void lu__hard_halve(struct hard *hard, unsigned c);
+/* The block of class `c` has waited for long enough: into the stash. */
+void lu__hard_let_go(struct hard *hard, unsigned c, uintptr_t block);
 /* True if the block of class `c` is among what the heap holds, but for other heaps' blocks. */
 bool lu__hard_holds(const struct hard *hard, unsigned c, uintptr_t block);
 /* All that the heap holds goes back to the spans; what waits in quarantine if that is `too`. */

@@ -276,13 +276,19 @@ extern __thread struct heap *lu__own_heap
 LU_INLINE struct heap *lu__thread_heap(void) {
     return lu__own_heap;
 }
+/* The same if it is hardened and harden_fast.c may use it, else NULL. */
+extern __thread struct heap *lu__hard_heap
+    __attribute__((tls_model("initial-exec"), visibility("hidden")));
+/* The compiler may not move accesses of the slow path across the mark. */
+LU_INLINE void lu__heap_set_busy(struct heap *heap, uint8_t busy) {
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    __atomic_store_n(&heap->busy, busy, __ATOMIC_RELAXED);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
 /* Prepare a heap structure from fresh memory. NULL: no memory. */
 struct heap *lu__heap_make(enum heap_kind kind);
 /* Give the structure of an ended lu_heap back for the next. */
 void lu__heap_recycle(struct heap *heap);
-/* The same if it is hardened and harden_fast.c may use it, else NULL. */
-extern __thread struct heap *lu__hard_heap
-    __attribute__((tls_model("initial-exec"), visibility("hidden")));
 /* Call `visit` for every pooled heap, taken out of the pool meanwhile. */
 void lu__pool_each(void (*visit)(struct heap *, void *), void *arg);
 /* Call `visit` for every heap ever made, whatever its state; it must only look. */

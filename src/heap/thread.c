@@ -185,20 +185,13 @@ static void release(struct heap *heap) {
     lu__lock_release(&pool_lock);
 }
 
-/* The compiler may not move accesses of the slow path across the mark. */
-static void set_busy(struct heap *heap, uint8_t busy) {
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    __atomic_store_n(&heap->busy, busy, __ATOMIC_RELAXED);
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-}
-
 bool lu__thread_interrupted(void) {
     return lu__own_heap != NULL ? lu__own_heap->busy != 0 : self.acquiring;
 }
 
 static LU_COLD void go_slow(struct heap *heap) {
     lu__heap = LU_EMPTY_HEAP;
-    lu__hard_heap = lu__harden.quick && heap->hard != NULL ? heap : NULL;
+    lu__hard_heap = lu__harden.quick && !lu__perturbing && heap->hard != NULL ? heap : NULL;
 }
 
 /* Set what the fast paths of the calling thread, whose heap it is, are to use. */
@@ -215,7 +208,7 @@ struct heap *lu__thread_enter(void) {
     struct heap *heap = lu__own_heap;
     if (LU_LIKELY(heap != NULL)) {
         if (heap->busy) return NULL;
-        set_busy(heap, 1);
+        lu__heap_set_busy(heap, 1);
         if (LU_UNLIKELY(heap->hard == NULL) && LU_UNLIKELY(lu__harden.on)) {
             heap->hard = lu__hard_make(); /* it was made before there were options to read */
         }
@@ -234,13 +227,13 @@ struct heap *lu__thread_enter(void) {
         /* May allocate: the heap is there already. */
         if (has_exit_key) (void)pthread_setspecific(exit_key, heap);
     }
-    set_busy(heap, 1);
+    lu__heap_set_busy(heap, 1);
     return heap;
 }
 
 void lu__thread_leave(struct heap *heap) {
     see_region(heap);
-    set_busy(heap, 0);
+    lu__heap_set_busy(heap, 0);
     if (LU_UNLIKELY(lu__own_heap != heap)) {
         release(heap); /* borrowed */
     } else {
@@ -255,14 +248,14 @@ static void thread_exit(void *unused) {
     lu__heap = LU_EMPTY_HEAP;
     lu__own_heap = lu__hard_heap = NULL;
     self.gone = true;
-    set_busy(heap, 1);
+    lu__heap_set_busy(heap, 1);
     lu__remote_flush(heap);
     if (heap->hard != NULL) lu__hard_thread_exit(heap);
     if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__remote_drain(heap);
     for (unsigned c = 0; c < LU_CLASSES; c++) lu__small_demote(heap, c);
     size_t most = (size_t)lu__option(LU_OPT_ARENA_MAX);
     if (most != 0 && pool_count >= most) (void)lu__sweep_all(heap);
-    set_busy(heap, 0);
+    lu__heap_set_busy(heap, 0);
     release(heap);
 }
 
@@ -277,9 +270,9 @@ void lu__pool_each(void (*visit)(struct heap *, void *), void *arg) {
     lu__lock_release(&pool_lock);
     while (list != NULL) {
         struct heap *next = list->next_pooled;
-        set_busy(list, 1);
+        lu__heap_set_busy(list, 1);
         visit(list, arg);
-        set_busy(list, 0);
+        lu__heap_set_busy(list, 0);
         release(list);
         list = next;
     }

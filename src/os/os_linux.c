@@ -73,6 +73,7 @@ int lu__os_protect(void *at, size_t size) {
 int lu__os_resident(const void *at, size_t size, unsigned char *there) {
     return (int)-lu__kernel_memory_call(SYS_mincore, (long)at, (long)size, (long)there, 0, 0, 0);
 }
+
 int lu__os_purge(void *at, size_t size) {
     return (int)-lu__kernel_memory_call(SYS_madvise, (long)at, (long)size, MADV_DONTNEED, 0, 0, 0);
 }

@@ -59,9 +59,10 @@ TABLE = {
     # ... the heap is in the pool before its lists are in order
     "released_before_in_order": (
         "src/heap/thread.c",
-        "    set_busy(heap, 1);\n    lu__remote_flush(heap);\n",
-        "    set_busy(heap, 1);\n    release(heap);\n    lu__remote_flush(heap);\n",
-        "    set_busy(heap, 0);\n    release(heap);\n", "    set_busy(heap, 0);\n"),
+        "    lu__heap_set_busy(heap, 1);\n    lu__remote_flush(heap);\n",
+        "    lu__heap_set_busy(heap, 1);\n    release(heap);\n    lu__remote_flush(heap);\n",
+        "    lu__heap_set_busy(heap, 0);\n    release(heap);\n",
+        "    lu__heap_set_busy(heap, 0);\n"),
     # emergency.c: the room is taken in two steps
     "emergency_in_two_steps": (
         "src/heap/emergency.c",
