@@ -13,6 +13,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#if LU_DEBUG >= 1
+size_t lu__steps;
+#endif
+
 void lu__assert_failed(const char *what, const char *file, int line) {
     lu__print(STDERR_FILENO, "lucid: %s:%d: assertion failed: %s\n", file, line, what);
     abort();

@@ -38,6 +38,13 @@ __attribute__((noreturn, cold)) void lu__assert_failed(const char *what, const c
 #else
 #define LU_ASSERT(x) ((void)sizeof(x))
 #endif
+/* Counts rounds of loops that must not become more for a larger heap: tests look at it. */
+#if LU_DEBUG >= 1
+extern size_t lu__steps;
+#define LU_STEP() ((void)__atomic_fetch_add(&lu__steps, 1, __ATOMIC_RELAXED))
+#else
+#define LU_STEP() ((void)0)
+#endif
 #if LU_DEBUG >= 2
 #define LU_ASSERT_SLOW(x) LU_ASSERT(x)
 #else

@@ -536,7 +536,7 @@ size_t lu__engine_purge(void) {
     lu__remote_flush(heap);
     returned += lu__sweep_all(heap);
     lu__pool_each(sweep_visit, &returned);
-    returned += lu__run_purge((uint32_t)lu__os_now_ms() + 1, SIZE_MAX);
+    returned += lu__run_purge(SIZE_MAX);
     lu__thread_leave(heap);
     return returned;
 }
@@ -555,6 +555,7 @@ void lu__engine_fork_child(void) {
         lu__lock_reset(&lu__span_lock);
         if (was_held || lu__run_purging()) lu__run_rebuild();
     }
+    lu__walk_fork_child();
     lu__guard_fork_child();
     lu__hard_span_fork_child();
     lu__hard_large_fork_child();

@@ -60,13 +60,13 @@ struct heap {
     struct span *partial_last[LU_CLASSES];
     uint32_t partial_count[LU_CLASSES];
     uint32_t span_count[LU_CLASSES];
-    uint32_t created_ms[LU_CLASSES]; /* when the class last got a span, as ticked_ms */
+    uint64_t created_ms[LU_CLASSES]; /* when the class last got a span, as ticked_ms */
     struct remote_batch ring[LU_RING];
-    uint32_t tick_left;   /* slow paths until the clock is read                  */
+    uint64_t ticked_ms;   /* when the clock was read last                        */
+    uint64_t pass_ms;     /* when the running or last sweep began                */
+    uint32_t tick_left;   /* slow paths until it is read again                   */
     uint32_t cadence;     /* frees of a current span between looks at the clock */
     uint32_t skipped;     /* looks at the clock left out                         */
-    uint32_t ticked_ms;   /* when it was read last                               */
-    uint32_t pass_ms;     /* when the running or last sweep began                */
     uint32_t sweep_class; /* where it stands; LU_CLASSES: done                   */
     uint32_t sweep_left;  /* partial spans of that class still to visit          */
     uint32_t purge_seen;  /* lu__purge_request when it was last obeyed           */

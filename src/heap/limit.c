@@ -3,19 +3,24 @@
  * checks it; here is what happens before an allocation fails for it.
  *
  *     held   0 ............................... 7/8 ............ limit
- *            free memory is kept a while       goes back at     first all that is free goes back,
- *                                              ticks, without   then the callback may free
- *                                              delay (sweep.c)  something, then NULL and ENOMEM
+ *            free memory is kept a while       free runs go     first free runs go back, as many as
+ *                                              back at ticks,   are lacking (span/run.c); then spans
+ *                                              but for those    that are empty; then the callback
+ *                                              that are always  may free something; then NULL and
+ *                                              used again       ENOMEM
  *
- * Giving all back walks every heap, so a program that goes on failing at its limit does it every
- * SQUEEZE_MS at most.
+ * Free pages inside spans that are used do not count for the limit, as whole runs do, so nothing is
+ * won by giving them back sooner; the program would pay for every page that it uses again.
+ *
+ * Looking for empty spans takes the longer the more classes and finished threads there are, so a
+ * program that goes on failing at its limit does it every SQUEEZE_MS at most.
  *
  * The callback runs without any lock of ours and may use the whole API. The pair of function and
  * argument is changed under callback_lock and copied out before the call.
  */
 #include "heap/limit.h"
 
-#include "heap/engine.h"
+#include "heap/harden.h"
 #include "os/lock.h"
 #include "os/os.h"
 #include "span/span.h"
@@ -32,14 +37,29 @@ bool lu__limit_is_near(void) {
     return limit != 0 && lu__span_held() > limit - limit / 8;
 }
 
-/* Give everything back that is free; true if less is held now. */
+static void squeeze_heap(struct heap *heap, void *arg) {
+    (void)arg;
+    if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__remote_drain(heap);
+    if (heap->hard != NULL) {
+        lu__hard_sweep(heap, true);
+    } else {
+        for (unsigned c = 0; c < LU_CLASSES; c++) lu__small_demote(heap, c);
+    }
+}
+
+/* Give back the runs of spans in which nothing is in use; true if less is held now. */
 static bool squeeze(size_t held) {
-    static uint32_t squeezed_ms;
-    uint32_t now = (uint32_t)lu__os_now_ms();
-    uint32_t last = __atomic_load_n(&squeezed_ms, __ATOMIC_RELAXED);
+    static uint64_t squeezed_ms;
+    uint64_t now = lu__os_now_ms(), last = __atomic_load_n(&squeezed_ms, __ATOMIC_RELAXED);
     if (last != 0 && now - last < SQUEEZE_MS) return false;
     __atomic_store_n(&squeezed_ms, now, __ATOMIC_RELAXED);
-    (void)lu__engine_purge();
+    struct heap *heap = lu__thread_enter();
+    if (heap == NULL) return false;
+    lu__remote_flush(heap);
+    squeeze_heap(heap, NULL);
+    lu__pool_each(squeeze_heap, NULL);
+    (void)lu__run_purge(SIZE_MAX);
+    lu__thread_leave(heap);
     return lu__span_held() < held;
 }
 

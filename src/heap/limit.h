@@ -5,8 +5,8 @@
 #include "base/base.h"
 #include "lucid/lucid.h"
 
-/* True while more than seven eighths of the limit are held: nothing should be kept that could go
- * back. Two relaxed loads where there is no limit or it is far. */
+/* True while more than seven eighths of the limit are held: no free run should be kept that will
+ * not be used again. Two relaxed loads where there is no limit or it is far. */
 bool lu__limit_is_near(void);
 /* After an allocation of `size` bytes has failed for the `tries`-th time (from 0): true if the
  * limit was the reason and memory was given back, or the program's callback asks to try again. No

@@ -30,26 +30,23 @@
 #define TICK_EAGER 8u
 #define CADENCE 256u     /* when there is nothing to give back */
 #define SKIPPED 4u       /* and then the clock is not even read every time */
-#define CADENCE_LEAST 8u /* else: adapted so that the clock is read every few milliseconds */
+#define CADENCE_LEAST 1u /* else: adapted so that the clock is read every few milliseconds */
 #define CADENCE_MOST 128u
-#define UNITS_PER_MS 4000u /* work allowed per millisecond passed; a unit is about 0.1 us */
-#define PASSED_MOST 20u    /* milliseconds counted at a time: the longest pause is 8 ms   */
-#define UNITS_LEAST 200u
-#define FLOOD_BYTES (8 * LU_MIB) /* of free runs, and as much as is used: no more is kept */
-#define FLOOD_AGE_MS 4u
-#define FLOOD_MOST (32 * LU_MIB) /* purged at a time for it */
-#define IDLE_STEPS 2048u         /* blocks looked at to see that a current span is idle */
-#define UNITS_PURGE 250u         /* what purging one span costs */
-#define PRESS_MS 64              /* how often all threads are asked to give back at the limit */
+#define UNITS_PER_MS 4000u /* work allowed per millisecond passed; a unit is about 0.1 us    */
+#define UNITS_MOST 5000u   /* at a time: no pause reaches a millisecond                      */
+#define PURGE_PER_MS (4 * LU_MIB) /* of free runs, per millisecond passed                    */
+#define PURGE_MOST (4 * LU_MIB)   /* at a time: 0.5 ms where a page takes 0.4 us             */
+#define IDLE_STEPS 2048u          /* blocks looked at to see that a current span is idle */
+#define UNITS_PURGE 250u          /* what purging one span costs */
 #define RANGES 64
 #define SLICE_UNITS (LU_SLICE >> LU_UNIT_SHIFT)
 
 uint32_t lu__purge_request;
 
-static uint32_t delay_ms(void) {
-    if (lu__limit_is_near()) return 0;
+/* How long what is idle inside spans is kept at most. */
+static uint64_t delay_ms(void) {
     long delay = lu__option(LU_OPT_PURGE_DELAY);
-    return delay < 0 ? UINT32_MAX / 4 : (uint32_t)LU_MIN(delay, 1000000000L);
+    return delay < 0 ? UINT64_MAX / 2 : (uint64_t)delay;
 }
 
 /* True while partial spans may have pages to give, or free runs wait to be purged. */
@@ -246,7 +243,7 @@ static void sweep_some(struct heap *heap, uint32_t units) {
     finish(&purge);
 }
 
-static void begin_pass(struct heap *heap, uint32_t now) {
+static void begin_pass(struct heap *heap, uint64_t now) {
     heap->pass_ms = now;
     if (heap->hard != NULL) return lu__hard_sweep(heap, false);
     heap->changed = 0;
@@ -278,10 +275,11 @@ size_t lu__sweep_all(struct heap *heap) {
 /* ---------------------------------------------------------------- ticks */
 
 struct pooled_sweep {
-    uint32_t now, delay, units;
+    uint64_t now, delay;
+    uint32_t units;
 };
 
-static void sweep_paced(struct heap *heap, uint32_t now, uint32_t delay, uint32_t units) {
+static void sweep_paced(struct heap *heap, uint64_t now, uint64_t delay, uint32_t units) {
     if (heap->sweep_class == LU_CLASSES && now - heap->pass_ms >= delay / 4 + 1) {
         begin_pass(heap, now);
     }
@@ -301,40 +299,18 @@ void lu__sweep_fork_child(void) {
 }
 
 /* Purge free runs; one thread at a time. */
-static void purge_runs(uint32_t now, uint32_t delay) {
-    static uint32_t purged_ms;
-    size_t dirty = __atomic_load_n(&lu__span_figures.dirty, __ATOMIC_RELAXED);
-    bool above = dirty > (size_t)lu__option(LU_OPT_TRIM_THRESHOLD);
-    if (dirty == 0) return;
-    /* Much was freed at once: a program that falls silent now would never give it back. */
-    size_t used = __atomic_load_n(&lu__span_figures.used, __ATOMIC_RELAXED);
-    bool flood = dirty > used + FLOOD_BYTES && delay < UINT32_MAX / 4;
-    if (!above && !flood && now - __atomic_load_n(&purged_ms, __ATOMIC_RELAXED) < delay / 8) return;
+static void purge_runs(uint64_t now, uint32_t passed) {
+    if (__atomic_load_n(&lu__span_figures.dirty, __ATOMIC_RELAXED) == 0) return;
     if (__atomic_exchange_n(&purging, 1, __ATOMIC_ACQUIRE) != 0) return;
-    __atomic_store_n(&purged_ms, now, __ATOMIC_RELAXED);
-    /* Without delay also what became free just now, or a run that grows all the time would stay. */
-    uint32_t before = delay == 0 ? now + 1 : above ? now - delay / 8 : now - delay;
-    (void)lu__run_purge(before, 256 * LU_MIB);
-    if (flood)
-        (void)lu__run_purge(now - FLOOD_AGE_MS, LU_MIN(dirty - used - FLOOD_BYTES, FLOOD_MOST));
+    size_t most = LU_MIN(passed * PURGE_PER_MS, PURGE_MOST);
+    (void)lu__run_purge_due(now, lu__limit_is_near(), most);
     __atomic_store_n(&purging, 0, __ATOMIC_RELEASE);
 }
 
-/* Near the limit every thread gives back what it has free, at its next tick. */
-static void press(uint32_t now) {
-    static uint32_t pressed_ms;
-    uint32_t last = __atomic_load_n(&pressed_ms, __ATOMIC_RELAXED);
-    if (!lu__limit_is_near() || now - last < PRESS_MS) return;
-    if (__atomic_compare_exchange_n(&pressed_ms, &last, now, false, __ATOMIC_RELAXED,
-                                    __ATOMIC_RELAXED)) {
-        __atomic_fetch_add(&lu__purge_request, 1, __ATOMIC_RELAXED);
-    }
-}
-
 void lu__tick_slow(struct heap *heap) {
-    static uint32_t pool_swept_ms;
-    uint32_t now = (uint32_t)lu__os_now_ms(), delay = delay_ms();
-    uint32_t passed = now - heap->ticked_ms;
+    static uint64_t pool_swept_ms;
+    uint64_t now = lu__os_now_ms(), delay = delay_ms();
+    uint32_t passed = (uint32_t)LU_MIN(now - heap->ticked_ms, UINT32_MAX / 2);
     heap->tick_left = is_eager(heap) ? TICK_EAGER : TICK_SLOW_PATHS;
     if (passed == 0) { /* busy: look less often */
         heap->cadence = LU_MIN(heap->cadence * 2, CADENCE_MOST);
@@ -343,20 +319,18 @@ void lu__tick_slow(struct heap *heap) {
     if (passed > 4) heap->cadence = LU_MAX(heap->cadence / 4, CADENCE_LEAST);
     heap->ticked_ms = now;
     if (heap->kind == LU_HEAP_OF_THREAD) lu__remote_flush(heap);
-    press(now);
     uint32_t request = __atomic_load_n(&lu__purge_request, __ATOMIC_RELAXED);
     if (heap->purge_seen != request) {
         heap->purge_seen = request;
         (void)lu__sweep_all(heap);
     }
-    uint32_t units = LU_MIN(passed, PASSED_MOST) * UNITS_PER_MS + UNITS_LEAST;
-    sweep_paced(heap, now, delay, units);
-    purge_runs(now, delay);
-    uint32_t swept = __atomic_load_n(&pool_swept_ms, __ATOMIC_RELAXED);
+    purge_runs(now, passed);
+    sweep_paced(heap, now, delay, (uint32_t)LU_MIN((uint64_t)passed * UNITS_PER_MS, UNITS_MOST));
+    uint64_t swept = __atomic_load_n(&pool_swept_ms, __ATOMIC_RELAXED);
     if (heap->kind == LU_HEAP_OF_THREAD && now - swept >= 16 &&
         __atomic_compare_exchange_n(&pool_swept_ms, &swept, now, false, __ATOMIC_RELAXED,
                                     __ATOMIC_RELAXED)) {
-        struct pooled_sweep how = {now, delay, LU_MIN(now - swept, PASSED_MOST) * UNITS_PER_MS / 4};
+        struct pooled_sweep how = {now, delay, UNITS_MOST / 2};
         lu__pool_each(sweep_pooled, &how);
     }
 }

@@ -1,5 +1,5 @@
 /*
- * bins.c - free runs by size: segregated best fit.
+ * bins.c - free runs by size: segregated best fit; and dirty ones by age.
  *
  * Runs of 1 to 8 slices have a bin each; above, there are eight bins per doubling. Dirty and clean
  * runs have bins of their own, each a doubly linked list through span->next and prev (last in,
@@ -11,19 +11,27 @@
  *
  * A search looks for the best fit among the first few runs of the bin that the size falls in, where
  * runs may be too small, then takes the first run of the next bin, where all fit. Dirty runs come
- * first: they cost no page fault. Everything here is under lu__span_lock.
+ * first: they cost no page fault. Where memory is so short that nothing else is left, all runs of
+ * the bins where some may be too small are looked at (lu__bins_search), a few at a time, those
+ * without room going to the end of their bin.
+ *
+ * Dirty runs also stand in a queue through span->all_next and all_prev, the oldest in front, from
+ * which purge.c takes. No operation takes longer for more runs. Everything is under lu__span_lock.
  */
-#include "span/span.h"
+#include "span/run_parts.h"
 
 #define BINS 192
 #define WORDS (BINS / 64)
-#define LOOK 16 /* runs that a search examines in one bin */
+#define LOOK 16    /* runs that a search examines in one bin */
+#define LOOK_ON 64 /* and one step of a search of all     */
 
 struct bins {
-    struct span *first[BINS];
+    struct span *first[BINS], *last[BINS];
+    size_t count[BINS];
     uint64_t words[WORDS];
 };
-static struct bins bins_of[2]; /* [zero] */
+static struct bins bins_of[2];         /* [zero] */
+static struct span *oldest, *youngest; /* dirty */
 
 /* Bin that a run of `slices` lies in. */
 static unsigned bin_of(size_t slices) {
@@ -33,28 +41,87 @@ static unsigned bin_of(size_t slices) {
     return LU_MIN(bin, BINS - 1u);
 }
 
-void lu__bins_insert(struct span *run) {
-    struct bins *bins = &bins_of[run->zero];
-    unsigned bin = bin_of(run->slices);
-    run->prev = NULL;
-    run->next = bins->first[bin];
-    if (run->next != NULL) run->next->prev = run;
-    bins->first[bin] = run;
-    bins->words[bin / 64] |= (uint64_t)1 << (bin % 64);
+/* ---------------------------------------------------------------- the queue of dirty runs */
+
+static void queue_put(struct span *run, bool in_front) {
+    struct span **end = in_front ? &oldest : &youngest, *beside = *end;
+    run->all_next = in_front ? beside : NULL;
+    run->all_prev = in_front ? NULL : beside;
+    if (beside == NULL) {
+        oldest = youngest = run;
+        return;
+    }
+    if (in_front) {
+        beside->all_prev = run;
+    } else {
+        beside->all_next = run;
+    }
+    *end = run;
 }
 
-void lu__bins_remove(struct span *run) {
-    struct bins *bins = &bins_of[run->zero];
-    unsigned bin = bin_of(run->slices);
-    if (run->next != NULL) run->next->prev = run->prev;
+static void queue_remove(struct span *run) {
+    if (run->all_next != NULL) {
+        run->all_next->all_prev = run->all_prev;
+    } else {
+        youngest = run->all_prev;
+    }
+    if (run->all_prev != NULL) {
+        run->all_prev->all_next = run->all_next;
+    } else {
+        oldest = run->all_next;
+    }
+}
+
+struct span *lu__bins_oldest(void) {
+    return oldest;
+}
+
+/* ---------------------------------------------------------------- bins */
+
+static void list_put(struct bins *bins, unsigned bin, struct span *run, bool in_front) {
+    struct span *beside = in_front ? bins->first[bin] : bins->last[bin];
+    run->next = in_front ? beside : NULL;
+    run->prev = in_front ? NULL : beside;
+    if (beside == NULL) {
+        bins->first[bin] = bins->last[bin] = run;
+    } else if (in_front) {
+        bins->first[bin] = beside->prev = run;
+    } else {
+        bins->last[bin] = beside->next = run;
+    }
+}
+
+static void list_remove(struct bins *bins, unsigned bin, struct span *run) {
+    if (run->next != NULL) {
+        run->next->prev = run->prev;
+    } else {
+        bins->last[bin] = run->prev;
+    }
     if (run->prev != NULL) {
         run->prev->next = run->next;
     } else {
         LU_ASSERT(bins->first[bin] == run);
         bins->first[bin] = run->next;
-        if (run->next == NULL) bins->words[bin / 64] &= ~((uint64_t)1 << (bin % 64));
     }
+}
+
+void lu__bins_insert(struct span *run, bool as_oldest) {
+    struct bins *bins = &bins_of[run->zero];
+    unsigned bin = bin_of(run->slices);
+    list_put(bins, bin, run, true);
+    bins->count[bin]++;
+    bins->words[bin / 64] |= (uint64_t)1 << (bin % 64);
+    if (!run->zero) queue_put(run, as_oldest);
+}
+
+void lu__bins_remove(struct span *run) {
+    struct bins *bins = &bins_of[run->zero];
+    unsigned bin = bin_of(run->slices);
+    list_remove(bins, bin, run);
     run->next = run->prev = NULL;
+    bins->count[bin]--;
+    if (bins->first[bin] == NULL) bins->words[bin / 64] &= ~((uint64_t)1 << (bin % 64));
+    if (!run->zero) queue_remove(run);
 }
 
 /* First bin >= `bin` that is not empty; BINS if there is none. */
@@ -80,6 +147,7 @@ static struct span *find_in(const struct bins *bins, size_t slices, size_t align
         unsigned looked = 0;
         for (struct span *run = bins->first[bin]; run != NULL && looked < LOOK; run = run->next) {
             looked++;
+            LU_STEP();
             if (run_fits(run, slices, align_slices) &&
                 (best == NULL || run->slices < best->slices)) {
                 best = run;
@@ -95,16 +163,46 @@ struct span *lu__bins_find(size_t slices, size_t align_slices) {
     return run != NULL ? run : find_in(&bins_of[true], slices, align_slices);
 }
 
-struct span *lu__bins_find_dirty(uint32_t before_ms) {
-    const struct bins *bins = &bins_of[false];
-    for (unsigned bin = next_bin(bins, 0); bin < BINS; bin = next_bin(bins, bin + 1)) {
-        for (struct span *run = bins->first[bin]; run != NULL; run = run->next) {
-            if ((int32_t)(before_ms - run->stamp) > 0) return run;
-        }
+/* The last bin in which a run may be too small. */
+static unsigned last_unsure(const struct lu__bins_search *search) {
+    return bin_of(search->slices + search->align_slices - 1);
+}
+
+/* On to the next bin to be looked at; false if there is none. */
+static bool search_next(struct lu__bins_search *search) {
+    unsigned from = search->bin == 0 ? bin_of(search->slices) : search->bin;
+    unsigned bin = next_bin(&bins_of[search->zero], from);
+    if (bin <= last_unsure(search)) {
+        search->left = bins_of[search->zero].count[bin];
+        search->bin = bin + 1;
+        return true;
     }
+    if (search->zero) return false;
+    search->zero = true;
+    search->bin = 0;
+    return search_next(search);
+}
+
+struct span *lu__bins_search(struct lu__bins_search *search) {
+    if (search->left == 0 && !search_next(search)) {
+        search->done = true;
+        return NULL;
+    }
+    struct bins *bins = &bins_of[search->zero];
+    unsigned bin = search->bin - 1;
+    for (unsigned looked = 0; looked < LOOK_ON && search->left != 0; looked++, search->left--) {
+        struct span *run = bins->first[bin];
+        if (run == NULL) break;
+        LU_STEP();
+        if (run_fits(run, search->slices, search->align_slices)) return run;
+        list_remove(bins, bin, run);
+        list_put(bins, bin, run, false);
+    }
+    if (bins->first[bin] == NULL) search->left = 0;
     return NULL;
 }
 
 void lu__bins_clear(void) {
     __builtin_memset(bins_of, 0, sizeof bins_of);
+    oldest = youngest = NULL;
 }

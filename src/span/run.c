@@ -1,36 +1,24 @@
 /*
  * run.c - handing out and taking back runs of slices.
  *
- *     lu__run_alloc   bins first (dirty, then clean), then the fresh top of a region
- *     lu__run_free    merges with free neighbours of the same kind (dirty or clean), stamps, bins
- *     lu__run_purge   takes an old dirty run out, gives its pages back without the lock, and
- *                     brings it in again as clean
+ *     lu__run_alloc   bins first (dirty, then clean), then the fresh top of a region; then what can
+ *                     be had by giving back free memory, and by looking at every free run
+ *     lu__run_free    merges with free neighbours of the same kind (dirty or clean), and into the bins
  *
  * The truth is in the descriptors: head marks tile every region from `first` to `top`. A change
  * writes the new inner heads before the outer one (release stores), so that a walk at any instant
  * sees a tiling. The bins are only an index, which lu__run_rebuild makes anew in a forked child.
+ * Free memory goes back in purge.c. Nothing here takes longer for more runs, but for that look at
+ * all, which lets others in between, and the rebuild.
  */
-#include "span/span.h"
-
+#include "base/options.h"
 #include "os/os.h"
-
-#define SET(field, value) __atomic_store_n(&(field), value, __ATOMIC_RELEASE)
+#include "span/run_parts.h"
 
 static struct lu__span_figures *const figures = &lu__span_figures;
-static uint32_t purging_now; /* runs that some thread is purging; under lu__span_lock */
 
-bool lu__run_purging(void) {
-    return purging_now != 0;
-}
-
-static void figure_add(size_t *figure, size_t bytes) {
-    __atomic_fetch_add(figure, bytes, __ATOMIC_RELAXED); /* `returned` is added to without lock */
-}
-
-static void figure_sub(size_t *figure, size_t bytes) {
-    size_t before = __atomic_fetch_sub(figure, bytes, __ATOMIC_RELAXED);
-    LU_ASSERT(before >= bytes);
-    (void)before;
+static long delay_ms(void) {
+    return lu__option(LU_OPT_PURGE_DELAY);
 }
 
 static void note_peak(void) {
@@ -38,53 +26,59 @@ static void note_peak(void) {
     if (held > figures->peak) __atomic_store_n(&figures->peak, held, __ATOMIC_RELAXED);
 }
 
-/* Make the descriptor the head of a free run. */
-static void mark_free(struct span *head, size_t slices, bool zero, uint32_t stamp) {
+/* As many bytes more are in use; if they were dirty, they are no longer counted so. */
+static void note_used(size_t bytes) {
+    lu__figure_add(&figures->used, bytes);
+    lu__decay_taken(&lu__decay, figures->dirty, figures->used);
+    note_peak();
+}
+
+void lu__run_mark_free(struct span *head, size_t slices, bool zero) {
     head->owner = NULL;
     head->of_thread = 0;
     head->zero = zero;
-    head->stamp = stamp;
     if (slices > 1) {
         struct span *tail = head + slices - 1;
         tail->slices = (uint32_t)slices;
-        SET(tail->kind, LU_KIND_TAIL);
+        LU_MARK(tail->kind, LU_KIND_TAIL);
     }
-    SET(head->slices, (uint32_t)slices);
-    SET(head->kind, LU_KIND_FREE);
+    LU_MARK(head->slices, (uint32_t)slices);
+    LU_MARK(head->kind, LU_KIND_FREE);
 }
 
-static void unmark(struct span *desc) {
-    SET(desc->kind, LU_KIND_NONE);
+/* The head `gone` is one no more, as its run became part of one that ends at `end`. */
+static void forget_head(const struct span *gone, struct span *end) {
+    if (LU_UNLIKELY(lu__walk_at == gone)) lu__walk_at = end;
 }
 
-/* Merge a free run, in no bin, with free neighbours of its kind and put it in its bin. */
-static void insert_merged(struct region *region, struct span *run) {
+void lu__run_insert(struct span *run) {
+    struct region *region = lu__region_of(run);
     size_t slice = (size_t)((char *)run - region->base) >> LU_DESC_SHIFT;
     struct span *after = run + run->slices;
     if (slice + run->slices < region->top && after->kind == LU_KIND_FREE &&
         after->zero == run->zero) {
         lu__bins_remove(after);
-        uint32_t stamp = (int32_t)(after->stamp - run->stamp) > 0 ? after->stamp : run->stamp;
         size_t slices = (size_t)run->slices + after->slices;
-        if (run->slices > 1) unmark(run + run->slices - 1);
-        mark_free(run, slices, run->zero, stamp);
-        unmark(after);
-        if (slices == (size_t)(after - run) + 1) mark_free(run, slices, run->zero, stamp);
+        if (run->slices > 1) lu__run_unmark(run + run->slices - 1);
+        lu__run_mark_free(run, slices, run->zero);
+        lu__run_unmark(after);
+        if (slices == (size_t)(after - run) + 1) lu__run_mark_free(run, slices, run->zero);
+        forget_head(after, run + slices);
     }
     if (slice > region->first) {
         struct span *before = run - 1;
         if (before->kind == LU_KIND_TAIL) before = run - before->slices;
         if (before->kind == LU_KIND_FREE && before->zero == run->zero) {
             lu__bins_remove(before);
-            uint32_t stamp = (int32_t)(before->stamp - run->stamp) > 0 ? before->stamp : run->stamp;
             size_t slices = (size_t)before->slices + run->slices;
-            if (before->slices > 1) unmark(run - 1);
-            mark_free(before, slices, before->zero, stamp);
-            if (run + 1 != before + slices) unmark(run);
+            if (before->slices > 1) lu__run_unmark(run - 1);
+            lu__run_mark_free(before, slices, before->zero);
+            if (run + 1 != before + slices) lu__run_unmark(run);
+            forget_head(run, before + slices);
             run = before;
         }
     }
-    lu__bins_insert(run);
+    lu__bins_insert(run, false);
 }
 
 /* Turn [at, at + slices) of the free run, which is in no bin, into a run of `kind`; what is over at
@@ -92,19 +86,19 @@ static void insert_merged(struct region *region, struct span *run) {
 static struct span *carve(struct span *run, size_t front, size_t slices, enum lu__kind kind) {
     size_t whole = run->slices, back = whole - front - slices;
     struct span *head = run + front, *rest = head + slices;
-    if (whole > 1) unmark(run + whole - 1);
-    if (back > 0) mark_free(rest, back, run->zero, run->stamp);
+    if (whole > 1) lu__run_unmark(run + whole - 1);
+    if (back > 0) lu__run_mark_free(rest, back, run->zero);
     if (front > 0) {
         head->zero = run->zero;
-        SET(head->slices, (uint32_t)slices);
-        SET(head->kind, (uint8_t)kind);
-        mark_free(run, front, run->zero, run->stamp);
+        LU_MARK(head->slices, (uint32_t)slices);
+        LU_MARK(head->kind, (uint8_t)kind);
+        lu__run_mark_free(run, front, run->zero);
     } else {
-        SET(head->kind, (uint8_t)kind);
-        SET(head->slices, (uint32_t)slices);
+        LU_MARK(head->kind, (uint8_t)kind);
+        LU_MARK(head->slices, (uint32_t)slices);
     }
-    if (back > 0) lu__bins_insert(rest);
-    if (front > 0) lu__bins_insert(run);
+    if (back > 0) lu__bins_insert(rest, false);
+    if (front > 0) lu__bins_insert(run, false);
     return head;
 }
 
@@ -112,29 +106,39 @@ static void mark_interior(struct span *head) {
     for (uint32_t i = 1; i < head->slices; i++) {
         head[i].owner = NULL;
         head[i].slices = i;
-        SET(head[i].kind, LU_KIND_INTERIOR);
+        LU_MARK(head[i].kind, LU_KIND_INTERIOR);
     }
 }
 
-static bool limit_allows(size_t bytes) {
+/* What the limit is short of for `bytes` more; 0 if it allows them. */
+static size_t limit_lacks(size_t bytes) {
     size_t limit = __atomic_load_n(&figures->limit, __ATOMIC_RELAXED);
-    return limit == 0 || lu__span_held() + bytes <= limit;
+    size_t want = lu__span_held() + bytes;
+    return limit == 0 || want <= limit ? 0 : want - limit;
 }
 
-/* A run from the bins, or NULL. */
-static struct span *alloc_binned(size_t slices, size_t align_slices, enum lu__kind kind) {
-    struct span *run = lu__bins_find(slices, align_slices);
-    if (run == NULL) return NULL;
-    size_t bytes = slices << LU_SLICE_SHIFT;
+static bool limit_allows(size_t bytes) {
+    return limit_lacks(bytes) == 0;
+}
+
+/* Take the free run, found in the bins, if the limit allows it. */
+static struct span *take_binned(struct span *run, size_t slices, size_t align_slices,
+                                enum lu__kind kind) {
+    size_t bytes = slices << LU_SLICE_SHIFT, front = 0;
     if (run->zero && !limit_allows(bytes)) return NULL;
-    size_t front = 0;
     if (align_slices > 1) {
         size_t start = (uintptr_t)lu__span_start(run) >> LU_SLICE_SHIFT;
         front = lu__align_up(start, align_slices) - start;
     }
     lu__bins_remove(run);
-    if (!run->zero) figure_sub(&figures->dirty, bytes);
+    if (!run->zero) lu__figure_sub(&figures->dirty, bytes);
     return carve(run, front, slices, kind);
+}
+
+/* A run from the bins, or NULL. */
+static struct span *alloc_binned(size_t slices, size_t align_slices, enum lu__kind kind) {
+    struct span *run = lu__bins_find(slices, align_slices);
+    return run != NULL ? take_binned(run, slices, align_slices, kind) : NULL;
 }
 
 /* A run from the fresh top of a region, or NULL. */
@@ -148,38 +152,65 @@ static struct span *alloc_fresh(size_t slices, size_t align_slices, enum lu__kin
     struct span *head = lu__region_desc(region, slice);
     head->zero = true;
     head->slices = (uint32_t)slices;
-    SET(head->kind, (uint8_t)kind);
+    LU_MARK(head->kind, (uint8_t)kind);
     if (skipped > 0) {
-        mark_free(head - skipped, skipped, true, 0);
-        SET(region->top, slice + (uint32_t)slices);
-        insert_merged(region, head - skipped);
+        lu__run_mark_free(head - skipped, skipped, true);
+        LU_MARK(region->top, slice + (uint32_t)slices);
+        lu__run_insert(head - skipped);
     } else {
-        SET(region->top, slice + (uint32_t)slices);
+        LU_MARK(region->top, slice + (uint32_t)slices);
     }
     return head;
 }
 
-struct span *lu__run_alloc(size_t slices, size_t align_slices, enum lu__kind kind, bool *zero) {
-    if (slices == 0 || slices > UINT32_MAX / 2 || align_slices > UINT32_MAX / 2) return NULL;
-    for (int attempt = 0; attempt < 2; attempt++) {
+/* The run is in use now. Locked. */
+static void note_use(struct span *run, enum lu__kind kind) {
+    note_used(lu__span_bytes(run));
+    if (kind == LU_KIND_META) lu__figure_add(&figures->meta, lu__span_bytes(run));
+    if (kind == LU_KIND_SMALL) mark_interior(run);
+}
+
+static struct span *alloc_once(size_t slices, size_t align_slices, enum lu__kind kind) {
+    lu__lock_acquire(&lu__span_lock);
+    struct span *run = alloc_binned(slices, align_slices, kind);
+    if (run == NULL) run = alloc_fresh(slices, align_slices, kind);
+    if (run != NULL) note_use(run, kind);
+    lu__lock_release(&lu__span_lock);
+    return run;
+}
+
+/* A run from the bins if there is any; with the lock free between the steps. */
+static struct span *alloc_searched(size_t slices, size_t align_slices, enum lu__kind kind) {
+    struct lu__bins_search search = {.slices = slices, .align_slices = align_slices};
+    struct span *run = NULL;
+    while (run == NULL && !search.done) {
         lu__lock_acquire(&lu__span_lock);
-        struct span *run = alloc_binned(slices, align_slices, kind);
-        if (run == NULL) run = alloc_fresh(slices, align_slices, kind);
-        if (run != NULL) {
-            figure_add(&figures->used, slices << LU_SLICE_SHIFT);
-            if (kind == LU_KIND_META) figure_add(&figures->meta, slices << LU_SLICE_SHIFT);
-            if (kind == LU_KIND_SMALL) mark_interior(run);
-            note_peak();
+        struct span *found = lu__bins_search(&search);
+        if (found != NULL) {
+            run = take_binned(found, slices, align_slices, kind);
+            if (run != NULL) note_use(run, kind);
         }
         lu__lock_release(&lu__span_lock);
-        if (run != NULL) {
-            *zero = run->zero;
-            return run;
-        }
-        /* Purged runs merge with their clean neighbours, and no longer count for the limit. */
-        if (lu__run_purge((uint32_t)lu__os_now_ms() + 1, SIZE_MAX) == 0) break;
+        if (found != NULL && run == NULL) break; /* the limit */
     }
-    return NULL;
+    return run;
+}
+
+struct span *lu__run_alloc(size_t slices, size_t align_slices, enum lu__kind kind, bool *zero) {
+    if (slices == 0 || slices > UINT32_MAX / 2 || align_slices > UINT32_MAX / 2) return NULL;
+    struct span *run = alloc_once(slices, align_slices, kind);
+    while (LU_UNLIKELY(run == NULL)) {
+        /* Purged runs no longer count for the limit, and merge with their clean neighbours. */
+        size_t lacks = limit_lacks(slices << LU_SLICE_SHIFT);
+        size_t purged = lu__run_purge(lacks != 0 ? LU_MAX(lacks, LU_MIB) : SIZE_MAX);
+        if (purged == 0) break;
+        run = alloc_once(slices, align_slices, kind);
+    }
+    if (run == NULL && limit_allows(slices << LU_SLICE_SHIFT)) {
+        run = alloc_searched(slices, align_slices, kind);
+    }
+    if (run != NULL) *zero = run->zero;
+    return run;
 }
 
 void lu__run_forget_touched(struct span *run) {
@@ -190,30 +221,34 @@ void lu__run_forget_touched(struct span *run) {
 }
 
 /* Free the slices of `run`, which the caller has taken out of use. Locked. */
-static void free_locked(struct span *run, bool zero, uint32_t now_ms) {
+static void free_locked(struct span *run, bool zero, uint64_t now_ms) {
     size_t bytes = lu__span_bytes(run);
-    figure_sub(&figures->used, bytes);
-    if (!zero) figure_add(&figures->dirty, bytes);
+    lu__figure_sub(&figures->used, bytes);
     run->owner = NULL;
     run->moved = false;
-    mark_free(run, run->slices, zero, now_ms);
-    insert_merged(lu__region_of(run), run);
+    lu__run_mark_free(run, run->slices, zero);
+    lu__run_insert(run);
+    if (!zero) lu__figure_add(&figures->dirty, bytes);
+    lu__decay_freed(&lu__decay, figures->dirty, figures->used, now_ms, delay_ms());
 }
 
 void lu__run_free(struct span *run) {
     bool zero = false;
-    uint32_t now_ms = (uint32_t)lu__os_now_ms();
+    size_t bytes = lu__span_bytes(run);
+    uint64_t now_ms = lu__os_now_ms();
     if (run->moved) { /* pages that mremap brought: put plain ones there, which merge */
-        zero = lu__os_renew(lu__span_start(run), lu__span_bytes(run)) == 0;
+        zero = lu__os_renew(lu__span_start(run), bytes) == 0;
         lu__run_forget_touched(run);
     }
     lu__lock_acquire(&lu__span_lock);
-    if (zero) figure_add(&figures->returned, lu__span_bytes(run));
+    if (zero) lu__figure_add(&figures->returned, bytes);
     if (run->kind == LU_KIND_SMALL) {
-        for (size_t i = 1; i < run->slices; i++) unmark(run + i);
+        for (size_t i = 1; i < run->slices; i++) lu__run_unmark(run + i);
     }
     free_locked(run, zero, now_ms);
+    bool much = lu__decay_excess(&lu__decay, delay_ms()) != 0;
     lu__lock_release(&lu__span_lock);
+    if (LU_UNLIKELY(much)) lu__run_purge_excess(bytes);
 }
 
 bool lu__run_grow(struct span *run, size_t slices) {
@@ -226,12 +261,12 @@ bool lu__run_grow(struct span *run, size_t slices) {
     if (slice < region->top && after->kind == LU_KIND_FREE && after->slices >= more &&
         (!after->zero || limit_allows(more << LU_SLICE_SHIFT))) {
         lu__bins_remove(after);
-        if (!after->zero) figure_sub(&figures->dirty, more << LU_SLICE_SHIFT);
+        if (!after->zero) lu__figure_sub(&figures->dirty, more << LU_SLICE_SHIFT);
         (void)carve(after, 0, more, LU_KIND_LARGE);
-        SET(run->slices, (uint32_t)slices);
-        unmark(after);
-        figure_add(&figures->used, more << LU_SLICE_SHIFT);
-        note_peak();
+        LU_MARK(run->slices, (uint32_t)slices);
+        lu__run_unmark(after);
+        forget_head(after, after + more);
+        note_used(more << LU_SLICE_SHIFT);
         done = true;
     }
     lu__lock_release(&lu__span_lock);
@@ -239,59 +274,33 @@ bool lu__run_grow(struct span *run, size_t slices) {
 }
 
 void lu__run_shrink(struct span *run, size_t slices) {
-    uint32_t now_ms = (uint32_t)lu__os_now_ms();
+    uint64_t now_ms = lu__os_now_ms();
     lu__lock_acquire(&lu__span_lock);
     struct span *rest = run + slices;
+    size_t bytes = (run->slices - slices) << LU_SLICE_SHIFT;
     rest->slices = run->slices - (uint32_t)slices;
     rest->moved = false;
-    SET(rest->kind, LU_KIND_LARGE);
-    SET(run->slices, (uint32_t)slices);
+    LU_MARK(rest->kind, LU_KIND_LARGE);
+    LU_MARK(run->slices, (uint32_t)slices);
     free_locked(rest, false, now_ms);
+    bool much = lu__decay_excess(&lu__decay, delay_ms()) != 0;
     lu__lock_release(&lu__span_lock);
-}
-
-size_t lu__run_purge(uint32_t before_ms, size_t most_bytes) {
-    size_t returned = 0;
-    while (returned < most_bytes) {
-        lu__lock_acquire(&lu__span_lock);
-        struct span *run = lu__bins_find_dirty(before_ms);
-        if (run != NULL) {
-            lu__bins_remove(run);
-            SET(run->kind, LU_KIND_PURGING);
-            purging_now++;
-        }
-        lu__lock_release(&lu__span_lock);
-        if (run == NULL) break;
-        size_t bytes = lu__span_bytes(run);
-        bool done = lu__os_purge(lu__span_start(run), bytes) == 0;
-        lu__run_forget_touched(run);
-        lu__lock_acquire(&lu__span_lock);
-        purging_now--;
-        if (done) {
-            figure_sub(&figures->dirty, bytes);
-            figure_add(&figures->returned, bytes);
-        } else {
-            run->stamp = (uint32_t)lu__os_now_ms() + 1000; /* refused: not again for a while */
-        }
-        mark_free(run, run->slices, done, run->stamp);
-        insert_merged(lu__region_of(run), run);
-        lu__lock_release(&lu__span_lock);
-        if (!done) break;
-        returned += bytes;
-    }
-    return returned;
+    if (LU_UNLIKELY(much)) lu__run_purge_excess(bytes);
 }
 
 bool lu__span_charge(size_t bytes) {
-    lu__lock_acquire(&lu__span_lock);
-    bool allowed = limit_allows(bytes);
-    if (allowed) figure_add(&figures->huge, bytes);
-    lu__lock_release(&lu__span_lock);
-    return allowed;
+    for (;;) {
+        lu__lock_acquire(&lu__span_lock);
+        size_t lacks = limit_lacks(bytes);
+        if (lacks == 0) lu__figure_add(&figures->huge, bytes);
+        lu__lock_release(&lu__span_lock);
+        if (lacks == 0) return true;
+        if (lu__run_purge(lacks) == 0) return false;
+    }
 }
 
 void lu__span_forget_meta(size_t bytes) {
-    figure_sub(&figures->meta, bytes);
+    lu__figure_sub(&figures->meta, bytes);
 }
 
 void lu__span_note_peak(void) {
@@ -302,8 +311,15 @@ void lu__span_note_peak(void) {
 
 void lu__span_uncharge(size_t bytes) {
     lu__lock_acquire(&lu__span_lock);
-    figure_sub(&figures->huge, bytes);
+    lu__figure_sub(&figures->huge, bytes);
     lu__lock_release(&lu__span_lock);
+}
+
+/* What a change that was not finished has left. Nothing is written where nothing is. */
+static void unmark_inside(struct span *run) {
+    for (size_t k = 1; k < run->slices; k++) {
+        if (run[k].kind != LU_KIND_NONE) lu__run_unmark(run + k);
+    }
 }
 
 void lu__run_rebuild(void) {
@@ -315,20 +331,21 @@ void lu__run_rebuild(void) {
             struct span *run = lu__region_desc(region, slice);
             if (run->kind == LU_KIND_PURGING) run->zero = false;
             if (run->kind == LU_KIND_FREE || run->kind == LU_KIND_PURGING) {
-                for (size_t k = 1; k < run->slices; k++) unmark(run + k);
-                mark_free(run, run->slices, run->zero, run->stamp);
+                unmark_inside(run);
+                lu__run_mark_free(run, run->slices, run->zero);
                 if (!run->zero) dirty += lu__span_bytes(run);
-                lu__bins_insert(run);
+                lu__bins_insert(run, false);
             } else {
                 if (run->kind == LU_KIND_LARGE) {
-                    for (size_t k = 1; k < run->slices; k++) unmark(run + k);
+                    unmark_inside(run);
                 }
                 used += lu__span_bytes(run);
             }
             slice += run->slices;
         }
     }
-    purging_now = 0;
+    lu__purge_fork_child();
     figures->used = used;
     figures->dirty = dirty;
+    lu__decay_freed(&lu__decay, dirty, used, lu__os_now_ms(), delay_ms());
 }

@@ -75,12 +75,12 @@ struct span {
     /* ---- second line: remote frees and rare things */
     uint64_t remote; /* atomic: posted remote frees, packed; see heap/remote.c              */
     struct span *pending_next; /* in the owner's pending stack                                  */
-    struct span *all_next, *all_prev; /* all runs of a lu_heap                                  */
+    struct span *all_next, *all_prev; /* all runs of a lu_heap; FREE and dirty: by age         */
     uint32_t reserve; /* blocks out that `needed` does not count                             */
     uint32_t purged;  /* bit i: unit i of the span was given back, its blocks are off every
                             list                                                                */
     uint32_t off;     /* number of such blocks                                               */
-    uint32_t stamp;   /* FREE and dirty: when it became free. SMALL: frees seen at last sweep */
+    uint32_t stamp;   /* SMALL: frees seen at last sweep */
     uint32_t seen;    /* CURRENT: limit when it was last swept                              */
     uint32_t touched; /* slice by slice, whatever it is part of: bytes from its start that a SMALL
                             span once linked and nothing has purged since (see heap/small.c) */
@@ -155,8 +155,13 @@ void lu__run_free(struct span *run);
  * Fresh slices have undefined contents. */
 bool lu__run_grow(struct span *run, size_t slices);
 void lu__run_shrink(struct span *run, size_t slices);
-/* Purge dirty runs that became free before `before_ms`, at most `most_bytes`. Bytes returned. */
-size_t lu__run_purge(uint32_t before_ms, size_t most_bytes);
+/* ---- giving back (purge.c). Bytes that went back, in whole slices. Take the lock for moments. */
+
+/* Free memory that was used, whatever its age, at least `most_bytes` if there is as much. */
+size_t lu__run_purge(size_t most_bytes);
+/* What nobody has needed for purge_delay, at most `most_bytes`; `pressed`: for any time, but for what
+ * is used again and again. 0 also if the lock is taken. */
+size_t lu__run_purge_due(uint64_t now_ms, bool pressed, size_t most_bytes);
 /* The pages of the run are no longer there, or others. */
 void lu__run_forget_touched(struct span *run);
 /* Add to the limit-checked figures for memory outside regions; false if the limit forbids it. */
@@ -172,14 +177,17 @@ bool lu__run_purging(void);
  * descriptors. */
 void lu__run_rebuild(void);
 
-/* Free-run bins (bins.c), for run.c only; under lu__span_lock. */
-void lu__bins_insert(struct span *run);
-void lu__bins_remove(struct span *run);
-/* A free run with room for `slices` at the alignment; smallest size first, dirty before clean. */
-struct span *lu__bins_find(size_t slices, size_t align_slices);
-/* Any dirty run with a stamp before `before_ms`, or NULL. */
-struct span *lu__bins_find_dirty(uint32_t before_ms);
-void lu__bins_clear(void);
+/* ---- a look at all runs (walk.c) */
+
+/* Looks at a run of whatever kind, under lu__span_lock; returns the effort: 1 for a short look, 64
+ * for one of some ten microseconds. */
+typedef unsigned lu__run_visit_fn(const struct span *run, void *arg);
+/* Visit all runs, in order of address in each region; `between` is called now and then, and after
+ * the last, without the lock. Others change runs meanwhile. False: not possible here, in a signal
+ * handler that interrupted such a walk of its thread. */
+bool lu__run_walk(lu__run_visit_fn *visit, void (*between)(void *arg), void *arg);
+/* In the child of fork. */
+void lu__walk_fork_child(void);
 
 /* ---- regions (region.c); under lu__span_lock. */
 

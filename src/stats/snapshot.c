@@ -1,14 +1,16 @@
 /*
  * snapshot.c - lu_stats_get: figures by walking the descriptors.
  *
- * malloc and free keep no counters, so the snapshot looks at every run, under lu__span_lock so
- * that runs stay what they are. For a SMALL span
+ * malloc and free keep no counters, so the snapshot looks at every run, a few at a time under
+ * lu__span_lock (span/walk.c), so that others go on with theirs meanwhile. For a SMALL span
  *
  *     live = carved - purged off - on its list - posted by other threads
  *
- * where the list of another thread's span may change while it is walked: links are checked before
- * they are followed and the walk is bounded, so it ends, with an estimate. Blocks that some thread
- * has collected and not posted count as live.
+ * The lists are long, so what a span is gets noted under the lock, and its list is followed after
+ * it: links are checked before they are followed, memory of a region stays readable, and the walk is
+ * bounded. The list of another thread's span may change while it is followed, so the figures are
+ * exact while nobody else allocates. Blocks that some thread has collected and not posted count as
+ * live. Pages of hardened spans may be closed once they end, so those are looked at under the lock.
  */
 #include "stats/snapshot.h"
 
@@ -31,34 +33,86 @@ NO_TSAN static uint32_t list_length(uintptr_t list, uintptr_t start, size_t byte
     return count;
 }
 
-NO_TSAN static void add_small(const struct span *span, lu_stats_t *out) {
-    lu_class_stats_t *class = &out->classes[span->class_id];
-    uint32_t carved = lu__span_carved(span), off = LU_MIN(span->off, carved);
-    uintptr_t start = (uintptr_t)lu__span_start(span);
-    const uintptr_t *list = span->list;
-    uint32_t unused = off + lu__remote_count(span);
-    if (span->hardened) {
-        unused = carved - LU_MIN(lu__hard_live(span), carved);
-    } else if (carved != 0 && list != NULL) {
-        unused += list_length(*list, start, lu__span_bytes(span), carved);
-    }
+#define NOTED 32u /* spans, each of effort 2: as many as one hold of the lock looks at */
+
+/* What a span was when the lock was held. */
+struct noted {
+    uintptr_t list, start;
+    size_t bytes;
+    uint32_t carved, unused; /* blocks */
+    unsigned class_id;
+};
+
+struct snapshot {
+    lu_stats_t *out;
+    struct noted noted[NOTED];
+    unsigned count;
+};
+
+static void add_class(lu_stats_t *out, unsigned c, uint32_t carved, uint32_t unused) {
+    lu_class_stats_t *class = &out->classes[c];
     unused = LU_MIN(unused, carved);
     class->spans++;
     class->free_blocks += unused;
     class->live_blocks += carved - unused;
 }
 
-NO_TSAN static void add_region(const struct region *region, lu_stats_t *out) {
-    for (size_t slice = region->first; slice < region->top;) {
-        const struct span *span = lu__region_desc(region, slice);
-        if (span->kind == LU_KIND_SMALL && span->owner != NULL) add_small(span, out);
-        if (span->kind == LU_KIND_LARGE && !(span->hardened && span->swept)) {
-            out->large_blocks++;
-            out->large_bytes += lu__large_bytes(span);
-        }
-        slice += span->slices;
+NO_TSAN static unsigned note_small(const struct span *span, struct snapshot *snapshot) {
+    uint32_t carved = lu__span_carved(span);
+    if (span->hardened) {
+        add_class(snapshot->out, span->class_id, carved, carved - lu__hard_live(span));
+        return 2 * NOTED;
     }
-    out->metadata_bytes += (size_t)(region->top - region->first) << LU_DESC_SHIFT;
+    const uintptr_t *list = span->list;
+    snapshot->noted[snapshot->count++] = (struct noted){
+        .list = carved != 0 && list != NULL ? *list : LU_LIST_END,
+        .start = (uintptr_t)lu__span_start(span),
+        .bytes = lu__span_bytes(span),
+        .carved = carved,
+        .unused = LU_MIN(span->off, carved) + lu__remote_count(span),
+        .class_id = span->class_id,
+    };
+    return 2;
+}
+
+NO_TSAN static unsigned note_run(const struct span *span, void *arg) {
+    struct snapshot *snapshot = arg;
+    if (span->kind == LU_KIND_SMALL && span->owner != NULL) return note_small(span, snapshot);
+    if (span->kind == LU_KIND_LARGE && !(span->hardened && span->swept)) {
+        snapshot->out->large_blocks++;
+        snapshot->out->large_bytes += lu__large_bytes(span);
+    }
+    return 1;
+}
+
+static void add_noted(void *arg) {
+    struct snapshot *snapshot = arg;
+    for (unsigned i = 0; i < snapshot->count; i++) {
+        const struct noted *n = &snapshot->noted[i];
+        uint32_t listed = list_length(n->list, n->start, n->bytes, n->carved);
+        add_class(snapshot->out, n->class_id, n->carved, n->unused + listed);
+    }
+    snapshot->count = 0;
+}
+
+static void add_figures(lu_stats_t *out) {
+    const struct lu__span_figures *figures = &lu__span_figures;
+    lu__lock_acquire(&lu__span_lock);
+    out->held_bytes = lu__span_held() - figures->meta;
+    out->dirty_bytes = figures->dirty;
+    out->returned_bytes = __atomic_load_n(&figures->returned, __ATOMIC_RELAXED); /* needs no lock */
+    out->reserved_bytes = figures->reserved + figures->huge;
+    out->committed_bytes = figures->committed + figures->huge;
+    out->metadata_bytes = figures->meta;
+    out->peak_held_bytes = figures->peak;
+    out->huge_bytes = figures->huge;
+    out->huge_blocks = figures->huge_blocks;
+    out->limit_bytes = figures->limit;
+    for (uint32_t i = 0; i < lu__region_count; i++) {
+        const struct region *region = &lu__regions[i];
+        out->metadata_bytes += (size_t)(region->top - region->first) << LU_DESC_SHIFT;
+    }
+    lu__lock_release(&lu__span_lock);
 }
 
 void lu_stats_get(lu_stats_t *out) {
@@ -66,20 +120,9 @@ void lu_stats_get(lu_stats_t *out) {
     out->class_count = LU_CLASSES;
     for (unsigned c = 0; c < LU_CLASSES; c++) out->classes[c].block_bytes = lu__class_size[c];
     struct heap *self = lu__thread_enter(); /* a handler must not find the lock held by us */
-    lu__lock_acquire(&lu__span_lock);
-    for (uint32_t i = 0; i < lu__region_count; i++) add_region(&lu__regions[i], out);
-    const struct lu__span_figures *figures = &lu__span_figures;
-    out->held_bytes = lu__span_held() - figures->meta;
-    out->dirty_bytes = figures->dirty;
-    out->returned_bytes = __atomic_load_n(&figures->returned, __ATOMIC_RELAXED); /* needs no lock */
-    out->reserved_bytes = figures->reserved + figures->huge;
-    out->committed_bytes = figures->committed + figures->huge;
-    out->metadata_bytes += figures->meta;
-    out->peak_held_bytes = figures->peak;
-    out->huge_bytes = figures->huge;
-    out->huge_blocks = figures->huge_blocks;
-    out->limit_bytes = figures->limit;
-    lu__lock_release(&lu__span_lock);
+    struct snapshot snapshot = {.out = out, .count = 0};
+    (void)lu__run_walk(note_run, add_noted, &snapshot);
+    add_figures(out);
     if (self != NULL) lu__thread_leave(self);
     lu__pool_counts(&out->thread_heaps, &out->pooled_heaps);
     out->os_calls = lu__os_call_count();

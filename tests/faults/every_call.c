@@ -27,7 +27,7 @@
 #include "check.h"
 #include "lucid/lucid.h"
 #include "os_fault.h"
-#include "span/span.h"
+#include "span/run_parts.h"
 
 enum {
     SLOTS = 90,

@@ -9,7 +9,7 @@
 
 #include "base/options.h"
 #include "os/os.h"
-#include "span/span.h"
+#include "span/run_parts.h"
 
 #define LIVE 64
 
@@ -76,7 +76,7 @@ static void random_runs_tile_the_region(void **state) {
             size_t more = live[i]->slices + slices;
             if (lu__run_grow(live[i], more)) assert_int_equal(live[i]->slices, more);
         } else if (what == 2) {
-            (void)lu__run_purge((uint32_t)lu__os_now_ms() + 1, 8 * LU_SLICE);
+            (void)lu__run_purge(8 * LU_SLICE);
         } else {
             lu__run_free(live[i]);
             live[i] = NULL;
@@ -89,7 +89,7 @@ static void random_runs_tile_the_region(void **state) {
     check_regions();
     lu__run_rebuild();
     check_regions();
-    (void)lu__run_purge((uint32_t)lu__os_now_ms() + 1, SIZE_MAX);
+    (void)lu__run_purge(SIZE_MAX);
     check_regions();
     assert_int_equal(lu__span_figures.dirty, 0);
     assert_int_equal(lu__span_figures.used, 0);
@@ -97,10 +97,12 @@ static void random_runs_tile_the_region(void **state) {
 
 static void young_runs_are_not_purged(void **state) {
     (void)state;
+    uint64_t now = lu__os_now_ms();
     struct span *run = alloc_run(4, 1);
     lu__run_free(run);
-    assert_int_equal(lu__run_purge((uint32_t)lu__os_now_ms() - 60000, SIZE_MAX), 0);
-    assert_int_equal(lu__run_purge((uint32_t)lu__os_now_ms() + 1, SIZE_MAX), 4 * LU_SLICE);
+    assert_int_equal(lu__run_purge_due(now + 1, false, SIZE_MAX), 0);
+    assert_int_equal(lu__run_purge_due(now + 60000, false, LU_SLICE), LU_SLICE); /* in pieces */
+    assert_int_equal(lu__run_purge_due(now + 60000, false, SIZE_MAX), 3 * LU_SLICE);
 }
 
 static void addresses_lead_to_their_runs(void **state) {
@@ -122,7 +124,7 @@ static void addresses_lead_to_their_runs(void **state) {
 static void limit_is_obeyed(void **state) {
     (void)state;
     bool zero;
-    (void)lu__run_purge((uint32_t)lu__os_now_ms() + 1, SIZE_MAX);
+    (void)lu__run_purge(SIZE_MAX);
     lu__span_figures.limit = lu__span_held() + 8 * LU_SLICE;
     struct span *run = alloc_run(8, 1);
     assert_null(lu__run_alloc(1, 1, LU_KIND_LARGE, &zero));
@@ -130,6 +132,134 @@ static void limit_is_obeyed(void **state) {
     run = alloc_run(6, 1);
     lu__run_free(run);
     lu__span_figures.limit = 0;
+}
+
+/* Every second of `count` runs of one slice is free, as nothing merges: half of them old. */
+static void make_free_runs(struct span **runs, size_t count) {
+    for (size_t i = 0; i < count; i++) runs[i] = alloc_run(1, 1);
+    for (size_t i = 0; i < count; i += 2) lu__run_free(runs[i]);
+}
+
+static void end_free_runs(struct span **runs, size_t count) {
+    for (size_t i = 1; i < count; i += 2) lu__run_free(runs[i]);
+    (void)lu__run_purge(SIZE_MAX);
+}
+
+/* Of 65 runs in one bin only the one that came first has room: a search that looks at the first 16
+ * does not see it, the one for when nothing else is left does. */
+static void a_search_of_all_finds_the_one_run_that_fits(void **state) {
+    (void)state;
+    enum { RUNS = 130 };
+    struct span *runs[RUNS];
+    (void)lu__run_purge(SIZE_MAX);
+    for (size_t i = 0; i < RUNS; i++) runs[i] = alloc_run(i == 0 ? 23 : i % 2 == 0 ? 22 : 1, 1);
+    for (size_t i = 0; i < RUNS; i += 2) lu__run_free(runs[i]);
+    struct lu__bins_search search = {.slices = 23, .align_slices = 1};
+    struct span *found = NULL;
+    size_t rounds = 0;
+    for (; found == NULL && !search.done; rounds++) found = lu__bins_search(&search);
+    assert_ptr_equal(found, runs[0]);
+    assert_true(rounds > 1); /* with the lock free in between */
+    search = (struct lu__bins_search){.slices = 24, .align_slices = 1};
+    for (found = NULL; found == NULL && !search.done;) {
+        found = lu__bins_search(&search);
+        if (found != NULL) assert_true(found->slices >= 24);
+    }
+    for (size_t i = 1; i < RUNS; i += 2) lu__run_free(runs[i]);
+    check_regions();
+    (void)lu__run_purge(SIZE_MAX);
+}
+
+#if LU_DEBUG >= 1
+/* Most rounds of any loop in a free, a purge and an allocation beside `count` runs. */
+static size_t most_steps(size_t count) {
+    static struct span *runs[20000];
+    size_t most = 0;
+    make_free_runs(runs, count);
+    for (size_t i = 1; i + 1 < count; i += 4) {
+        size_t before = lu__steps;
+        lu__run_free(runs[i]); /* merges with both neighbours */
+        most = LU_MAX(most, lu__steps - before);
+        before = lu__steps;
+        runs[i] = alloc_run(2, 1);
+        most = LU_MAX(most, lu__steps - before);
+        before = lu__steps;
+        (void)lu__run_purge(LU_SLICE);
+        most = LU_MAX(most, lu__steps - before);
+    }
+    end_free_runs(runs, count);
+    check_regions();
+    return most;
+}
+
+static void no_call_takes_more_steps_for_more_runs(void **state) {
+    (void)state;
+    size_t few = most_steps(200), many = most_steps(20000);
+    assert_true(few > 0);
+    assert_true(many <= few + 128); /* a flood goes back in up to 64 pieces of a slice */
+}
+#endif
+
+/* ---------------------------------------------------------------- walks */
+
+struct walked {
+    size_t large, other, holds, steps_most;
+    struct span **runs; /* which come and go between two holds of the lock */
+    size_t count, at;
+};
+
+static unsigned walk_visit(const struct span *run, void *arg) {
+    struct walked *walked = arg;
+    assert_true(run->slices > 0);
+    if (run->kind == LU_KIND_LARGE) {
+        walked->large++;
+    } else {
+        walked->other++;
+    }
+    return 1;
+}
+
+/* Free and allocate around the place where the walk is. */
+static void walk_between(void *arg) {
+    struct walked *walked = arg;
+    walked->holds++;
+    for (int i = 0; i < 20; i++) {
+        size_t k = walked->at++ * 7919 % walked->count;
+        if (walked->runs[k] != NULL) lu__run_free(walked->runs[k]);
+        walked->runs[k] = walked->at % 3 == 0 ? NULL : alloc_run(1 + walked->at % 4, 1);
+    }
+}
+
+static void nothing_between(void *arg) {
+    ((struct walked *)arg)->holds++;
+}
+
+static void a_walk_sees_all_runs_and_stops_nobody(void **state) {
+    (void)state;
+    enum { RUNS = 3000 };
+    static struct span *runs[RUNS];
+    (void)lu__run_purge(SIZE_MAX);
+    for (size_t i = 0; i < RUNS; i++) runs[i] = alloc_run(1 + i % 3, 1);
+    struct walked still = {.runs = runs, .count = RUNS};
+    assert_true(lu__run_walk(walk_visit, nothing_between, &still));
+    assert_int_equal(still.large, RUNS);
+    assert_true(still.holds >= RUNS / 64); /* the lock is let go every few runs */
+    for (size_t i = 0; i < RUNS; i += 3) {
+        lu__run_free(runs[i]);
+        runs[i] = NULL;
+    }
+    for (int round = 0; round < 20; round++) {
+        struct walked moving = {.runs = runs, .count = RUNS, .at = (size_t)round};
+        assert_true(lu__run_walk(walk_visit, walk_between, &moving));
+        assert_true(moving.large > RUNS / 3);
+        assert_true(moving.large < 2 * RUNS);
+        assert_null(lu__walk_at);
+        check_regions();
+    }
+    for (size_t i = 0; i < RUNS; i++) {
+        if (runs[i] != NULL) lu__run_free(runs[i]);
+    }
+    check_regions();
 }
 
 static int set_up(void **state) {
@@ -144,6 +274,11 @@ int main(void) {
         cmocka_unit_test(young_runs_are_not_purged),
         cmocka_unit_test(addresses_lead_to_their_runs),
         cmocka_unit_test(limit_is_obeyed),
+        cmocka_unit_test(a_walk_sees_all_runs_and_stops_nobody),
+#if LU_DEBUG >= 1
+        cmocka_unit_test(no_call_takes_more_steps_for_more_runs),
+#endif
+        cmocka_unit_test(a_search_of_all_finds_the_one_run_that_fits),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }

@@ -1,0 +1,117 @@
+/*
+ * decay.c - the arithmetic of decay.h. No clock is read and nothing is called from here.
+ *
+ * Epochs end when the time is looked at after their end, which may be many epochs later: what was
+ * noted since then counts for the first of them, the last amount for the others, as no change would
+ * have gone unnoted.
+ *
+ * Invariants: running.low <= amount <= high; bottom <= used <= top; high, fall and regain are the
+ * greatest of all epochs kept.
+ */
+#include "span/decay.h"
+
+static size_t minus(size_t a, size_t b) {
+    return a > b ? a - b : 0;
+}
+
+static uint64_t epoch_length(long delay_ms) {
+    uint64_t length = (uint64_t)LU_MAX(delay_ms, 0) / LU_DECAY_EPOCHS;
+    return LU_MAX(length, 1);
+}
+
+/* The greatest of what is kept. */
+static void sum_up(struct lu__decay *decay) {
+    decay->high = decay->running.high;
+    decay->fall = decay->regain = 0;
+    for (unsigned i = 0; i < LU_DECAY_EPOCHS; i++) {
+        decay->high = LU_MAX(decay->high, decay->past[i].high);
+        decay->fall = LU_MAX(decay->fall, decay->past[i].fall);
+        decay->regain = LU_MAX(decay->regain, decay->past[i].regain);
+    }
+}
+
+/* End the epochs that are over. */
+static void advance(struct lu__decay *decay, uint64_t now_ms, long delay_ms) {
+    uint64_t length = epoch_length(delay_ms);
+    if (decay->epoch_ms == 0) decay->epoch_ms = now_ms;
+    if (now_ms - decay->epoch_ms < length) return;
+    uint64_t over = (now_ms - decay->epoch_ms) / length;
+    const struct lu__decay_epoch still = {decay->amount, decay->amount, 0, 0};
+    for (uint64_t i = over - LU_MIN(over, LU_DECAY_EPOCHS); i < over; i++) {
+        decay->past[decay->at] = i == 0 ? decay->running : still;
+        decay->at = (decay->at + 1) % LU_DECAY_EPOCHS;
+        decay->top -= (decay->top - decay->used) / LU_DECAY_EPOCHS;
+        decay->peak -= (decay->peak - decay->used) / 64;
+    }
+    decay->epoch_ms += over * length;
+    decay->running = still;
+    sum_up(decay);
+    decay->climb = LU_MIN(decay->climb, decay->high);
+}
+
+void lu__decay_freed(struct lu__decay *decay, size_t amount, size_t used, uint64_t now_ms,
+                     long delay_ms) {
+    advance(decay, now_ms, delay_ms);
+    decay->amount = amount;
+    decay->used = used;
+    decay->top = LU_MAX(decay->top, used);
+    decay->bottom = LU_MIN(decay->bottom, used);
+    decay->peak = LU_MAX(decay->peak, used);
+    decay->running.high = LU_MAX(decay->running.high, amount);
+    decay->climb += minus(amount, decay->high);
+    decay->high = LU_MAX(decay->high, amount);
+}
+
+void lu__decay_taken(struct lu__decay *decay, size_t amount, size_t used) {
+    size_t regain = minus(LU_MIN(used, decay->top), decay->bottom);
+    decay->running.regain = LU_MAX(decay->running.regain, regain);
+    decay->regain = LU_MAX(decay->regain, regain);
+    decay->used = used;
+    if (used >= decay->top) decay->top = decay->bottom = used;
+    decay->peak = LU_MAX(decay->peak, used);
+    if (amount >= decay->amount) return;
+    decay->climb = minus(decay->climb, decay->amount - amount);
+    decay->amount = amount;
+    decay->running.low = LU_MIN(decay->running.low, amount);
+    decay->running.fall = LU_MAX(decay->running.fall, minus(decay->high, amount));
+    decay->fall = LU_MAX(decay->fall, decay->running.fall);
+}
+
+static void epoch_purged(struct lu__decay_epoch *epoch, size_t bytes) {
+    epoch->low = minus(epoch->low, bytes);
+    epoch->high = minus(epoch->high, bytes);
+}
+
+void lu__decay_purged(struct lu__decay *decay, size_t bytes) {
+    for (unsigned i = 0; i < LU_DECAY_EPOCHS; i++) epoch_purged(&decay->past[i], bytes);
+    epoch_purged(&decay->running, bytes);
+    decay->amount = minus(decay->amount, bytes);
+    decay->running.high = LU_MAX(decay->running.high, decay->amount);
+    decay->high = LU_MAX(minus(decay->high, bytes), decay->amount);
+}
+
+/* What the program uses again and again. */
+static size_t reuse(const struct lu__decay *decay) {
+    return minus(decay->fall, decay->climb);
+}
+
+size_t lu__decay_excess(const struct lu__decay *decay, long delay_ms) {
+    if (delay_ms <= 0) return delay_ms == 0 ? decay->amount : 0;
+    size_t eighth = decay->peak / 8;
+    if (minus(decay->top - decay->used, decay->regain) <= eighth) return 0;
+    size_t excess = minus(decay->amount, eighth + LU_DECAY_KEEP - LU_DECAY_STEP + reuse(decay));
+    return excess >= LU_DECAY_STEP ? excess : 0;
+}
+
+size_t lu__decay_due(struct lu__decay *decay, uint64_t now_ms, long delay_ms, bool soon,
+                     bool pressed) {
+    advance(decay, now_ms, delay_ms);
+    if (delay_ms < 0 && !pressed) return 0;
+    if (delay_ms == 0) return decay->amount;
+    size_t due = decay->running.low;
+    unsigned epochs = soon ? 1 : LU_DECAY_EPOCHS;
+    for (unsigned i = 1; i <= epochs; i++) {
+        due = LU_MIN(due, decay->past[(decay->at + LU_DECAY_EPOCHS - i) % LU_DECAY_EPOCHS].low);
+    }
+    return pressed ? LU_MAX(due, minus(decay->amount, reuse(decay))) : due;
+}

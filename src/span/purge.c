@@ -1,0 +1,115 @@
+/*
+ * purge.c - giving the pages of free runs back to the system.
+ *
+ *     dirty run    | ............................ |          the oldest
+ *                  | .............. | PURGING     |   1. its last STEP_SLICES leave the bins
+ *                  | .............. | clean       |   2. madvise, without the lock
+ *                                                     3. merge with clean memory behind
+ *
+ * How much goes back, and when, is decay.h's to say; which runs, the queue of bins.c: the oldest
+ * first, in pieces that the kernel takes well under a millisecond for, so that neither the caller nor
+ * who waits for the lock or for the kernel's own is held up for long. A piece that is being purged is
+ * nobody's: it has a kind of its own, and fork's child makes free memory of it again.
+ *
+ * lu__span_lock guards the decay and the count; madvise is never called under it.
+ */
+#include "base/options.h"
+#include "os/os.h"
+#include "span/run_parts.h"
+
+#define STEP_SLICES ((uint32_t)((4 * LU_MIB) >> LU_SLICE_SHIFT))
+#define REFUSED_MS 1000u /* the kernel is not asked again for so long after it has refused */
+
+struct lu__decay lu__decay;
+static struct lu__span_figures *const figures = &lu__span_figures;
+static uint32_t purging_now;   /* runs that some thread is purging; under lu__span_lock */
+static uint64_t refused_until; /* under lu__span_lock                                    */
+
+bool lu__run_purging(void) {
+    return purging_now != 0;
+}
+
+void lu__purge_fork_child(void) {
+    purging_now = 0;
+}
+
+/* Take the last slices of the oldest dirty run, at most STEP_SLICES and what `bytes` need, out of
+ * the bins; NULL if there is none. */
+static struct span *piece_take(size_t bytes) {
+    lu__lock_acquire(&lu__span_lock);
+    struct span *run = lu__bins_oldest();
+    if (run != NULL) {
+        size_t want = (bytes >> LU_SLICE_SHIFT) + ((bytes & (LU_SLICE - 1)) != 0);
+        uint32_t whole = run->slices, most = (uint32_t)LU_MIN(want, STEP_SLICES);
+        lu__bins_remove(run);
+        if (whole > most) {
+            struct span *front = run;
+            run += whole - most;
+            lu__run_unmark(front + whole - 1);
+            run->zero = false;
+            LU_MARK(run->slices, most);
+            LU_MARK(run->kind, LU_KIND_PURGING);
+            lu__run_mark_free(front, whole - most, false);
+            lu__bins_insert(front, true);
+        } else {
+            LU_MARK(run->kind, LU_KIND_PURGING);
+        }
+        purging_now++;
+    }
+    lu__lock_release(&lu__span_lock);
+    return run;
+}
+
+static void piece_give(struct span *run, bool done) {
+    size_t bytes = lu__span_bytes(run);
+    lu__lock_acquire(&lu__span_lock);
+    purging_now--;
+    if (done) {
+        lu__figure_sub(&figures->dirty, bytes);
+        lu__figure_add(&figures->returned, bytes);
+        lu__decay_purged(&lu__decay, bytes);
+    } else {
+        refused_until = lu__os_now_ms() + REFUSED_MS;
+    }
+    lu__run_mark_free(run, run->slices, done);
+    lu__run_insert(run);
+    lu__lock_release(&lu__span_lock);
+}
+
+size_t lu__run_purge(size_t most_bytes) {
+    size_t returned = 0;
+    while (returned < most_bytes) {
+        struct span *run = piece_take(most_bytes - returned);
+        if (run == NULL) break;
+        LU_STEP();
+        size_t bytes = lu__span_bytes(run);
+        bool done = lu__os_purge(lu__span_start(run), bytes) == 0;
+        if (done) lu__run_forget_touched(run);
+        piece_give(run, done);
+        if (!done) break;
+        returned += bytes;
+    }
+    return returned;
+}
+
+void lu__run_purge_excess(size_t freed) {
+    long delay = lu__option(LU_OPT_PURGE_DELAY);
+    lu__lock_acquire(&lu__span_lock);
+    size_t excess = lu__decay_excess(&lu__decay, delay);
+    if (refused_until != 0 && lu__os_now_ms() < refused_until) excess = 0;
+    lu__lock_release(&lu__span_lock);
+    /* Twice what came, so that it becomes less; what is freed at once may take as long. */
+    size_t most = LU_MAX(2 * freed, (size_t)STEP_SLICES << LU_SLICE_SHIFT);
+    if (excess != 0) (void)lu__run_purge(LU_MIN(excess, most));
+}
+
+size_t lu__run_purge_due(uint64_t now_ms, bool pressed, size_t most_bytes) {
+    long delay = lu__option(LU_OPT_PURGE_DELAY);
+    if (__atomic_load_n(&figures->dirty, __ATOMIC_RELAXED) == 0) return 0;
+    if (!lu__lock_try(&lu__span_lock)) return 0; /* another tick will do */
+    bool soon = figures->dirty > (size_t)lu__option(LU_OPT_TRIM_THRESHOLD);
+    size_t due = lu__decay_due(&lu__decay, now_ms, delay, soon, pressed);
+    if (now_ms < refused_until) due = 0;
+    lu__lock_release(&lu__span_lock);
+    return due != 0 ? lu__run_purge(LU_MIN(due, most_bytes)) : 0;
+}
