@@ -69,9 +69,11 @@ struct heap {
     uint32_t skipped;     /* looks at the clock left out                         */
     uint32_t sweep_class; /* where it stands; LU_CLASSES: done                   */
     uint32_t sweep_left;  /* partial spans of that class still to visit          */
+    uint32_t allowed;     /* units of work that the time passed allows           */
     uint32_t purge_seen;  /* lu__purge_request when it was last obeyed           */
     uint8_t restless;     /* the last whole pass found spans that changed        */
     uint8_t changed;      /* the running one has                                 */
+    uint8_t owing;        /* more work was to be done than the last tick did     */
     uint8_t busy;         /* the owner is in a slow path (also read after fork)  */
     uint8_t kind;         /* enum heap_kind */
     uint8_t shared;       /* LU_HEAP_OF_USER: take the lock                      */

@@ -4,7 +4,7 @@
  *
  *     held   0 ............................... 7/8 ............ limit
  *            free memory is kept a while       free runs go     first free runs go back, as many as
- *                                              back at ticks,   are lacking (span/run.c); then spans
+ * back at ticks, are lacking (span/run.c); then spans
  *                                              but for those    that are empty; then the callback
  *                                              that are always  may free something; then NULL and
  *                                              used again       ENOMEM

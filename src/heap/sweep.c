@@ -32,12 +32,13 @@
 #define SKIPPED 4u       /* and then the clock is not even read every time */
 #define CADENCE_LEAST 1u /* else: adapted so that the clock is read every few milliseconds */
 #define CADENCE_MOST 128u
-#define UNITS_PER_MS 4000u /* work allowed per millisecond passed; a unit is about 0.1 us    */
-#define UNITS_MOST 5000u   /* at a time: no pause reaches a millisecond                      */
-#define PURGE_PER_MS (4 * LU_MIB) /* of free runs, per millisecond passed                    */
-#define PURGE_MOST (4 * LU_MIB)   /* at a time: 0.5 ms where a page takes 0.4 us             */
-#define IDLE_STEPS 2048u          /* blocks looked at to see that a current span is idle */
-#define UNITS_PURGE 250u          /* what purging one span costs */
+#define UNITS_PER_MS 4000u /* work allowed per millisecond passed; a unit is about 0.1 us      */
+#define PASSED_MOST 20u    /* milliseconds counted at a time                                  */
+#define UNITS_MOST 5000u   /* at a time: no call takes a millisecond for it                   */
+#define UNITS_LEAST 200u   /* less is not worth a call                                        */
+#define UNIT_BYTES LU_KIB  /* of free runs purged                                             */
+#define IDLE_STEPS 2048u   /* blocks looked at to see that a current span is idle */
+#define UNITS_PURGE 250u   /* what purging one span costs */
 #define RANGES 64
 #define SLICE_UNITS (LU_SLICE >> LU_UNIT_SHIFT)
 
@@ -220,8 +221,8 @@ static uint32_t visit_partial(struct heap *heap, struct span *span, struct page_
     return UNITS_PURGE;
 }
 
-/* Go on with the pass for at most `units` of work. */
-static void sweep_some(struct heap *heap, uint32_t units) {
+/* Go on with the pass for at most `units` of work, or a little more; what was used. */
+static uint32_t sweep_some(struct heap *heap, uint32_t units) {
     struct page_purge purge = {.count = 0, .bytes = 0};
     uint32_t used = 0;
     while (heap->sweep_class < LU_CLASSES && used < units) {
@@ -241,6 +242,7 @@ static void sweep_some(struct heap *heap, uint32_t units) {
     }
     if (heap->sweep_class == LU_CLASSES) heap->restless = heap->changed;
     finish(&purge);
+    return used;
 }
 
 static void begin_pass(struct heap *heap, uint64_t now) {
@@ -279,17 +281,17 @@ struct pooled_sweep {
     uint32_t units;
 };
 
-static void sweep_paced(struct heap *heap, uint64_t now, uint64_t delay, uint32_t units) {
+static uint32_t sweep_paced(struct heap *heap, uint64_t now, uint64_t delay, uint32_t units) {
     if (heap->sweep_class == LU_CLASSES && now - heap->pass_ms >= delay / 4 + 1) {
         begin_pass(heap, now);
     }
-    if (heap->sweep_class < LU_CLASSES) sweep_some(heap, units);
+    return heap->sweep_class < LU_CLASSES ? sweep_some(heap, units) : 0;
 }
 
 static void sweep_pooled(struct heap *heap, void *arg) {
     const struct pooled_sweep *how = arg;
     if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__remote_drain(heap);
-    sweep_paced(heap, how->now, how->delay, how->units);
+    (void)sweep_paced(heap, how->now, how->delay, how->units);
 }
 
 static uint32_t purging; /* some thread is in purge_runs */
@@ -298,39 +300,56 @@ void lu__sweep_fork_child(void) {
     __atomic_store_n(&purging, 0, __ATOMIC_RELAXED);
 }
 
-/* Purge free runs; one thread at a time. */
-static void purge_runs(uint64_t now, uint32_t passed) {
-    if (__atomic_load_n(&lu__span_figures.dirty, __ATOMIC_RELAXED) == 0) return;
-    if (__atomic_exchange_n(&purging, 1, __ATOMIC_ACQUIRE) != 0) return;
-    size_t most = LU_MIN(passed * PURGE_PER_MS, PURGE_MOST);
-    (void)lu__run_purge_due(now, lu__limit_is_near(), most);
+/* Purge free runs, for at most `units` of work; what was used. One thread at a time. */
+static uint32_t purge_runs(uint64_t now, uint32_t units) {
+    if (__atomic_load_n(&lu__span_figures.dirty, __ATOMIC_RELAXED) == 0) return 0;
+    if (__atomic_exchange_n(&purging, 1, __ATOMIC_ACQUIRE) != 0) return 0;
+    size_t bytes = lu__run_purge_due(now, lu__limit_is_near(), units * UNIT_BYTES);
     __atomic_store_n(&purging, 0, __ATOMIC_RELEASE);
+    return (uint32_t)LU_MIN(bytes / UNIT_BYTES, units);
 }
 
-void lu__tick_slow(struct heap *heap) {
+/* Work for some of what is allowed; true if there is more to do. */
+static bool work_some(struct heap *heap, uint64_t now, uint64_t delay) {
+    uint32_t units = LU_MIN(heap->allowed, UNITS_MOST);
+    if (units < UNITS_LEAST) return false;
+    uint32_t purged = purge_runs(now, units), left = units - purged, used = 0;
+    if (left >= UNITS_LEAST) used = sweep_paced(heap, now, delay, left);
+    heap->allowed -= LU_MIN(purged + used, heap->allowed);
+    return heap->sweep_class < LU_CLASSES || purged >= units / 2;
+}
+
+/* Beside the work: what is done once for every millisecond in which the heap ticks. */
+static void tick_duties(struct heap *heap, uint64_t now, uint64_t delay) {
     static uint64_t pool_swept_ms;
-    uint64_t now = lu__os_now_ms(), delay = delay_ms();
-    uint32_t passed = (uint32_t)LU_MIN(now - heap->ticked_ms, UINT32_MAX / 2);
-    heap->tick_left = is_eager(heap) ? TICK_EAGER : TICK_SLOW_PATHS;
-    if (passed == 0) { /* busy: look less often */
-        heap->cadence = LU_MIN(heap->cadence * 2, CADENCE_MOST);
-        return;
-    }
-    if (passed > 4) heap->cadence = LU_MAX(heap->cadence / 4, CADENCE_LEAST);
-    heap->ticked_ms = now;
-    if (heap->kind == LU_HEAP_OF_THREAD) lu__remote_flush(heap);
+    uint64_t swept = __atomic_load_n(&pool_swept_ms, __ATOMIC_RELAXED);
     uint32_t request = __atomic_load_n(&lu__purge_request, __ATOMIC_RELAXED);
     if (heap->purge_seen != request) {
         heap->purge_seen = request;
         (void)lu__sweep_all(heap);
     }
-    purge_runs(now, passed);
-    sweep_paced(heap, now, delay, (uint32_t)LU_MIN((uint64_t)passed * UNITS_PER_MS, UNITS_MOST));
-    uint64_t swept = __atomic_load_n(&pool_swept_ms, __ATOMIC_RELAXED);
-    if (heap->kind == LU_HEAP_OF_THREAD && now - swept >= 16 &&
-        __atomic_compare_exchange_n(&pool_swept_ms, &swept, now, false, __ATOMIC_RELAXED,
-                                    __ATOMIC_RELAXED)) {
+    if (heap->kind != LU_HEAP_OF_THREAD) return;
+    lu__remote_flush(heap);
+    if (now - swept >= 16 && __atomic_compare_exchange_n(&pool_swept_ms, &swept, now, false,
+                                                         __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
         struct pooled_sweep how = {now, delay, UNITS_MOST / 2};
         lu__pool_each(sweep_pooled, &how);
+    }
+}
+
+void lu__tick_slow(struct heap *heap) {
+    uint64_t now = lu__os_now_ms(), delay = delay_ms(), passed = now - heap->ticked_ms;
+    heap->tick_left = is_eager(heap) ? TICK_EAGER : TICK_SLOW_PATHS;
+    if (passed != 0) {
+        if (passed > 4) heap->cadence = LU_MAX(heap->cadence / 4, CADENCE_LEAST);
+        heap->ticked_ms = now;
+        heap->allowed += (uint32_t)LU_MIN(passed, PASSED_MOST) * UNITS_PER_MS;
+        heap->allowed = LU_MIN(heap->allowed, PASSED_MOST * UNITS_PER_MS);
+        tick_duties(heap, now, delay);
+        heap->owing = work_some(heap, now, delay);
+    } else if (heap->owing) { /* the clock counts in larger steps than calls come */
+        heap->owing = work_some(heap, now, delay);
+    } else { /* busy: look less often */
+        heap->cadence = LU_MIN(heap->cadence * 2, CADENCE_MOST);
     }
 }

@@ -34,7 +34,8 @@ static void sum_up(struct lu__decay *decay) {
 static void advance(struct lu__decay *decay, uint64_t now_ms, long delay_ms) {
     uint64_t length = epoch_length(delay_ms);
     if (decay->epoch_ms == 0) decay->epoch_ms = now_ms;
-    if (now_ms - decay->epoch_ms < length) return;
+    /* Threads read the clock before they come here, each in its turn: it may go back. */
+    if (now_ms < decay->epoch_ms + length) return;
     uint64_t over = (now_ms - decay->epoch_ms) / length;
     const struct lu__decay_epoch still = {decay->amount, decay->amount, 0, 0};
     for (uint64_t i = over - LU_MIN(over, LU_DECAY_EPOCHS); i < over; i++) {

@@ -12,16 +12,17 @@
  * Age: what was free all the time for `delay` is not needed. That is the lowest amount of the last
  * EPOCHS epochs, each an eighth of the delay, whatever happened above it.
  *
- * Flood: when what is in use has fallen far below its recent top, more than an eighth of the peak and
- * LU_DECAY_KEEP is not kept for its age alone, as a program that frees so much may fall silent and
- * never call again. The ordinary ups and downs of a program are no flood: a fall counts from where
- * it is deeper than what the program took back after falls of the last EPOCHS epochs (`regain`), and
- * what it takes out of the free memory again and again may stay as well: the deepest fall of the
- * amount by use, less what the amount has since climbed above its recent height.
+ * Flood: when what is in use has fallen far below its recent top, more than an eighth of the peak
+ * and LU_DECAY_KEEP is not kept for its age alone, as a program that frees so much may fall silent
+ * and never call again. The ordinary ups and downs of a program are no flood: a fall counts from
+ * where it is deeper than what the program took back after falls of the last EPOCHS epochs
+ * (`regain`), and what it takes out of the free memory again and again may stay as well: the
+ * deepest fall of the amount by use, less what the amount has since climbed above its recent
+ * height.
  *
- * Amounts are bytes, times milliseconds that never wrap. The caller holds lu__span_lock, or owns the
- * structure alone. The age rule is the low-water mark of tcmalloc's caches; jemalloc (decay.c) lets
- * pages go along a curve instead, by their own ages.
+ * Amounts are bytes, times milliseconds that never wrap. The caller holds lu__span_lock, or owns
+ * the structure alone. The age rule is the low-water mark of tcmalloc's caches; jemalloc (decay.c)
+ * lets pages go along a curve instead, by their own ages.
  */
 #ifndef LU_DECAY_H
 #define LU_DECAY_H
@@ -59,7 +60,8 @@ void lu__decay_taken(struct lu__decay *decay, size_t amount, size_t used);
 void lu__decay_purged(struct lu__decay *decay, size_t bytes);
 /* What is to go back because of a flood. A delay of 0 keeps nothing, a negative one all. */
 size_t lu__decay_excess(const struct lu__decay *decay, long delay_ms);
-/* What is to go back for its age; `soon`: an eighth of it is enough. `pressed`: of what is free only
+/* What is to go back for its age; `soon`: an eighth of it is enough. `pressed`: of what is free
+ * only
  * what is used again and again may stay. */
 size_t lu__decay_due(struct lu__decay *decay, uint64_t now_ms, long delay_ms, bool soon,
                      bool pressed);

@@ -7,9 +7,9 @@
  *                                                     3. merge with clean memory behind
  *
  * How much goes back, and when, is decay.h's to say; which runs, the queue of bins.c: the oldest
- * first, in pieces that the kernel takes well under a millisecond for, so that neither the caller nor
- * who waits for the lock or for the kernel's own is held up for long. A piece that is being purged is
- * nobody's: it has a kind of its own, and fork's child makes free memory of it again.
+ * first, in pieces that the kernel takes well under a millisecond for, so that neither the caller
+ * nor who waits for the lock or for the kernel's own is held up for long. A piece that is being
+ * purged is nobody's: it has a kind of its own, and fork's child makes free memory of it again.
  *
  * lu__span_lock guards the decay and the count; madvise is never called under it.
  */

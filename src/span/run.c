@@ -3,7 +3,7 @@
  *
  *     lu__run_alloc   bins first (dirty, then clean), then the fresh top of a region; then what can
  *                     be had by giving back free memory, and by looking at every free run
- *     lu__run_free    merges with free neighbours of the same kind (dirty or clean), and into the bins
+ * lu__run_free merges with free neighbours of the same kind (dirty or clean), and into the bins
  *
  * The truth is in the descriptors: head marks tile every region from `first` to `top`. A change
  * writes the new inner heads before the outer one (release stores), so that a walk at any instant

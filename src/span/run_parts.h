@@ -41,7 +41,8 @@ void lu__bins_remove(struct span *run);
 /* A free run with room for `slices` at the alignment, of the smallest size that a short look finds,
  * dirty before clean. NULL: there is none, or it was not among those looked at. */
 struct span *lu__bins_find(size_t slices, size_t align_slices);
-/* A search that looks at all. It goes on, a few runs at a time, until it returns a run or `done`. */
+/* A search that looks at all. It goes on, a few runs at a time, until it returns a run or
+ * `done`. */
 struct lu__bins_search {
     size_t slices, align_slices;
     size_t left;  /* runs of the bin that were not looked at; to begin: 0          */

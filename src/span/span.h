@@ -159,7 +159,8 @@ void lu__run_shrink(struct span *run, size_t slices);
 
 /* Free memory that was used, whatever its age, at least `most_bytes` if there is as much. */
 size_t lu__run_purge(size_t most_bytes);
-/* What nobody has needed for purge_delay, at most `most_bytes`; `pressed`: for any time, but for what
+/* What nobody has needed for purge_delay, at most `most_bytes`; `pressed`: for any time, but for
+ * what
  * is used again and again. 0 also if the lock is taken. */
 size_t lu__run_purge_due(uint64_t now_ms, bool pressed, size_t most_bytes);
 /* The pages of the run are no longer there, or others. */

@@ -4,8 +4,8 @@
  *     | run | run | FREE ......... | run | run |  ...
  *       seen  seen  ^ lu__walk_at: the next one, always the head of a run
  *
- * The lock is held for a few runs at a time. In between the tiling may change: a run behind the mark
- * is seen as it is then, one before it was seen as it was. If the head that the mark points at
+ * The lock is held for a few runs at a time. In between the tiling may change: a run behind the
+ * mark is seen as it is then, one before it was seen as it was. If the head that the mark points at
  * ends, because its run becomes part of a free or a larger one that begins before it, who does that
  * moves the mark on to that run's end (run.c): so no head is looked for backwards, which would take
  * the longer the larger the run.

@@ -7,8 +7,8 @@
  *     live = carved - purged off - on its list - posted by other threads
  *
  * The lists are long, so what a span is gets noted under the lock, and its list is followed after
- * it: links are checked before they are followed, memory of a region stays readable, and the walk is
- * bounded. The list of another thread's span may change while it is followed, so the figures are
+ * it: links are checked before they are followed, memory of a region stays readable, and the walk
+ * is bounded. The list of another thread's span may change while it is followed, so the figures are
  * exact while nobody else allocates. Blocks that some thread has collected and not posted count as
  * live. Pages of hardened spans may be closed once they end, so those are looked at under the lock.
  */

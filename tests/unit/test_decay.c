@@ -194,6 +194,20 @@ static void time_does_not_wrap(void **state) {
     }
 }
 
+/* A thread that has read the clock may be late: what it says is older than what is known. */
+static void a_late_clock_ends_no_epoch(void **state) {
+    (void)state;
+    begin(1000);
+    grow(100 * LU_MIB);
+    release(LU_MIB);
+    now += DELAY / 4; /* ends an epoch */
+    assert_int_equal(due(), 0);
+    now -= DELAY / 8 + 1;
+    assert_int_equal(due(), 0);
+    release(LU_MIB);
+    assert_int_equal(due(), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(free_for_the_delay_is_due),
@@ -205,6 +219,7 @@ int main(void) {
         cmocka_unit_test(a_loop_over_one_block_is_no_flood),
         cmocka_unit_test(no_delay_keeps_nothing_and_none_for_ever),
         cmocka_unit_test(time_does_not_wrap),
+        cmocka_unit_test(a_late_clock_ends_no_epoch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,7 +29,8 @@ static void pass_time(void) {
     }
 }
 
-/* Hold 60 MiB, free 15 of them, which is no flood (span/decay.h), and work on; what is still held then. */
+/* Hold 60 MiB, free 15 of them, which is no flood (span/decay.h), and work on; what is still
+ * held then. */
 static size_t held_after_a_quarter_is_freed(void) {
     void *blocks[BLOCKS];
     for (size_t i = 0; i < BLOCKS; i++) {

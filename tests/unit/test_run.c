@@ -134,17 +134,6 @@ static void limit_is_obeyed(void **state) {
     lu__span_figures.limit = 0;
 }
 
-/* Every second of `count` runs of one slice is free, as nothing merges: half of them old. */
-static void make_free_runs(struct span **runs, size_t count) {
-    for (size_t i = 0; i < count; i++) runs[i] = alloc_run(1, 1);
-    for (size_t i = 0; i < count; i += 2) lu__run_free(runs[i]);
-}
-
-static void end_free_runs(struct span **runs, size_t count) {
-    for (size_t i = 1; i < count; i += 2) lu__run_free(runs[i]);
-    (void)lu__run_purge(SIZE_MAX);
-}
-
 /* Of 65 runs in one bin only the one that came first has room: a search that looks at the first 16
  * does not see it, the one for when nothing else is left does. */
 static void a_search_of_all_finds_the_one_run_that_fits(void **state) {
@@ -171,6 +160,17 @@ static void a_search_of_all_finds_the_one_run_that_fits(void **state) {
 }
 
 #if LU_DEBUG >= 1
+/* Every second of `count` runs of one slice is free, as nothing merges: half of them old. */
+static void make_free_runs(struct span **runs, size_t count) {
+    for (size_t i = 0; i < count; i++) runs[i] = alloc_run(1, 1);
+    for (size_t i = 0; i < count; i += 2) lu__run_free(runs[i]);
+}
+
+static void end_free_runs(struct span **runs, size_t count) {
+    for (size_t i = 1; i < count; i += 2) lu__run_free(runs[i]);
+    (void)lu__run_purge(SIZE_MAX);
+}
+
 /* Most rounds of any loop in a free, a purge and an allocation beside `count` runs. */
 static size_t most_steps(size_t count) {
     static struct span *runs[20000];
