@@ -2,7 +2,7 @@
  * sweep.c - giving memory back to the system after load has fallen, without anybody asking.
  *
  * Two kinds of memory go back. Runs that nobody uses are purged when they have been free for
- * purge_delay (an eighth of it while they exceed trim_threshold): that is span/run.c's part. Whole
+ * purge_delay, or as a flood: that is decided in span/decay.c and done in span/purge.c. Whole
  * free pages of the kernel inside partly used spans are the sweep's: it visits a heap's partial
  * spans one after the other, and what has not changed between two visits is idle, so its free pages
  * go back. With pages of 64 KiB, as large as a slice, there are none.

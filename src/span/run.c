@@ -347,5 +347,6 @@ void lu__run_rebuild(void) {
     lu__purge_fork_child();
     figures->used = used;
     figures->dirty = dirty;
+    lu__decay = (struct lu__decay){0}; /* it may have been half changed */
     lu__decay_freed(&lu__decay, dirty, used, lu__os_now_ms(), delay_ms());
 }
