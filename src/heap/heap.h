@@ -80,6 +80,7 @@ struct heap {
     /* LU_HEAP_OF_USER only, under the lock. */
     struct lu__lock lock;
     struct span *all; /* every SMALL and LARGE run of this heap; also of a hardened one */
+    uint8_t has_huge; /* it had a huge block at some time                             */
 
     struct heap *front;      /* what the fast paths are to use: this heap, or the empty one */
     struct sampler *sampler; /* of guarded allocations, or NULL; see guard.h */
@@ -231,8 +232,12 @@ uint32_t lu__remote_count(const struct span *span);
 void *lu__large_alloc(struct heap *user, size_t align, size_t size, bool *zero);
 /* `span` is LARGE and `block` its start. */
 void lu__large_free(struct span *span);
-/* NULL: it stays as it was. */
+/* A block that is a mapping, whatever its size. */
+void *lu__large_huge(struct heap *user, size_t align, size_t size);
+/* NULL: it stays as it was, and perhaps fits elsewhere. */
 void *lu__large_resize(struct span *span, size_t size);
+/* The same for the start of a huge block. */
+void *lu__large_resize_huge(void *block, size_t size);
 LU_INLINE size_t lu__large_bytes(const struct span *span) {
     return __atomic_load_n(&span->remote, __ATOMIC_RELAXED);
 }

@@ -195,24 +195,25 @@ static void free_locked(struct span *run, bool zero, uint32_t now_ms) {
     figure_sub(&figures->used, bytes);
     if (!zero) figure_add(&figures->dirty, bytes);
     run->owner = NULL;
-    run->moved = false;
     mark_free(run, run->slices, zero, now_ms);
     insert_merged(lu__region_of(run), run);
 }
 
 void lu__run_free(struct span *run) {
-    bool zero = false;
     uint32_t now_ms = (uint32_t)lu__os_now_ms();
-    if (run->moved) { /* pages that mremap brought: put plain ones there, which merge */
-        zero = lu__os_renew(lu__span_start(run), lu__span_bytes(run)) == 0;
-        lu__run_forget_touched(run);
-    }
     lu__lock_acquire(&lu__span_lock);
-    if (zero) figure_add(&figures->returned, lu__span_bytes(run));
     if (run->kind == LU_KIND_SMALL) {
         for (size_t i = 1; i < run->slices; i++) unmark(run + i);
     }
-    free_locked(run, zero, now_ms);
+    free_locked(run, false, now_ms);
+    lu__lock_release(&lu__span_lock);
+}
+
+void lu__run_free_clean(struct span *run) {
+    lu__run_forget_touched(run);
+    lu__lock_acquire(&lu__span_lock);
+    figure_add(&figures->huge, lu__span_bytes(run));
+    free_locked(run, true, 0);
     lu__lock_release(&lu__span_lock);
 }
 
@@ -243,7 +244,6 @@ void lu__run_shrink(struct span *run, size_t slices) {
     lu__lock_acquire(&lu__span_lock);
     struct span *rest = run + slices;
     rest->slices = run->slices - (uint32_t)slices;
-    rest->moved = false;
     SET(rest->kind, LU_KIND_LARGE);
     SET(run->slices, (uint32_t)slices);
     free_locked(rest, false, now_ms);

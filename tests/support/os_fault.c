@@ -34,9 +34,8 @@ extern struct os_site *const __start_os_sites[], *const __stop_os_sites[];
 extern struct os_site *const __start_os_kernel_sites[], *const __stop_os_kernel_sites[];
 
 static const char *const names[OS_FAULT_CALLS] = {
-    "lu__os_reserve",    "lu__os_commit",  "lu__os_purge",   "lu__os_purge_many",
-    "lu__os_renew",      "lu__os_map",     "lu__os_unmap",   "lu__os_remap",
-    "lu__os_move_pages", "lu__os_protect", "lu__os_resident"};
+    "lu__os_reserve", "lu__os_commit", "lu__os_purge",    "lu__os_purge_many", "lu__os_map",
+    "lu__os_unmap",   "lu__os_remap",  "lu__os_move_out", "lu__os_protect",    "lu__os_resident"};
 
 static struct table own_table, *table = &own_table;
 static enum plan plan;
