@@ -4,8 +4,8 @@
  * A lu_heap links every run it owns (heap->all, through span->all_next), so that all can be given
  * back at once and every block can be visited. A block is live if it was carved, is on neither its
  * span's list nor the heap's, and touches no purged page. Huge blocks are found one by one in the
- * list of all: while one is visited or ended, no lock is held but the heap's, which the caller holds
- * if it has one.
+ * list of all: while one is visited or ended, no lock is held but the heap's, which the caller
+ * holds if it has one.
  */
 #include "heap/user.h"
 

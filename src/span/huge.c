@@ -8,10 +8,10 @@
  *     run      | pages |            mremap(DONTUNMAP)       | zero, clean: a free run |
  *     elsewhere        | free addresses |      ---->        | pages  | room to grow   |
  *
- * and the run is free, and clean. So regions hold pages of their own only, and no call here replaces
- * or unmaps anything but a block's own mapping: what the kernel refuses leaves all as it was. At
- * most LU_HUGE_BELOW_MOST blocks below mmap_threshold have mappings for this reason, or because they
- * became smaller.
+ * and the run is free, and clean. So regions hold pages of their own only, and no call here
+ * replaces or unmaps anything but a block's own mapping: what the kernel refuses leaves all as it
+ * was. At most LU_HUGE_BELOW_MOST blocks below mmap_threshold have mappings for this reason, or
+ * because they became smaller.
  *
  * Which mappings there are is known by a skip list (skip.c) under one lock. A block that mremap may
  * move is out of it meanwhile, with its node in hand: another thread may be given the old address
