@@ -76,11 +76,11 @@ struct heap {
     uint8_t kind;         /* enum heap_kind */
     uint8_t shared;       /* LU_HEAP_OF_USER: take the lock                      */
     uint8_t state;        /* enum heap_state; under the pool lock                */
+    uint8_t has_huge;     /* LU_HEAP_OF_USER, under the lock: it had a huge block */
 
     /* LU_HEAP_OF_USER only, under the lock. */
     struct lu__lock lock;
     struct span *all; /* every SMALL and LARGE run of this heap; also of a hardened one */
-    uint8_t has_huge; /* it had a huge block at some time                             */
 
     struct heap *front;      /* what the fast paths are to use: this heap, or the empty one */
     struct sampler *sampler; /* of guarded allocations, or NULL; see guard.h */
