@@ -11,6 +11,8 @@
 #       Run a program that was treated so once for each larger page size, as the tests
 #       GROUP_pages16.REST and GROUP_pages64.REST of the NAME GROUP.REST. ENVIRONMENT is a list of
 #       further variables, or "".
+#   lucid_add_old_move_test(NAME ENVIRONMENT COMMAND [ARGUMENT...])
+#       Run such a program on a kernel that moves pages as before Linux 6.17, as GROUP_oldmove.REST.
 #   lucid_add_preload_test(NAME COMMAND [ARGUMENT...])
 #       Run a program with liblucid.so preloaded; COMMAND may be a target. Only the program gets
 #       LD_PRELOAD, not ctest. Properties (TIMEOUT, PASS_REGULAR_EXPRESSION...) are set as usual,
@@ -73,7 +75,8 @@ function(lucid_add_test name command)
 endfunction()
 
 add_library(test_os_kernel OBJECT "${PROJECT_SOURCE_DIR}/tests/support/os_kernel.c")
-target_include_directories(test_os_kernel PRIVATE "${PROJECT_SOURCE_DIR}/src")
+target_include_directories(test_os_kernel PRIVATE "${PROJECT_SOURCE_DIR}/src"
+                                                  "${PROJECT_SOURCE_DIR}/tests/support")
 target_compile_definitions(test_os_kernel PRIVATE _GNU_SOURCE)
 target_compile_options(test_os_kernel PRIVATE -fvisibility=hidden)
 target_link_libraries(test_os_kernel PRIVATE lucid_warnings)
@@ -107,6 +110,13 @@ function(lucid_add_page_tests name environment)
     endforeach()
 endfunction()
 
+function(lucid_add_old_move_test name environment)
+    string(REGEX REPLACE "^([^.]+)" "\\1_oldmove" copy "${name}")
+    lucid_add_test(${copy} ${ARGN})
+    set_property(TEST "${LUCID_TEST_PREFIX}${copy}" APPEND PROPERTY
+                 ENVIRONMENT ${environment} LUCID_TEST_OLD_MOVE=1)
+endfunction()
+
 function(lucid_add_unit_test name)
     cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "WRAP")
     set(target unit_${name})
@@ -119,6 +129,7 @@ function(lucid_add_unit_test name)
     lucid_add_test(unit.${name} ${target})
     if(LUCID_TEST_PAGES)
         lucid_add_page_tests(unit.${name} "" ${target})
+        lucid_add_old_move_test(unit.${name} "" ${target})
     endif()
 endfunction()
 

@@ -74,6 +74,11 @@ void lu__area_fini(struct lu__area *area) {
 
 /* ---------------------------------------------------------------- the break */
 
+/* What lies in whole pages is gone, and they read as zero. */
+static void clear(void *at, size_t bytes) {
+    if (lu__os_purge(at, bytes) != 0) memset(at, 0, bytes);
+}
+
 /* The end of what the break may reach. */
 static size_t break_limit(const struct lu__area *area) {
     if (area->of_process || area->mapping_count == 0) return area->limit;
@@ -89,8 +94,11 @@ static bool move_break(struct lu__area *area, size_t to) {
     if (pages > had && lu__os_commit((void *)(area->base + had), pages - had) != 0) return false;
     if (pages < had) {
         void *from = (void *)(area->base + pages);
-        if (lu__os_renew(from, had - pages) != 0) return false;
-        if (lu__os_protect(from, had - pages) != 0) return true; /* it reads as zero */
+        clear(from, had - pages);
+        area->committed = pages;
+        if (lu__os_protect(from, had - pages) != 0) {
+            return true; /* all of it or its end stays writable, zero, and is committed again */
+        }
     }
     area->committed = pages;
     return true;
@@ -208,7 +216,7 @@ static void drop(const struct lu__area *area, void *at, size_t bytes) {
     if (area->of_process) {
         if (lu__os_unmap(at, bytes) == 0 || lu__os_purge(at, bytes) == 0) return;
     } else {
-        if (lu__os_renew(at, bytes) != 0 && lu__os_purge(at, bytes) != 0) memset(at, 0, bytes);
+        clear(at, bytes);
         if (lu__os_protect(at, bytes) != 0) return; /* it reads as zero */
     }
 }

@@ -438,16 +438,14 @@ static void *resize_in_place(enum place place, const struct found *found, void *
         bool same = size <= LU_CLASS_BYTES_MAX && lu__class_of(size) == found->span->class_id;
         return same ? block : NULL;
     }
-    size_t threshold = (size_t)lu__option(LU_OPT_MMAP_THRESHOLD);
-    bool huge = place == PLACE_HUGE;
-    if (place == PLACE_EMERGENCY || size <= LU_CLASS_BYTES_MAX || huge != (size >= threshold)) {
-        return place == PLACE_EMERGENCY && size <= found->usable ? block : NULL;
-    }
+    if (place == PLACE_EMERGENCY) return size <= found->usable ? block : NULL;
+    if (size <= LU_CLASS_BYTES_MAX) return NULL;
     struct heap *self = lu__thread_enter();
     if (self == NULL) return NULL;
     struct heap *user = found->user;
     if (user != NULL && user->shared) lu__lock_acquire(&user->lock);
-    void *result = huge ? lu__huge_resize(block, size) : lu__large_resize(found->span, size);
+    void *result = place == PLACE_HUGE ? lu__large_resize_huge(block, size)
+                                       : lu__large_resize(found->span, size);
     if (user != NULL && user->shared) lu__lock_release(&user->lock);
     lu__thread_leave(self);
     return result;

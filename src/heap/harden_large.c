@@ -29,7 +29,6 @@
 #include "base/violation.h"
 #include "heap/harden_parts.h"
 #include "os/os.h"
-#include "span/huge.h"
 
 #define GUARDS_MOST 8192u /* each splits a mapping in three; the system allows 65,530 */
 #define FILLING 0xa5u
@@ -298,7 +297,7 @@ static void *set_up(struct span *span, struct heap *user, size_t front, size_t b
     fill(start + front + bytes - span->off, span->off);
     __atomic_store_n(&span->limit, (uint32_t)front, __ATOMIC_RELAXED);
     span->hardened = 1;
-    span->moved = span->swept = 0;
+    span->swept = 0;
     span->owner = user;
     if (user != NULL) lu__heap_link(user, span);
     return start + front;
@@ -330,7 +329,7 @@ void *lu__hard_large_alloc(struct heap *user, size_t align, size_t size, bool *z
     struct span *span = lu__run_alloc(slices, align_slices, LU_KIND_LARGE, zero);
     if (span == NULL) {
         *zero = true; /* no run so long: a mapping of its own */
-        return lu__huge_alloc(LU_MAX(size, 1), align, user);
+        return lu__large_huge(user, align, size);
     }
     size_t whole = lu__span_bytes(span);
     size_t front = align > LU_OS_PAGE ? 0 : whole - guard - bytes;

@@ -116,8 +116,11 @@ static struct span *run_of(enum lu__kind kind, uint32_t slices, bool *zero) {
     struct span *span = lu__run_alloc(slices + guard, slices, kind, zero);
     if (span == NULL) return NULL;
     char *end = lu__span_start(span) + ((size_t)slices << LU_SLICE_SHIFT);
-    span->guarded = guard && lu__os_protect(end, LU_SLICE) == 0;
-    if (span->guarded) __atomic_fetch_add(&guards, 1, __ATOMIC_RELAXED);
+    span->guarded = guard;
+    if (guard) __atomic_fetch_add(&guards, 1, __ATOMIC_RELAXED);
+    if (guard && lu__os_protect(end, LU_SLICE) != 0) {
+        /* It may be closed in part: it is lifted later as any other. */
+    }
     return span;
 }
 

@@ -78,6 +78,7 @@ struct heap {
     uint8_t kind;         /* enum heap_kind */
     uint8_t shared;       /* LU_HEAP_OF_USER: take the lock                      */
     uint8_t state;        /* enum heap_state; under the pool lock                */
+    uint8_t has_huge;     /* LU_HEAP_OF_USER, under the lock: it had a huge block */
 
     /* LU_HEAP_OF_USER only, under the lock. */
     struct lu__lock lock;
@@ -233,8 +234,12 @@ uint32_t lu__remote_count(const struct span *span);
 void *lu__large_alloc(struct heap *user, size_t align, size_t size, bool *zero);
 /* `span` is LARGE and `block` its start. */
 void lu__large_free(struct span *span);
-/* NULL: it stays as it was. */
+/* A block that is a mapping, whatever its size. */
+void *lu__large_huge(struct heap *user, size_t align, size_t size);
+/* NULL: it stays as it was, and perhaps fits elsewhere. */
 void *lu__large_resize(struct span *span, size_t size);
+/* The same for the start of a huge block. */
+void *lu__large_resize_huge(void *block, size_t size);
 LU_INLINE size_t lu__large_bytes(const struct span *span) {
     return __atomic_load_n(&span->remote, __ATOMIC_RELAXED);
 }

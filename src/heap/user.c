@@ -3,8 +3,9 @@
  *
  * A lu_heap links every run it owns (heap->all, through span->all_next), so that all can be given
  * back at once and every block can be visited. A block is live if it was carved, is on neither its
- * span's list nor the heap's, and touches no purged page. Huge blocks are found through their
- * table. The caller holds the heap's lock if it has one.
+ * span's list nor the heap's, and touches no purged page. Huge blocks are found one by one in the
+ * list of all: while one is visited or ended, no lock is held but the heap's, which the caller
+ * holds if it has one.
  */
 #include "heap/user.h"
 
@@ -14,16 +15,6 @@
 #include "span/huge.h"
 
 #define BITS_MOST (LU_SLICE / 8) /* blocks in a span at most */
-
-struct huge_walk {
-    void *blocks[64];
-    size_t count;
-};
-
-static void collect_huge(const struct lu__huge *huge, void *arg) {
-    struct huge_walk *walk = arg;
-    if (walk->count < LU_COUNT_OF(walk->blocks)) walk->blocks[walk->count++] = huge->block;
-}
 
 void lu__user_clear(struct heap *heap) {
     struct span *next;
@@ -38,12 +29,10 @@ void lu__user_clear(struct heap *heap) {
     }
     heap->all = NULL;
     lu__hard_reset(heap);
-    struct huge_walk walk;
-    do { /* in rounds: the table is locked while it is read */
-        walk.count = 0;
-        lu__huge_each(heap, collect_huge, &walk);
-        for (size_t i = 0; i < walk.count; i++) (void)lu__huge_free(walk.blocks[i]);
-    } while (walk.count != 0);
+    struct lu__huge huge;
+    uintptr_t from = 0;
+    while (heap->has_huge && lu__huge_next(heap, &from, &huge)) (void)lu__huge_free(huge.block);
+    heap->has_huge = 0;
 }
 
 static void mark_list(uint8_t *free_bits, uintptr_t key, uintptr_t list, uintptr_t start,
@@ -80,17 +69,6 @@ static bool walk_small(struct heap *heap, struct span *span,
     return true;
 }
 
-struct huge_visit {
-    bool (*visit)(void *block, size_t bytes, void *arg);
-    void *arg;
-    bool stopped;
-};
-
-static void visit_huge(const struct lu__huge *huge, void *arg) {
-    struct huge_visit *how = arg;
-    if (!how->stopped) how->stopped = !how->visit(huge->block, huge->bytes, how->arg);
-}
-
 bool lu__user_walk(struct heap *heap, bool (*visit)(void *block, size_t bytes, void *arg),
                    void *arg) {
     for (struct span *span = heap->all; span != NULL; span = span->all_next) {
@@ -103,7 +81,10 @@ bool lu__user_walk(struct heap *heap, bool (*visit)(void *block, size_t bytes, v
             return false;
         }
     }
-    struct huge_visit how = {visit, arg, false};
-    lu__huge_each(heap, visit_huge, &how);
-    return !how.stopped;
+    struct lu__huge huge;
+    uintptr_t from = 0;
+    while (heap->has_huge && lu__huge_next(heap, &from, &huge)) {
+        if (!visit(huge.block, huge.bytes, arg)) return false;
+    }
+    return true;
 }

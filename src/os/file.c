@@ -146,28 +146,21 @@ void lu__os_file_close(int fd) {
     (void)lu__syscall(SYS_close, fd, 0, 0, 0, 0, 0);
 }
 
-/* mmap of address space or memory; where it must be is up to the kernel unless MAP_FIXED. */
-static int map(void *at, size_t size, int protection, int flags, int fd, uint64_t from,
-               void **out) {
-    long result = lu__kernel_memory_call(SYS_mmap, (long)at, (long)size, protection, flags, fd,
-                                         (long)from);
+/* mmap of shared memory; `wish` is a wish only: nothing that is there is replaced. */
+static int map(void *wish, size_t size, int flags, int fd, void **out) {
+    long result = lu__kernel_memory_call(SYS_mmap, (long)wish, (long)size, PROT_READ | PROT_WRITE,
+                                         MAP_SHARED | flags, fd, 0);
     if (lu__kernel_failed(result)) return error_of(result);
     *out = (void *)result;
     return 0;
 }
 
-int lu__os_file_reserve(void *wish, size_t size, void **out) {
-    return map(wish, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0, out);
-}
-
-int lu__os_file_map(int fd, uint64_t from, size_t size, void *at) {
-    void *out;
-    return map(at, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, from, &out);
+int lu__os_file_map(int fd, void *wish, size_t size, void **out) {
+    return map(wish, size, 0, fd, out);
 }
 
 int lu__os_shared_map(void *wish, size_t size, void **out) {
-    return map(wish, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-               0, out);
+    return map(wish, size, MAP_ANONYMOUS | MAP_NORESERVE, -1, out);
 }
 
 int lu__os_file_sync(void *at, size_t size) {

@@ -39,10 +39,9 @@ enum lu__os_file_lock { LU_OS_FILE_UNLOCK, LU_OS_FILE_SHARE, LU_OS_FILE_EXCLUDE 
 int lu__os_file_lock(int fd, uint64_t byte, enum lu__os_file_lock kind, bool wait) LU_MUST_CHECK;
 void lu__os_file_close(int fd);
 
-/* Address space without access, at `wish` if that is free, else anywhere. */
-int lu__os_file_reserve(void *wish, size_t size, void **out) LU_MUST_CHECK;
-/* Map a part of the file, shared, over reserved address space. */
-int lu__os_file_map(int fd, uint64_t from, size_t size, void *at) LU_MUST_CHECK;
+/* Map the file, shared, at `wish` if that is free, else anywhere; `size` may be more than it has:
+ * what is behind its end can be used once it is longer, and is SIGBUS until then. */
+int lu__os_file_map(int fd, void *wish, size_t size, void **out) LU_MUST_CHECK;
 /* Zeroed memory shared with children, at `wish` if that is free; its pages come when touched. */
 int lu__os_shared_map(void *wish, size_t size, void **out) LU_MUST_CHECK;
 /* Write the pages of a shared mapping to its file and wait for the disk. */

@@ -1,7 +1,10 @@
 /*
  * os.h - the whole contract with the kernel.
  *
- * Functions that can fail return 0 or an errno value and never touch errno themselves. Addresses
+ * Functions that can fail return 0 or an errno value and never touch errno themselves. None ever
+ * unmaps or replaces what is not its argument: the kernel may do the one and then refuse the other,
+ * so no call asks for a fixed address. After a failure of protect, commit or purge a front part of
+ * the range may be changed already; after one of any other function, nothing is. Addresses
  * and sizes are multiples of LU_OS_PAGE unless said otherwise. None allocates; all are thread
  * safe. tests/ replaces them one by one to make them fail (os_fault.c).
  */
@@ -38,16 +41,18 @@ struct lu__os_range {
     size_t size;
 };
 size_t lu__os_purge_many(const struct lu__os_range *ranges, size_t count) LU_MUST_CHECK;
-/* Replace a range of writable memory by fresh zero pages that merge with their neighbours. */
-int lu__os_renew(void *at, size_t size) LU_MUST_CHECK;
 /* A fresh writable zero mapping. */
 int lu__os_map(size_t size, size_t align, void **out) LU_MUST_CHECK;
 /* Give address space back; works on any part of what reserve or map gave. */
 int lu__os_unmap(void *at, size_t size);
-/* Resize a mapping from lu__os_map, moving it if it must be. */
+/* Resize a mapping from lu__os_map or lu__os_move_out, moving it if it must be; a failure leaves it
+ * as it was. */
 int lu__os_remap(void *at, size_t old_size, size_t new_size, void **out) LU_MUST_CHECK;
-/* Move the pages of [from, from+size) to [to, to+size); `from` stays mapped and reads as zero. */
-int lu__os_move_pages(void *from, void *to, size_t size) LU_MUST_CHECK;
+/* Move the pages of [from, from+size), writable memory, to a mapping of their own, if possible with
+ * addresses free behind it up to `room` >= size; `from` stays mapped and reads as zero. A failure
+ * changes nothing: where the system cannot do it, and where memory is locked (mlock), since moving
+ * would unlock what stays. */
+int lu__os_move_out(void *from, size_t size, size_t room, void **out) LU_MUST_CHECK;
 /* Forbid all access. */
 int lu__os_protect(void *at, size_t size) LU_MUST_CHECK;
 

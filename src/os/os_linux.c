@@ -20,6 +20,9 @@
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
+#ifndef MADV_COLD
+#define MADV_COLD 20
+#endif
 enum { FUTEX_WAIT_HERE = 0 | 128, FUTEX_WAKE_HERE = 1 | 128 }; /* of this process only */
 
 static int map_pages(void *hint, size_t size, int protection, int flags, void **out) {
@@ -87,11 +90,6 @@ size_t lu__os_purge_many(const struct lu__os_range *ranges, size_t count) {
     return count;
 }
 
-int lu__os_renew(void *at, size_t size) {
-    void *out;
-    return map_pages(at, size, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_NORESERVE, &out);
-}
-
 int lu__os_remap(void *at, size_t old_size, size_t new_size, void **out) {
     long result = lu__kernel_memory_call(SYS_mremap, (long)at, (long)old_size, (long)new_size,
                                          MREMAP_MAYMOVE, 0, 0);
@@ -100,11 +98,25 @@ int lu__os_remap(void *at, size_t old_size, size_t new_size, void **out) {
     return 0;
 }
 
-int lu__os_move_pages(void *from, void *to, size_t size) {
+/* True if the memory is locked, or if that cannot be known. */
+static bool is_locked(void *at) {
+    /* A hint without consequence, which the kernel refuses for locked memory (since 5.4). */
+    return lu__kernel_memory_call(SYS_madvise, (long)at, (long)LU_OS_PAGE, MADV_COLD, 0, 0, 0) != 0;
+}
+
+int lu__os_move_out(void *from, size_t size, size_t room, void **out) {
+    void *wish;
+    if (is_locked(from)) return EINVAL;
+    /* Where is room for all of it? The answer is but a wish: who maps there meanwhile keeps what he
+     * has, and then the kernel takes another place. */
+    int error = map_pages(NULL, room, PROT_NONE, MAP_NORESERVE, &wish);
+    if (error != 0) return error;
+    if (lu__os_unmap(wish, room) != 0) return ENOMEM; /* too many mappings: leave it reserved */
     long result = lu__kernel_memory_call(SYS_mremap, (long)from, (long)size, (long)size,
-                                         MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, (long)to,
-                                         0);
-    return lu__kernel_failed(result) ? (int)-result : 0;
+                                         MREMAP_MAYMOVE | MREMAP_DONTUNMAP, (long)wish, 0);
+    if (lu__kernel_failed(result)) return (int)-result;
+    *out = (void *)result;
+    return 0;
 }
 
 uint64_t lu__os_now_ms(void) {

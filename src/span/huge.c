@@ -2,149 +2,201 @@
  * huge.c - blocks in mappings of their own.
  *
  * From mmap_threshold up a block is one mapping: its pages come and go with it, and mremap resizes
- * it without copying. The blocks are few and large, so they are found in a hash table keyed by
- * their start (open addressing, linear probing, doubled when half full), under one lock.
+ * it without copying. A block of a run that must grow by moving becomes one as well (adopt): its
+ * pages go to where the kernel likes,
  *
- *     slots  [ block bytes owner ] [ - ] [ block 0 - ] ...      bytes == 0: given up, reusable
+ *     run      | pages |            mremap(DONTUNMAP)       | zero, clean: a free run |
+ *     elsewhere        | free addresses |      ---->        | pages  | room to grow   |
  *
- * Every change of a slot is complete before the one store that reveals it, so that the child of
- * fork can go on with the table as it is.
+ * and the run is free, and clean. So regions hold pages of their own only, and no call here
+ * replaces or unmaps anything but a block's own mapping: what the kernel refuses leaves all as it
+ * was. At most LU_HUGE_BELOW_MOST blocks below mmap_threshold have mappings for this reason, or
+ * because they became smaller.
+ *
+ * Which mappings there are is known by a skip list (skip.c) under one lock. A block that mremap may
+ * move is out of it meanwhile, with its node in hand: another thread may be given the old address
+ * as soon as mremap has left it, and putting the node back cannot fail.
  */
 #include "span/huge.h"
 
+#include <string.h>
+
+#include "base/options.h"
 #include "os/lock.h"
 #include "os/os.h"
+#include "span/skip.h"
 #include "span/span.h"
 
-#define SLOTS_LEAST 128
 #define ADDRESSES ((size_t)1 << 47) /* no mapping can be larger */
+#define ROUND 64u
+#define COPY_BYTES (2 * LU_MIB)
 
-static struct lu__huge *slots; /* NULL before the first block */
-static size_t slot_count;
-static size_t slots_touched; /* not NULL, given up ones included */
-static size_t moving;        /* blocks that are out of the table only while mremap moves them */
-static struct lu__lock huge_lock;
+static struct lu__lock huge_lock; /* guards these */
+static struct lu__skip blocks;
+static size_t below_count; /* nodes with `below`; those out of the list included */
 
-static size_t hash(const void *block, size_t count) {
-    return (((uintptr_t)block >> 12) * 0x9e3779b97f4a7c15u >> 20) & (count - 1);
+static bool is_below(size_t bytes) {
+    return bytes < (size_t)lu__option(LU_OPT_MMAP_THRESHOLD);
 }
 
-static struct lu__huge *slot_of(const void *block) {
-    for (size_t i = hash(block, slot_count);; i = (i + 1) & (slot_count - 1)) {
-        if (slots[i].block == block && slots[i].bytes != 0) return &slots[i];
-        if (slots[i].block == NULL) return NULL;
-    }
+static void count_blocks(size_t count) {
+    __atomic_store_n(&lu__span_figures.huge_blocks, count, __ATOMIC_RELAXED);
 }
 
-/* True if the slot was never used before. */
-static bool slot_fill(struct lu__huge *table, size_t count, const struct lu__huge *entry) {
-    size_t i = hash(entry->block, count);
-    while (table[i].bytes != 0) i = (i + 1) & (count - 1); /* never used, or given up */
-    bool never_used = table[i].block == NULL;
-    table[i].owner = entry->owner;
-    __atomic_store_n(&table[i].block, entry->block, __ATOMIC_RELEASE);
-    __atomic_store_n(&table[i].bytes, entry->bytes, __ATOMIC_RELEASE);
-    return never_used;
+/* `node`, or a new one if that is NULL, for a block that will be `below` or not. NULL: no memory,
+ * or there are too many below; then `node` is as it was. Locked. */
+static struct lu__skip_node *prepare(struct lu__skip_node *node, bool below) {
+    bool was = node != NULL && node->below;
+    if (below && !was && below_count >= LU_HUGE_BELOW_MOST) return NULL;
+    if (node == NULL) node = lu__skip_take(&blocks);
+    if (node == NULL) return NULL;
+    below_count += (size_t)below - (size_t)was;
+    node->below = below;
+    return node;
 }
 
-/* Make room for one more slot. */
-static bool slots_reserve(void) {
-    if (slots_touched * 2 < slot_count) return true;
-    size_t live = 0;
-    for (size_t i = 0; i < slot_count; i++) live += slots[i].bytes != 0;
-    size_t count = (live + moving) * 4 < slot_count ? slot_count
-                                                    : LU_MAX(slot_count * 2, SLOTS_LEAST);
-    void *memory;
-    if (lu__os_map(lu__align_up(count * sizeof *slots, LU_OS_PAGE), LU_OS_PAGE, &memory) != 0) {
-        /* Go on with a fuller table, but leave room for the blocks that come back to it. */
-        return slots_touched + moving + 1 < slot_count;
-    }
-    struct lu__huge *bigger = memory, *old = slots;
-    size_t old_count = slot_count;
-    for (size_t i = 0; i < old_count; i++) {
-        if (old[i].bytes != 0) (void)slot_fill(bigger, count, &old[i]);
-    }
-    /* The larger count belongs to the new table only: in a forked child a small count with the
-     * new table loses lookups, a large count with the old one would leave it. */
-    __atomic_store_n(&slots, bigger, __ATOMIC_RELEASE);
-    __atomic_store_n(&slot_count, count, __ATOMIC_RELEASE);
-    slots_touched = live;
-    if (old != NULL) {
-        lu__os_unmap(old, lu__align_up(old_count * sizeof *slots, LU_OS_PAGE));
-    }
-    return true;
-}
-
-/* A block that `moved` was in the table before, and there is room for it. */
-static bool remember(char *block, size_t bytes, struct heap *owner, bool moved) {
-    const struct lu__huge entry = {block, bytes, owner};
+static struct lu__skip_node *node_make(bool below) {
     lu__lock_acquire(&huge_lock);
-    moving -= moved;
-    bool done = slots_reserve() || moved;
-    if (done) {
-        slots_touched += slot_fill(slots, slot_count, &entry);
-        __atomic_store_n(&lu__span_figures.huge_blocks, lu__span_figures.huge_blocks + 1,
-                         __ATOMIC_RELAXED);
-    }
+    struct lu__skip_node *node = prepare(NULL, below);
     lu__lock_release(&huge_lock);
-    return done;
+    return node;
 }
 
-/* `moves`: only until it is remembered again. */
-static bool forget(const void *block, struct lu__huge *out, bool moves) {
+static void node_end(struct lu__skip_node *node) {
     lu__lock_acquire(&huge_lock);
-    struct lu__huge *slot = slot_of(block);
-    if (slot != NULL) {
-        *out = *slot;
-        moving += moves;
-        __atomic_store_n(&slot->bytes, 0, __ATOMIC_RELEASE);
-        __atomic_store_n(&lu__span_figures.huge_blocks, lu__span_figures.huge_blocks - 1,
-                         __ATOMIC_RELAXED);
-    }
+    below_count -= node->below;
+    node->below = false;
+    lu__skip_give(&blocks, node);
     lu__lock_release(&huge_lock);
-    return slot != NULL;
+}
+
+static void remember(struct lu__skip_node *node, void *block, size_t bytes, struct heap *owner) {
+    node->block = block;
+    node->bytes = bytes;
+    node->owner = owner;
+    lu__lock_acquire(&huge_lock);
+    count_blocks(lu__span_figures.huge_blocks + 1);
+    lu__skip_insert(&blocks, node);
+    lu__lock_release(&huge_lock);
+    lu__span_note_peak();
+}
+
+static struct lu__skip_node *forget_locked(const void *block) {
+    struct lu__skip_node *node = lu__skip_remove(&blocks, block);
+    if (node != NULL) count_blocks(lu__span_figures.huge_blocks - 1);
+    return node;
 }
 
 void *lu__huge_alloc(size_t size, size_t align, struct heap *owner) {
     size_t bytes = lu__align_up(size, LU_OS_PAGE);
-    if (bytes < size || bytes > ADDRESSES || !lu__span_charge(bytes)) return NULL;
+    if (bytes < size || bytes > ADDRESSES) return NULL;
+    struct lu__skip_node *node = node_make(false);
+    if (node == NULL) return NULL;
     void *block;
-    if (lu__os_map(bytes, LU_MAX(align, LU_OS_PAGE), &block) != 0) {
+    if (lu__span_charge(bytes)) {
+        if (lu__os_map(bytes, LU_MAX(align, LU_OS_PAGE), &block) == 0) {
+            remember(node, block, bytes, owner);
+            return block;
+        }
         lu__span_uncharge(bytes);
-        return NULL;
     }
-    if (!remember(block, bytes, owner, false)) {
-        lu__os_unmap(block, bytes);
-        lu__span_uncharge(bytes);
-        return NULL;
-    }
-    lu__span_note_peak();
-    return block;
+    node_end(node);
+    return NULL;
 }
+
+/* ---------------------------------------------------------------- moving in */
+
+static void unmap(void *at, size_t bytes) {
+    if (lu__os_unmap(at, bytes) != 0 && lu__os_purge(at, bytes) != 0) {
+        return; /* neither: the pages stay, the address space is lost, nothing else is */
+    }
+}
+
+/* Bring back what was moved out, without having much of it twice. */
+static void move_back(char *to, char *at, size_t bytes) {
+    for (size_t done = 0; done < bytes; done += COPY_BYTES) {
+        size_t part = LU_MIN(bytes - done, COPY_BYTES);
+        memcpy(to + done, at + done, part);
+        if (done + part < bytes && lu__os_purge(at + done, part) != 0) continue; /* it has time */
+    }
+    unmap(at, bytes);
+}
+
+/* Move the pages, and make the mapping `bytes` long. NULL: they are where they were. */
+static void *move_out(void *from, size_t had, size_t bytes) {
+    void *at, *grown;
+    if (lu__os_move_out(from, had, bytes, &at) != 0) return NULL;
+    if (bytes == had || lu__os_remap(at, had, bytes, &grown) == 0) return bytes == had ? at : grown;
+    move_back(from, at, had);
+    return NULL;
+}
+
+void *lu__huge_adopt(void *from, size_t had, size_t size, struct heap *owner) {
+    size_t bytes = lu__align_up(size, LU_OS_PAGE);
+    if (bytes < size || bytes > ADDRESSES) return NULL;
+    LU_ASSERT(bytes >= had);
+    struct lu__skip_node *node = node_make(is_below(bytes));
+    if (node == NULL) return NULL;
+    if (lu__span_charge(bytes - had)) { /* the rest is charged for the run, until that is free */
+        void *block = move_out(from, had, bytes);
+        if (block != NULL) {
+            remember(node, block, bytes, owner);
+            return block;
+        }
+        lu__span_uncharge(bytes - had);
+    }
+    node_end(node);
+    return NULL;
+}
+
+/* ---------------------------------------------------------------- blocks that are there */
 
 bool lu__huge_find(const void *address, struct lu__huge *out) {
     if (__atomic_load_n(&lu__span_figures.huge_blocks, __ATOMIC_RELAXED) == 0) return false;
     bool mine = lu__lock_is_mine(&huge_lock); /* in a signal handler: it would wait for ever */
     if (!mine) lu__lock_acquire(&huge_lock);
-    const struct lu__huge *slot = slot_of(address);
-    for (size_t i = 0; slot == NULL && i < slot_count; i++) {
-        if ((uintptr_t)address - (uintptr_t)slots[i].block < slots[i].bytes) slot = &slots[i];
-    }
-    if (slot != NULL) *out = *slot;
+    const struct lu__skip_node *node = lu__skip_floor(&blocks, (uintptr_t)address);
+    bool found = node != NULL && (uintptr_t)address - (uintptr_t)node->block < node->bytes;
+    if (found) *out = (struct lu__huge){node->block, node->bytes, node->owner};
     if (!mine) lu__lock_release(&huge_lock);
-    return slot != NULL;
+    return found;
 }
 
 bool lu__huge_free(void *block) {
-    struct lu__huge entry;
-    if (!forget(block, &entry, false)) return false;
-    __atomic_fetch_add(&lu__span_figures.returned, entry.bytes, __ATOMIC_RELAXED);
-    lu__span_uncharge(entry.bytes);
-    if (lu__os_unmap(entry.block, entry.bytes) != 0 &&
-        lu__os_purge(entry.block, entry.bytes) != 0) {
-        return true; /* neither: the pages stay, the address space is lost, nothing else is */
-    }
+    lu__lock_acquire(&huge_lock);
+    struct lu__skip_node *node = forget_locked(block);
+    lu__lock_release(&huge_lock);
+    if (node == NULL) return false;
+    size_t bytes = node->bytes;
+    node_end(node);
+    __atomic_fetch_add(&lu__span_figures.returned, bytes, __ATOMIC_RELAXED);
+    lu__span_uncharge(bytes);
+    unmap(block, bytes);
     return true;
+}
+
+/* Out of the list, and prepared to become `bytes`; *was says what it is now. */
+static struct lu__skip_node *take_out(const void *block, size_t bytes, bool *was) {
+    lu__lock_acquire(&huge_lock);
+    struct lu__skip_node *node = forget_locked(block);
+    if (node != NULL) {
+        *was = node->below;
+        if (prepare(node, is_below(bytes)) == NULL) {
+            count_blocks(lu__span_figures.huge_blocks + 1);
+            lu__skip_insert(&blocks, node);
+            node = NULL;
+        }
+    }
+    lu__lock_release(&huge_lock);
+    return node;
+}
+
+static void put_back(struct lu__skip_node *node, bool was) {
+    lu__lock_acquire(&huge_lock);
+    below_count += (size_t)was - (size_t)node->below;
+    node->below = was;
+    lu__lock_release(&huge_lock);
+    remember(node, node->block, node->bytes, node->owner);
 }
 
 void *lu__huge_resize(void *block, size_t size) {
@@ -154,30 +206,44 @@ void *lu__huge_resize(void *block, size_t size) {
     if (bytes == entry.bytes) return block;
     if (bytes > ADDRESSES) return NULL;
     if (bytes > entry.bytes && !lu__span_charge(bytes - entry.bytes)) return NULL;
+    bool was = false;
+    struct lu__skip_node *node = take_out(block, bytes, &was);
     void *moved;
-    /* Out of the table while it has no certain address: another thread may be given the old one
-     * as soon as mremap has left it. */
-    (void)forget(block, &entry, true);
-    if (lu__os_remap(block, entry.bytes, bytes, &moved) != 0) {
+    if (node == NULL || lu__os_remap(block, entry.bytes, bytes, &moved) != 0) {
         if (bytes > entry.bytes) lu__span_uncharge(bytes - entry.bytes);
-        (void)remember(block, entry.bytes, entry.owner, true);
+        if (node != NULL) put_back(node, was);
         return NULL;
     }
     if (bytes < entry.bytes) lu__span_uncharge(entry.bytes - bytes);
-    (void)remember(moved, bytes, entry.owner, true);
-    lu__span_note_peak();
+    remember(node, moved, bytes, entry.owner);
     return moved;
 }
 
-void lu__huge_each(const struct heap *owner, void (*visit)(const struct lu__huge *, void *),
-                   void *arg) {
-    lu__lock_acquire(&huge_lock);
-    for (size_t i = 0; i < slot_count; i++) {
-        if (slots[i].bytes != 0 && slots[i].owner == owner) visit(&slots[i], arg);
-    }
-    lu__lock_release(&huge_lock);
+bool lu__huge_next(const struct heap *owner, uintptr_t *from, struct lu__huge *out) {
+    const struct lu__skip_node *node;
+    bool found = false;
+    do {
+        lu__lock_acquire(&huge_lock);
+        node = lu__skip_ceiling(&blocks, *from);
+        for (uint32_t looked = 0; node != NULL && !found && looked < ROUND; looked++) {
+            found = node->owner == owner;
+            if (found) *out = (struct lu__huge){node->block, node->bytes, node->owner};
+            *from = (uintptr_t)node->block + 1;
+            node = node->next[0];
+        }
+        lu__lock_release(&huge_lock);
+    } while (node != NULL && !found);
+    return found;
 }
 
 void lu__huge_fork_child(void) {
-    if (!lu__lock_is_mine(&huge_lock)) lu__lock_reset(&huge_lock);
+    if (lu__lock_is_mine(&huge_lock)) return; /* its holder goes on */
+    bool was_held = __atomic_load_n(&huge_lock.word, __ATOMIC_RELAXED) != 0;
+    lu__lock_reset(&huge_lock);
+    if (!was_held) return;
+    size_t count = 0, below = 0; /* the holder, who is not here, may have changed the list only */
+    const struct lu__skip_node *node = lu__skip_ceiling(&blocks, 0);
+    for (; node != NULL; node = node->next[0], count++) below += node->below;
+    count_blocks(count);
+    below_count = below;
 }

@@ -1,4 +1,4 @@
-/* huge.h - blocks in mappings of their own, and the table that knows them. */
+/* huge.h - blocks in mappings of their own. */
 #ifndef LU_HUGE_H
 #define LU_HUGE_H
 
@@ -7,22 +7,34 @@
 struct heap;
 
 struct lu__huge {
-    char *block;        /* first byte of the block: start of the mapping; NULL: slot never used */
-    size_t bytes;       /* of the mapping, all usable; 0: slot given up                         */
-    struct heap *owner; /* the lu_heap it belongs to, or NULL                                   */
+    char *block;        /* first byte of the block: start of the mapping  */
+    size_t bytes;       /* of the mapping, all usable                     */
+    struct heap *owner; /* the lu_heap it belongs to, or NULL             */
 };
+
+/* From this size the pages of a block are moved rather than copied: below, copying is cheaper than
+ * changing page tables. */
+#define LU_HUGE_MOVE_LEAST (512 * LU_KIB)
+/* Blocks below mmap_threshold that may have a mapping each, because they were moved or became
+ * smaller: the system allows a process 65,530 mappings. */
+#define LU_HUGE_BELOW_MOST 4096u
 
 /* A zeroed block of at least `size` bytes; NULL if there is no memory or the limit forbids. */
 void *lu__huge_alloc(size_t size, size_t align, struct heap *owner);
+/* Make a block of `size` bytes, for `owner`, of the pages of a run: all `had` bytes at `from`, no
+ * more than `size`. They are moved, and read as zero where they were; the run is the caller's to
+ * give to lu__run_free_clean. NULL: all is as it was. */
+void *lu__huge_adopt(void *from, size_t had, size_t size, struct heap *owner) LU_MUST_CHECK;
 /* Copy what is known of the block that holds `address`; false if no block does. */
 bool lu__huge_find(const void *address, struct lu__huge *out);
 /* Unmap the block; false if `block` is not the start of one. */
 bool lu__huge_free(void *block);
-/* Resize, moving if needed; NULL (and the block as it was) on failure. */
+/* Resize, moving if needed. NULL, and the block as it was: no memory, or it would become one too
+ * many below mmap_threshold. */
 void *lu__huge_resize(void *block, size_t size);
-/* Call `visit` for every block of `owner`; with the table locked. */
-void lu__huge_each(const struct heap *owner, void (*visit)(const struct lu__huge *, void *),
-                   void *arg);
+/* The first block of `owner` at or above *from, which moves on behind it; false: there is none.
+ * No lock is held when it returns, and in between for no longer than it takes to look at 64. */
+bool lu__huge_next(const struct heap *owner, uintptr_t *from, struct lu__huge *out);
 /* In the child of fork. */
 void lu__huge_fork_child(void);
 

@@ -225,7 +225,6 @@ static void free_locked(struct span *run, bool zero, uint64_t now_ms) {
     size_t bytes = lu__span_bytes(run);
     lu__figure_sub(&figures->used, bytes);
     run->owner = NULL;
-    run->moved = false;
     lu__run_mark_free(run, run->slices, zero);
     lu__run_insert(run);
     if (!zero) lu__figure_add(&figures->dirty, bytes);
@@ -233,22 +232,25 @@ static void free_locked(struct span *run, bool zero, uint64_t now_ms) {
 }
 
 void lu__run_free(struct span *run) {
-    bool zero = false;
     size_t bytes = lu__span_bytes(run);
     uint64_t now_ms = lu__os_now_ms();
-    if (run->moved) { /* pages that mremap brought: put plain ones there, which merge */
-        zero = lu__os_renew(lu__span_start(run), bytes) == 0;
-        lu__run_forget_touched(run);
-    }
     lu__lock_acquire(&lu__span_lock);
-    if (zero) lu__figure_add(&figures->returned, bytes);
     if (run->kind == LU_KIND_SMALL) {
         for (size_t i = 1; i < run->slices; i++) lu__run_unmark(run + i);
     }
-    free_locked(run, zero, now_ms);
+    free_locked(run, false, now_ms);
     bool much = lu__decay_excess(&lu__decay, delay_ms()) != 0;
     lu__lock_release(&lu__span_lock);
     if (LU_UNLIKELY(much)) lu__run_purge_excess(bytes);
+}
+
+void lu__run_free_clean(struct span *run) {
+    uint64_t now_ms = lu__os_now_ms();
+    lu__run_forget_touched(run);
+    lu__lock_acquire(&lu__span_lock);
+    lu__figure_add(&figures->huge, lu__span_bytes(run));
+    free_locked(run, true, now_ms);
+    lu__lock_release(&lu__span_lock);
 }
 
 bool lu__run_grow(struct span *run, size_t slices) {
@@ -279,7 +281,6 @@ void lu__run_shrink(struct span *run, size_t slices) {
     struct span *rest = run + slices;
     size_t bytes = (run->slices - slices) << LU_SLICE_SHIFT;
     rest->slices = run->slices - (uint32_t)slices;
-    rest->moved = false;
     LU_MARK(rest->kind, LU_KIND_LARGE);
     LU_MARK(run->slices, (uint32_t)slices);
     free_locked(rest, false, now_ms);

@@ -84,7 +84,6 @@ struct span {
     uint32_t seen;    /* CURRENT: limit when it was last swept                              */
     uint32_t touched; /* slice by slice, whatever it is part of: bytes from its start that a SMALL
                             span once linked and nothing has purged since (see heap/small.c) */
-    uint8_t moved;    /* mremap has put foreign pages here; renew instead of purge           */
     uint8_t state;    /* SMALL: enum lu__span_state                                          */
     uint8_t hardened; /* SMALL, LARGE: see heap/harden_parts.h; and of those                   */
     uint8_t guarded;  /* an inaccessible slice ends the run                              */
@@ -151,6 +150,9 @@ LU_INLINE size_t lu__span_held(void) {
  * *zero tells whether all of it reads as zero. NULL if there is no memory or the limit forbids. */
 struct span *lu__run_alloc(size_t slices, size_t align_slices, enum lu__kind kind, bool *zero);
 void lu__run_free(struct span *run);
+/* The same for a LARGE run whose pages have all been moved out of it, so that it reads as zero; its
+ * bytes are huge from now on (lu__huge_adopt). */
+void lu__run_free_clean(struct span *run);
 /* Make a LARGE run longer or shorter in place; growing fails if what lies behind is in use.
  * Fresh slices have undefined contents. */
 bool lu__run_grow(struct span *run, size_t slices);

@@ -10,16 +10,16 @@
  * large one is not extended often; the last bytes below the limit or on the disk are taken too.
  *
  * All of it is part of the operation that needs the memory (journal.c): `growing` is set, the file
- * is made longer, its blocks are set aside so that the disk cannot be full later, it is mapped, and
- * then words are changed. A failure on the way undoes them and cuts the file back. Other processes
- * map what is new when they next take the lock and see a larger file_bytes (store.c).
+ * is made longer, its blocks are set aside so that the disk cannot be full later, and then words
+ * are changed. A failure on the way undoes them and cuts the file back. Other processes use what is
+ * new when they next take the lock and see a larger file_bytes (store.c).
  */
 #include "os/file.h"
 #include "store/store.h"
 
 #include <errno.h>
 
-/* Make the file longer and map it. 0 or an errno value. */
+/* Make the file longer. 0 or an errno value. */
 static int extend(struct lu_store *store, uint64_t old_bytes, uint64_t new_bytes) {
     if (store->fd >= 0) {
         uint64_t *growing = &lu__store_header(store)->growing;

@@ -107,7 +107,8 @@ static uint64_t fresh_key(uint64_t seed) {
 /* ------------------------------------------------------------------ address space */
 
 /* The reserved range is at least `least` bytes: as much as was asked for, or by default 1 TiB and
- * what can be had of it. Shared memory is mapped at once, files piece by piece. */
+ * what can be had of it. It is all mapped at once; of a file, what is behind its end is of use when
+ * it has grown. */
 static int reserve(struct lu_store *store, const lu_store_config_t *config, uint64_t wish,
                    size_t least, lu_store_fault_t *fault) {
     size_t limit = config->limit_bytes;
@@ -119,7 +120,7 @@ static int reserve(struct lu_store *store, const lu_store_config_t *config, uint
     for (;;) {
         void *base, *hint = (void *)(uintptr_t)wish;
         int error = shared ? lu__os_shared_map(hint, size, &base)
-                           : lu__os_file_reserve(hint, size, &base);
+                           : lu__os_file_map(store->fd, hint, size, &base);
         if (error == 0) {
             store->base = base;
             store->reserved = size;
@@ -261,8 +262,7 @@ static int create(const char *path, const lu_store_config_t *config) {
     error = lu__os_file_info(fd, &info);
     if (error == 0) error = lu__os_file_resize(fd, LU_STORE_GRAIN);
     if (error == 0) error = lu__os_file_allocate(fd, 0, LU_STORE_GRAIN);
-    if (error == 0) error = lu__os_file_reserve(NULL, LU_STORE_GRAIN, &base);
-    if (error == 0) error = lu__os_file_map(fd, 0, LU_STORE_GRAIN, base);
+    if (error == 0) error = lu__os_file_map(fd, NULL, LU_STORE_GRAIN, &base);
     if (error == 0) {
         uint64_t key = fresh_key(info.inode);
         format(base, LU_STORE_GRAIN, key, choose_address(config, key));

@@ -1,7 +1,7 @@
 /*
  * store.c - stores that are open in this process: the table, the lock, addresses and handles.
  *
- *     open_stores[i].base -> | mapped, a part of the file or all of the shared memory | reserved |
+ *     open_stores[i].base -> | the file, or all of the shared memory | addresses to grow into |
  *
  * What a program holds is the address of a slot in a static table, so that a pointer that is no
  * store, or one that was closed, is refused. A slot's `state` goes 0 -> 1 -> 2 at opening (1 by
@@ -126,13 +126,8 @@ void lu__store_leave(struct lu_store *store) {
 }
 
 int lu__store_map(struct lu_store *store, uint64_t bytes) {
-    uint64_t have = store->mapped;
-    if (bytes <= have) return 0;
+    if (bytes <= store->mapped) return 0;
     if (bytes > store->reserved || bytes % LU_STORE_GRAIN != 0) return ENOMEM;
-    if (store->fd >= 0) {
-        int error = lu__os_file_map(store->fd, have, bytes - have, store->base + have);
-        if (error != 0) return error;
-    }
     __atomic_store_n(&store->mapped, bytes, __ATOMIC_RELEASE);
     return 0;
 }

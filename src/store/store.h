@@ -84,7 +84,7 @@ struct lu_store {
     int fd;         /* -1: shared memory                                */
     char *base;
     size_t reserved; /* address space at `base`                         */
-    size_t mapped;   /* of it, mapped; grows under the lock, atomic     */
+    size_t mapped;   /* of it, in use; grows under the lock, atomic     */
     unsigned flags;
     bool alone; /* while opening: nobody else has the file open    */
     /* Under the lock: the operation in progress. */
@@ -156,7 +156,7 @@ void lu__store_open(struct lu_store *store); /* from now on it can be used */
 struct lu_store *lu__store_claim(void);
 /* Unmap, close, free the slot. */
 void lu__store_drop(struct lu_store *store);
-/* Map the file up to `bytes`, under the lock. 0 or an errno value. */
+/* The file, which has them, is used up to `bytes`; under the lock. 0 or an errno value. */
 int lu__store_map(struct lu_store *store, uint64_t bytes) LU_MUST_CHECK;
 
 /* report.c */

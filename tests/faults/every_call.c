@@ -438,6 +438,35 @@ static void refuse_each_kind(void) {
     check_passed("each kind of call: refused for a while, and only that");
 }
 
+/* Every step of moving a block into a mapping refused, and of moving it back; it stays whole. */
+static void refuse_moves(void) {
+    const unsigned remap = 1u << OS_FAULT_REMAP, purge = 1u << OS_FAULT_PURGE,
+                   unmap = 1u << OS_FAULT_UNMAP,
+                   kinds[] = {1u << OS_FAULT_MOVE_OUT, remap, remap | purge, remap | purge | unmap};
+    for (size_t i = 0; i < CHECK_COUNT_OF(kinds); i++) {
+        for (size_t first = 1; first <= 6; first++) {
+            struct block pair[2]; /* neither can grow where it is */
+            for (size_t k = 0; k < 2; k++) {
+                pair[k] = (struct block){lu_malloc(5000000), 5000000, 0};
+                CHECK(pair[k].at != NULL);
+                fill(&pair[k]);
+            }
+            may_fail = true;
+            os_fault_only(kinds[i]);
+            os_fault_from(first);
+            unsigned char *at = lu_realloc(pair[0].at, 12000000);
+            os_fault_none();
+            may_fail = false;
+            CHECK_THAT(at != NULL, "a move was refused, and nothing was copied");
+            pair[0].at = at;
+            for (size_t k = 0; k < 2; k++) end_block(&pair[k]);
+        }
+    }
+    free_all();
+    check_nothing_lost();
+    check_passed("every step of a move refused: contents copied");
+}
+
 /* Blocks of about `size` until there is no memory; how many bytes. */
 static size_t fill_up(size_t size) {
     static struct block many[20000];
@@ -541,6 +570,10 @@ int main(int argc, char **argv) {
         refuse_each_kind();
         return 0;
     }
+    if (argc > 3 && strcmp(argv[3], "moves") == 0) {
+        refuse_moves();
+        return 0;
+    }
     if (argc > 3 && strcmp(argv[3], "overcommit") == 0) {
         refuse_overcommit();
         return 0;
@@ -550,6 +583,7 @@ int main(int argc, char **argv) {
     run_phase("calls", "harden:2,guard_sample:40", calls_most / 4, stride);
     run_phase("kinds", NULL, 1, 1);
     run_phase("kinds", "harden:2,guard_sample:40", 1, 1);
+    run_phase("moves", NULL, 1, 1);
     run_phase("sampled", "guard_sample:40", 1, 1);
     run_phase("overcommit", NULL, 1, 1);
     size_t never = os_fault_report();

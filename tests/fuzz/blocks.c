@@ -173,6 +173,29 @@ static size_t new_size(const struct slot *slot, uint8_t how) {
     }
 }
 
+/* The block of a full slot; `size` is not 0. False if it stays as it was. */
+static bool resize_slot(struct slot *slot, size_t size, uint8_t how) {
+    struct slot old = *slot;
+    errno = FUZZ_ERRNO;
+    unsigned char *block = resize(slot, size, how);
+    if (block == NULL) {
+        CHECK_EQ(errno, ENOMEM);
+        CHECK_THAT(fuzz_may_fail(), "realloc of %zu bytes to %zu", old.asked, size);
+        CHECK_THAT(size > lu_usable_size(old.block), "a block of %zu bytes cannot become %zu",
+                   old.asked, size);
+        fuzz_verify(slot);
+        return false;
+    }
+    size_t same = (size < old.size ? size : old.size) / 8 * 8;
+    CHECK_FILLED(block, same, old.seed);
+    check_marks(&old, block, size);
+    bool odd = fuzz.odd[index_of(slot)] && block == old.block;
+    fuzz_leave(slot);
+    (void)fuzz_enter(slot, block, size, 0, old.heap);
+    fuzz.odd[index_of(slot)] |= odd;
+    return true;
+}
+
 void fuzz_op_realloc(void) {
     struct slot *slot = fuzz_slot();
     uint8_t how = fuzz_byte();
@@ -186,23 +209,26 @@ void fuzz_op_realloc(void) {
         (void)fuzz_enter(slot, lu_realloc(NULL, size), size, 0, 0);
         return;
     }
-    struct slot old = *slot;
-    unsigned char *block = resize(slot, size, how);
-    if (block == NULL) {
-        CHECK_EQ(errno, ENOMEM);
-        CHECK_THAT(fuzz_may_fail(), "realloc of %zu bytes to %zu", old.asked, size);
-        CHECK_THAT(size > lu_usable_size(old.block), "a block of %zu bytes cannot become %zu",
-                   old.asked, size);
-        fuzz_verify(slot);
-        return;
+    (void)resize_slot(slot, size, how);
+}
+
+/* A large block and one behind it, so that it moves when it grows; then both grow and shrink. */
+void fuzz_op_grow(void) {
+    size_t first = fuzz_byte(), steps = 1 + fuzz_byte() % 6;
+    for (size_t i = 0; i < 2 * steps; i++) {
+        struct slot *slot = &fuzz.slots[(first + i % 2) % FUZZ_SLOTS];
+        uint8_t how = fuzz_byte();
+        size_t size = ((size_t)how + 1) * 50000 + fuzz_byte();
+        if (fuzz.live + size > LIVE_MOST || fuzz.filling) return;
+        fuzz.busy = slot;
+        if (slot->block != NULL) {
+            fuzz_verify(slot);
+            (void)resize_slot(slot, size, how);
+        } else {
+            errno = FUZZ_ERRNO;
+            (void)fuzz_enter(slot, lu_malloc(size), size, 0, 0);
+        }
     }
-    size_t same = (size < old.size ? size : old.size) / 8 * 8;
-    CHECK_FILLED(block, same, old.seed);
-    check_marks(&old, block, size);
-    bool odd = fuzz.odd[index_of(slot)] && block == old.block;
-    fuzz_leave(slot);
-    (void)fuzz_enter(slot, block, size, 0, old.heap);
-    fuzz.odd[index_of(slot)] |= odd;
 }
 
 /* ------------------------------------------------------------------ free --------------------- */

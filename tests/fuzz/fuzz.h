@@ -62,6 +62,7 @@ void fuzz_op_malloc(void);
 void fuzz_op_calloc(void);
 void fuzz_op_aligned(void);
 void fuzz_op_realloc(void);
+void fuzz_op_grow(void);
 void fuzz_op_free(void);
 void fuzz_op_verify(void);
 void fuzz_op_many(void);

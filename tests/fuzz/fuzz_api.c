@@ -256,6 +256,7 @@ static op_fn *const ops[] = {
     op_stats,
     op_count,
     end_helper,
+    fuzz_op_grow,
 };
 
 static bool only_here(op_fn *op) {

@@ -93,7 +93,15 @@ void model_free_slot(struct thread *thread, struct slot *slot) {
     model_leave(thread, slot);
 }
 
+/* Sizes from which pages are moved rather than copied, so that blocks become mappings and, when
+ * they are smaller again, runs. */
+static size_t moving_size(struct thread *thread) {
+    return 400 * CHECK_KIB + model_below(thread, 3 * CHECK_MIB);
+}
+
 static size_t new_size(struct thread *thread, const struct slot *slot) {
+    bool large = slot->asked >= 400 * CHECK_KIB;
+    if (model_below(thread, large ? 2 : 150) == 0) return moving_size(thread);
     switch (model_below(thread, 4)) {
     case 0:
         return slot->asked + model_below(thread, 100);

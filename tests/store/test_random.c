@@ -39,10 +39,10 @@ int __wrap_lu__os_file_allocate(int fd, uint64_t from, uint64_t size) {
     return fails(1) ? ENOMEM : __real_lu__os_file_allocate(fd, from, size);
 }
 
-int __real_lu__os_file_map(int fd, uint64_t from, size_t size, void *at);
-int __wrap_lu__os_file_map(int fd, uint64_t from, size_t size, void *at);
-int __wrap_lu__os_file_map(int fd, uint64_t from, size_t size, void *at) {
-    return fails(2) ? ENOMEM : __real_lu__os_file_map(fd, from, size, at);
+int __real_lu__os_file_map(int fd, void *wish, size_t size, void **out);
+int __wrap_lu__os_file_map(int fd, void *wish, size_t size, void **out);
+int __wrap_lu__os_file_map(int fd, void *wish, size_t size, void **out) {
+    return fails(2) ? ENOMEM : __real_lu__os_file_map(fd, wish, size, out);
 }
 
 static lu_store_t *open_it(const char *name) {
@@ -113,7 +113,7 @@ static void with_failures(void **state) {
         fail_one_in = 0;
         if (i % 10 == 0 && !worker_judge(&worker, 1, store, 0)) fail_msg("after step %d", i);
     }
-    for (int i = 0; i < 3; i++) assert_true(failed[i] > 0);
+    for (int i = 0; i < 2; i++) assert_true(failed[i] > 0);
     /* An opener that fails leaves the file as it is. */
     assert_int_equal(lu_store_close(store), 0);
     lu_store_fault_t fault;
@@ -123,6 +123,7 @@ static void with_failures(void **state) {
     assert_int_equal(fault.error, ENOMEM);
     assert_null(lu_heap_open_file(files_path("unmade"), NULL, &fault));
     fail_one_in = 0;
+    assert_true(failed[2] > 0);
     assert_int_not_equal(access(files_path("unmade"), F_OK), 0);
     store = open_it("failing");
     assert_true(worker_judge(&worker, 1, store, 0));

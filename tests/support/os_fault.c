@@ -5,11 +5,15 @@
  *     os           lu__kernel_memory_call    --wrap: arrives here, fails by plan or goes on
  *     kernel
  *
- * Failing means ENOMEM and no effect. What is decided is one system call, so that also a function
- * of os.h that makes several can fail in its middle. A failure counts for the site in the library
+ * Failing means ENOMEM, with what a kernel may have done by then: mprotect has changed a front part
+ * of its range, madvise has dropped one, a call for a fixed address has unmapped what was there.
+ * The library must live with the first two; it makes no call of the last kind, which ends the
+ * program. What is decided is one system call, so that also a function of os.h that makes several
+ * can fail in its middle. A failure counts for the site in the library
  * and for the site in the os layer that it came from. Thread safe, but for changes of the plan.
  */
 #include "os_fault.h"
+#include "os_fixed.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -34,9 +38,8 @@ extern struct os_site *const __start_os_sites[], *const __stop_os_sites[];
 extern struct os_site *const __start_os_kernel_sites[], *const __stop_os_kernel_sites[];
 
 static const char *const names[OS_FAULT_CALLS] = {
-    "lu__os_reserve",    "lu__os_commit",  "lu__os_purge",   "lu__os_purge_many",
-    "lu__os_renew",      "lu__os_map",     "lu__os_unmap",   "lu__os_remap",
-    "lu__os_move_pages", "lu__os_protect", "lu__os_resident"};
+    "lu__os_reserve", "lu__os_commit", "lu__os_purge",    "lu__os_purge_many", "lu__os_map",
+    "lu__os_unmap",   "lu__os_remap",  "lu__os_move_out", "lu__os_protect",    "lu__os_resident"};
 
 static struct table own_table, *table = &own_table;
 static enum plan plan;
@@ -189,11 +192,10 @@ static bool take(size_t size) {
 }
 
 /* What strict overcommit says. Memory counts from where it becomes writable to where it is
- * unmapped; what is mapped over other memory takes its place. */
-static bool exceeds_budget(long number, size_t size, size_t third, long flags) {
+ * unmapped. */
+static bool exceeds_budget(long number, size_t size, size_t third) {
     switch (number) {
     case SYS_mmap:
-        if ((flags & MAP_FIXED) != 0) return false;
         return (third & PROT_WRITE) != 0 ? !take(size) : size > reserve_most;
     case SYS_mprotect:
         return (third & PROT_WRITE) != 0 && !take(size);
@@ -232,11 +234,25 @@ static bool fails(size_t order) {
     }
 }
 
+/* ------------------------------------------------------------------ the kernel --------------- */
+
 long __real_lu__kernel_memory_call(long number, long a, long b, long c, long d, long e, long f);
+
+/* What was done before the call failed: nothing, half or nearly all, in turn. */
+static long fail(size_t order, long number, long a, long b, long c) {
+    size_t page = lu__os_page(), pages = (size_t)b / page;
+    long front = (long)((order % 3 == 0 ? 0 : order % 3 == 1 ? pages / 2 : pages - 1) * page);
+    if (front > 0 && (number == SYS_mprotect || number == SYS_madvise)) {
+        (void)__real_lu__kernel_memory_call(number, a, front, c, 0, 0, 0);
+    }
+    return -ENOMEM;
+}
+
 long __wrap_lu__kernel_memory_call(long number, long a, long b, long c, long d, long e, long f);
 long __wrap_lu__kernel_memory_call(long number, long a, long b, long c, long d, long e, long f) {
     struct os_site *const *here = site, *const *kernel_here = kernel_site;
     size_t order = __atomic_add_fetch(&seen, 1, __ATOMIC_RELAXED);
+    os_fixed_check(number, d);
     if (hook != NULL) {
         bool first = here != NULL && !__atomic_exchange_n(&been_here[here - __start_os_sites], true,
                                                           __ATOMIC_RELAXED);
@@ -245,9 +261,10 @@ long __wrap_lu__kernel_memory_call(long number, long a, long b, long c, long d, 
         kernel_site = kernel_here;
     }
     bool failed = __atomic_load_n(&plan, __ATOMIC_RELAXED) == PLAN_BUDGET
-                      ? exceeds_budget(number, (size_t)b, (size_t)c, d)
+                      ? exceeds_budget(number, (size_t)b, (size_t)c)
                       : fails(order);
     count(false);
     if (failed) count(true);
-    return failed ? -ENOMEM : __real_lu__kernel_memory_call(number, a, b, c, d, e, f);
+    return failed ? fail(order, number, a, b, c)
+                  : __real_lu__kernel_memory_call(number, a, b, c, d, e, f);
 }

@@ -18,11 +18,10 @@ enum os_fault_call {
     OS_FAULT_COMMIT,
     OS_FAULT_PURGE,
     OS_FAULT_PURGE_MANY,
-    OS_FAULT_RENEW,
     OS_FAULT_MAP,
     OS_FAULT_UNMAP,
     OS_FAULT_REMAP,
-    OS_FAULT_MOVE_PAGES,
+    OS_FAULT_MOVE_OUT,
     OS_FAULT_PROTECT,
     OS_FAULT_RESIDENT,
     OS_FAULT_CALLS
@@ -60,11 +59,10 @@ void os_site_kernel(struct os_site *const *site);
 #define lu__os_commit(...) OS_SITE_AT(OS_FAULT_COMMIT, lu__os_commit(__VA_ARGS__))
 #define lu__os_purge(...) OS_SITE_AT(OS_FAULT_PURGE, lu__os_purge(__VA_ARGS__))
 #define lu__os_purge_many(...) OS_SITE_AT(OS_FAULT_PURGE_MANY, lu__os_purge_many(__VA_ARGS__))
-#define lu__os_renew(...) OS_SITE_AT(OS_FAULT_RENEW, lu__os_renew(__VA_ARGS__))
 #define lu__os_map(...) OS_SITE_AT(OS_FAULT_MAP, lu__os_map(__VA_ARGS__))
 #define lu__os_unmap(...) OS_SITE_AT(OS_FAULT_UNMAP, lu__os_unmap(__VA_ARGS__))
 #define lu__os_remap(...) OS_SITE_AT(OS_FAULT_REMAP, lu__os_remap(__VA_ARGS__))
-#define lu__os_move_pages(...) OS_SITE_AT(OS_FAULT_MOVE_PAGES, lu__os_move_pages(__VA_ARGS__))
+#define lu__os_move_out(...) OS_SITE_AT(OS_FAULT_MOVE_OUT, lu__os_move_out(__VA_ARGS__))
 #define lu__os_protect(...) OS_SITE_AT(OS_FAULT_PROTECT, lu__os_protect(__VA_ARGS__))
 #define lu__os_resident(...) OS_SITE_AT(OS_FAULT_RESIDENT, lu__os_resident(__VA_ARGS__))
 

@@ -155,8 +155,7 @@ static void failing_at_random(void **state) {
 
 static void refused_giving_back_loses_nothing(void **state) {
     (void)state;
-    os_fault_only(1u << OS_FAULT_PURGE | 1u << OS_FAULT_PURGE_MANY | 1u << OS_FAULT_UNMAP |
-                  1u << OS_FAULT_RENEW);
+    os_fault_only(1u << OS_FAULT_PURGE | 1u << OS_FAULT_PURGE_MANY | 1u << OS_FAULT_UNMAP);
     os_fault_from(1);
     for (int step = 0; step < 15000; step++) one_step();
     os_fault_none();
@@ -189,7 +188,7 @@ static void refused_moves_keep_the_contents(void **state) {
         assert_true(chosen < NEIGHBOURS);
         unsigned char *block = blocks[chosen];
         for (size_t at = 0; at < size; at += 4096) block[at] = (unsigned char)(at >> 12);
-        os_fault_only(1u << OS_FAULT_MOVE_PAGES | 1u << OS_FAULT_REMAP);
+        os_fault_only(1u << OS_FAULT_MOVE_OUT | 1u << OS_FAULT_REMAP);
         os_fault_from(1);
         unsigned char *grown = lu_realloc(block, size * 5);
         os_fault_none();
@@ -199,22 +198,6 @@ static void refused_moves_keep_the_contents(void **state) {
         }
         for (size_t k = 0; k < NEIGHBOURS; k++) lu_free(blocks[k]);
     }
-}
-
-/* Pages that a move has brought are replaced when their block is freed; refused, they stay. */
-static void refused_renewal_loses_nothing(void **state) {
-    (void)state;
-    const size_t size = (size_t)1 << 20;
-    unsigned char *blocks[NEIGHBOURS];
-    (void)lu_purge();
-    for (size_t k = 0; k < NEIGHBOURS; k++) assert_non_null(blocks[k] = lu_malloc(size));
-    size_t chosen = one_with_a_neighbour(blocks, size);
-    assert_true(chosen < NEIGHBOURS);
-    assert_non_null(blocks[chosen] = lu_realloc(blocks[chosen], size * 5));
-    os_fault_only(1u << OS_FAULT_RENEW);
-    os_fault_from(1);
-    for (size_t k = 0; k < NEIGHBOURS; k++) lu_free(blocks[k]);
-    os_fault_none();
 }
 
 /* What was written to before and could not be purged is cleared by calloc itself: with all purges
@@ -230,7 +213,7 @@ static void calloc_is_zero_after_refused_purges(void **state) {
             assert_non_null(blocks[i] = lu_malloc(size));
             memset(blocks[i], 0xa5, size);
         }
-        os_fault_only(1u << OS_FAULT_PURGE | 1u << OS_FAULT_PURGE_MANY | 1u << OS_FAULT_RENEW);
+        os_fault_only(1u << OS_FAULT_PURGE | 1u << OS_FAULT_PURGE_MANY);
         if (round % 3 == 0) os_fault_from(1);
         if (round % 3 == 1) os_fault_one_in(2, round);
         for (size_t i = 0; i < count; i++) {
@@ -264,7 +247,6 @@ int main(void) {
         cmocka_unit_test(failing_at_random),
         cmocka_unit_test(refused_giving_back_loses_nothing),
         cmocka_unit_test(refused_moves_keep_the_contents),
-        cmocka_unit_test(refused_renewal_loses_nothing),
         cmocka_unit_test(calloc_is_zero_after_refused_purges),
         cmocka_unit_test(every_kind_has_failed),
     };

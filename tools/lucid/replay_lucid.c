@@ -53,10 +53,6 @@ static void engine_clock(void *self, uint64_t time_ns) {
     if (now > trace_ms) trace_ms = now;
 }
 
-static void add_huge(const struct lu__huge *huge, void *arg) {
-    *(uint64_t *)arg += replay_resident(huge->block, huge->bytes);
-}
-
 /* Blocks, free memory and lucid's own tables, as far as they were ever touched. */
 static uint64_t resident_bytes(void) {
     uint64_t resident = 0;
@@ -67,7 +63,10 @@ static uint64_t resident_bytes(void) {
         resident += replay_resident(region->base, region->desc_ready);
         if (ready > first) resident += replay_resident(region->base + first, ready - first);
     }
-    lu__huge_each(NULL, add_huge, &resident);
+    struct lu__huge huge;
+    for (uintptr_t from = 0; lu__huge_next(NULL, &from, &huge);) {
+        resident += replay_resident(huge.block, huge.bytes);
+    }
     return resident;
 }
 

@@ -1,0 +1,47 @@
+/* skip.h - the mappings of huge blocks, in order of their addresses; see skip.c. */
+#ifndef LU_SKIP_H
+#define LU_SKIP_H
+
+#include "base/base.h"
+
+struct heap;
+
+#define LU_SKIP_LEVELS 12 /* enough for 4^12 blocks */
+
+struct lu__skip_node {
+    char *block;        /* first byte of the block: start of the mapping  */
+    size_t bytes;       /* of the mapping, all usable                     */
+    struct heap *owner; /* the lu_heap it belongs to, or NULL             */
+    uint8_t levels;     /* in how many lists it is; 0: in none            */
+    bool below;         /* smaller than mmap_threshold; see huge.c        */
+    struct lu__skip_node *next[LU_SKIP_LEVELS];
+};
+
+/* Zeroed memory is an empty one. The owner's lock is held by who calls, but for floor and next in
+ * the handler that interrupts the holder. */
+struct lu__skip {
+    struct lu__skip_node *head[LU_SKIP_LEVELS];
+    struct lu__skip_node *unused; /* through next[0]                            */
+    struct lu__skip_node *fresh;  /* the next of the memory that nodes are cut from */
+    uint32_t left;                /* so many are there                          */
+    uint32_t random;
+};
+
+/* A node that is in no list, to be filled in by the caller, or NULL without memory. */
+struct lu__skip_node *lu__skip_take(struct lu__skip *skip);
+/* It is no longer wanted, and is in no list. */
+void lu__skip_give(struct lu__skip *skip, struct lu__skip_node *node);
+/* Its block is in no mapping that is there. */
+void lu__skip_insert(struct lu__skip *skip, struct lu__skip_node *node);
+/* Take the node of the block that begins at `block` out; NULL if there is none. It is the caller's,
+ * to be given or inserted. */
+struct lu__skip_node *lu__skip_remove(struct lu__skip *skip, const void *block);
+/* The last node that begins at or below `address`, or NULL. */
+struct lu__skip_node *lu__skip_floor(const struct lu__skip *skip, uintptr_t address);
+/* The first that begins at or above. The one behind it is its next[0]. */
+struct lu__skip_node *lu__skip_ceiling(const struct lu__skip *skip, uintptr_t address);
+
+/* Nodes looked at so far by all of these (relaxed count; for tests). */
+extern size_t lu__skip_steps LU_HIDDEN;
+
+#endif
