@@ -4,8 +4,8 @@ Their rounds have points. Of latency a point is a kind of call, of walks a numbe
 heap. Of the rounds the least counts, as with times, because whatever disturbs makes a call longer;
 the median stands beside it in brackets and shows how much. Of rates it is the greatest.
 
-What a call took by itself, or waited for, is charged to the allocator; what the scheduler took is
-not (bench/watch.h). A call is long from 1 ms.
+What a call took by itself, or waited for, is charged to the allocator; what the scheduler took, or
+may have taken from the thread that it waited for, is not (bench/watch.h). A call is long from 1 ms.
 """
 
 import statistics
@@ -66,12 +66,12 @@ def cell(points, *keys, unit=1, best=min):
 
 
 def causes(points):
-    """How many calls were long: that worked, that waited, and that the scheduler or the machine
-    held up; the median of each."""
+    """How many calls were long: that worked, that waited, that waited behind a thread which the
+    scheduler held up perhaps, and that it held up itself, or the machine; the median of each."""
     if not points:
         return "-"
     counts = [values_of(points, *keys) for keys in
-              (("worked",), ("waited",), ("preempted", "stolen"))]
+              (("worked",), ("waited",), ("behind",), ("preempted", "stolen"))]
     return ", ".join(f"{statistics.median(each):.0f}" for each in counts)
 
 
@@ -82,7 +82,7 @@ def lines_of_call(by_name, call, names):
     for key, label in PERCENTILES.items():
         if call != "between" or key == "own_max":
             yield (f"{call} {label}", *(cell(rounds, key) for rounds in points))
-    yield (f"{call} of 1 ms: worked, waited, other", *map(causes, points))
+    yield (f"{call} of 1 ms: worked, waited, behind, other", *map(causes, points))
 
 
 def latency_lines(document, names):

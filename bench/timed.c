@@ -7,7 +7,7 @@
  *     p50 p99 p999 p9999 max      by wall time
  *     own_p9999 own_max           by what is charged to the allocator
  *     long                        how many took WATCH_LONG or more, and by cause: worked, waited,
- *                                 preempted, stolen; the first two are charged
+ *                                 behind, preempted, stolen; the first two are charged
  *     worst_*                     about the call of own_max
  */
 #include "timed.h"
@@ -32,17 +32,18 @@ void timed_window(struct timed *timed) {
 
 static void list_call(const char *name, uint64_t size, const struct watch_verdict *verdict) {
     dprintf(STDERR_FILENO,
-            "%s of %lu bytes: %.2f ms, own %.2f ms: %s (%ld waits, %ld preemptions, %ld faults)\n",
+            "%s of %lu bytes: %.2f ms, own %.2f ms, slept %.2f ms: %s (%ld waits, %ld "
+            "preemptions, %ld faults)\n",
             name, size, (double)verdict->wall / 1e6, (double)verdict->own / 1e6,
-            watch_cause_names[verdict->cause], verdict->waits, verdict->preemptions,
-            verdict->faults);
+            (double)verdict->slept / 1e6, watch_cause_names[verdict->cause], verdict->waits,
+            verdict->preemptions, verdict->faults);
 }
 
 void timed_note_long(struct timed *timed, enum timed_call call, uint64_t size, uint64_t ticks) {
     struct timed_record *record = &timed->records[call];
     uint64_t wall = (uint64_t)((double)ticks / timed->clock.ticks_per_ns);
     struct watch_verdict verdict = watch_judge(&timed->watch, wall);
-    uint64_t charged = verdict.cause == WATCH_WAITED ? wall : verdict.own;
+    uint64_t charged = verdict.charged;
     histogram_add(&record->wall, wall);
     histogram_add(&record->charged, charged);
     if (wall > record->longest) record->longest = wall;
@@ -102,15 +103,16 @@ static uint64_t report_record(struct bench *bench, const char *name,
         bench,
         "\"call\": \"%s\", \"count\": %lu, \"p50\": %.0f, \"p99\": %.0f, \"p999\": %.0f, "
         "\"p9999\": %.0f, \"max\": %.0f, \"own_p9999\": %.0f, \"own_max\": %.0f, \"long\": %lu, "
-        "\"worked\": %lu, \"waited\": %lu, \"preempted\": %lu, \"stolen\": %lu, "
+        "\"worked\": %lu, \"waited\": %lu, \"behind\": %lu, \"preempted\": %lu, \"stolen\": %lu, "
         "\"worst_size\": %lu, \"worst_wall\": %lu, \"worst_cause\": \"%s\", "
         "\"worst_waits\": %ld, \"worst_preemptions\": %ld, \"worst_faults\": %ld",
         name, count, histogram_percentile(&wall, 0.5), histogram_percentile(&wall, 0.99),
         histogram_percentile(&wall, 0.999), histogram_percentile(&wall, 0.9999), max,
         histogram_percentile(&charged, 0.9999), own_max, slow, record->causes[WATCH_WORKED],
-        record->causes[WATCH_WAITED], record->causes[WATCH_PREEMPTED], record->causes[WATCH_STOLEN],
-        record->worst_size, record->worst.wall, watch_cause_names[record->worst.cause],
-        record->worst.waits, record->worst.preemptions, record->worst.faults);
+        record->causes[WATCH_WAITED], record->causes[WATCH_BEHIND], record->causes[WATCH_PREEMPTED],
+        record->causes[WATCH_STOLEN], record->worst_size, record->worst.wall,
+        watch_cause_names[record->worst.cause], record->worst.waits, record->worst.preemptions,
+        record->worst.faults);
     return count;
 }
 

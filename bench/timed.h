@@ -3,7 +3,7 @@
  *
  * Every thread has a record per kind of call: a histogram of the quick ones, and of those that took
  * WATCH_LOOK or more two, one by wall time and one by what is charged to the allocator: all of it
- * if the call waited by itself, else the thread's own time (watch.h). So there are percentiles of
+ * if the call waited, else the thread's own time (watch.h). So there are percentiles of
  * both, with the scheduler and without. The time between two calls is a kind as well; what is long
  * there is no allocator's fault, and tells what the machine does by itself.
  *

@@ -105,7 +105,7 @@ void walk_end(struct walk *walk) {
 
 void walk_end_waiting(struct walk *walk) {
     struct watch_verdict verdict = end(walk);
-    walk_add(walk, verdict.waits > 0 ? verdict.wall : verdict.own);
+    walk_add(walk, verdict.own + verdict.slept);
 }
 
 void walk_merge(struct walk *into, const struct walk *from) {

@@ -6,10 +6,10 @@
  *
  *     build `count` things, untimed    walk_begin  CALL  walk_end    walk_begin  CALL  walk_end ..
  *
- * Kept are the longest call and the sum, of the thread's own time where the call itself is meant,
- * and where it is meant for how long others stand still, of what is charged to the allocator: also
- * the time that a call waited. The scheduler's time is in neither (watch.h). Each call has a window
- * of its own, which costs a microsecond or two, but outside of what is measured.
+ * Kept are the longest call and the sum: of the thread's own time where the call itself is meant,
+ * and where it is meant for how long others stand still, also of the time that it slept. The
+ * scheduler's time is in neither (watch.h). Each call has a window of its own, which costs some
+ * microseconds, but outside of what is measured.
  */
 #ifndef BENCH_WALKS_H
 #define BENCH_WALKS_H
@@ -29,7 +29,7 @@ struct walk {
 void walk_begin(struct walk *walk);
 /* Own time counts. */
 void walk_end(struct walk *walk);
-/* What is charged counts: own time, or all of it if the call waited. */
+/* Own time counts, and that in which the call slept. */
 void walk_end_waiting(struct walk *walk);
 /* Add a call that was measured otherwise. */
 void walk_add(struct walk *walk, uint64_t nanoseconds);

@@ -51,10 +51,12 @@ static void make_heaps(const struct walk *walk) {
 }
 
 static void *first_malloc(void *arg) {
-    struct walk *walk = arg;
-    walk_begin(walk);
+    struct walk *walk = arg, here = {.clock = walk->clock};
+    walk_begin(&here);
     void *block = walk_malloc(100, true);
-    walk_end(walk);
+    walk_end(&here);
+    watch_end(&here.watch);
+    walk_merge(walk, &here);
     free(block);
     return NULL;
 }

@@ -2,16 +2,20 @@
  * watch.c - the clock of single calls, and who had the processor while one took long.
  *
  * The counters of the kernel are those of getrusage for a thread; the processor time is that of the
- * thread's own clock, which is exact, where getrusage may go by ticks. Nothing allocates.
+ * thread's own clock, which is exact, where getrusage may go by ticks; the delay is in the thread's
+ * schedstat, which kernels without CONFIG_SCHED_INFO do not have. Nothing allocates.
  */
 #include "watch.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { CALIBRATE_NANOSECONDS = 20000000, PAIRS = 20001, TICKS_MOST = 4096 };
 
-const char *const watch_cause_names[WATCH_CAUSES] = {"worked", "waited", "preempted", "stolen"};
+const char *const watch_cause_names[WATCH_CAUSES] = {"worked", "waited", "behind", "preempted",
+                                                     "stolen"};
 
 /* The median of what two reads in a row are apart. */
 static uint64_t measure_overhead(void) {
@@ -36,31 +40,63 @@ struct watch_clock watch_calibrate(void) {
     return clock;
 }
 
+/* The second number is what the thread has waited for a processor. */
+static uint64_t read_delay(struct watch *watch) {
+    char text[96], *end;
+    if (watch->schedstat == 0) {
+        int fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+        watch->schedstat = fd >= 0 ? fd + 1 : -1;
+    }
+    if (watch->schedstat < 0) return 0;
+    ssize_t length = pread(watch->schedstat - 1, text, sizeof(text) - 1, 0);
+    if (length <= 0) return 0;
+    text[length] = '\0';
+    (void)strtoull(text, &end, 10);
+    return strtoull(end, NULL, 10);
+}
+
 void watch_begin(struct watch *watch) {
     struct rusage usage;
     struct timespec cpu;
+    getrusage(RUSAGE_SELF, &usage);
+    watch->all_preemptions = usage.ru_nivcsw;
     getrusage(RUSAGE_THREAD, &usage);
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu);
-    watch->cpu = (uint64_t)cpu.tv_sec * 1000000000 + (uint64_t)cpu.tv_nsec;
     watch->waits = usage.ru_nvcsw;
     watch->preemptions = usage.ru_nivcsw;
     watch->faults = usage.ru_minflt;
+    watch->delay = read_delay(watch);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu);
+    watch->cpu = (uint64_t)cpu.tv_sec * 1000000000 + (uint64_t)cpu.tv_nsec;
+}
+
+void watch_end(struct watch *watch) {
+    if (watch->schedstat > 0) close(watch->schedstat - 1);
+    watch->schedstat = 0;
+}
+
+struct watch_verdict watch_compare(const struct watch *before, const struct watch *after,
+                                   uint64_t wall) {
+    uint64_t cpu = after->cpu - before->cpu, delay = after->delay - before->delay;
+    struct watch_verdict verdict = {
+        .wall = wall,
+        .own = cpu < wall ? cpu : wall,
+        .waits = after->waits - before->waits,
+        .preemptions = after->preemptions - before->preemptions,
+        .faults = after->faults - before->faults,
+    };
+    if (verdict.waits > 0 && verdict.own + delay < wall) verdict.slept = wall - verdict.own - delay;
+    bool undisturbed = after->all_preemptions == before->all_preemptions;
+    verdict.charged = verdict.own + (undisturbed ? verdict.slept : 0);
+    verdict.cause = verdict.own >= WATCH_LONG                   ? WATCH_WORKED
+                    : verdict.charged >= WATCH_LONG             ? WATCH_WAITED
+                    : verdict.own + verdict.slept >= WATCH_LONG ? WATCH_BEHIND
+                    : delay > 0 || verdict.preemptions > 0      ? WATCH_PREEMPTED
+                                                                : WATCH_STOLEN;
+    return verdict;
 }
 
 struct watch_verdict watch_judge(struct watch *watch, uint64_t wall) {
     struct watch before = *watch;
     watch_begin(watch);
-    uint64_t cpu = watch->cpu - before.cpu;
-    struct watch_verdict verdict = {
-        .wall = wall,
-        .own = cpu < wall ? cpu : wall,
-        .waits = watch->waits - before.waits,
-        .preemptions = watch->preemptions - before.preemptions,
-        .faults = watch->faults - before.faults,
-    };
-    verdict.cause = verdict.own >= WATCH_LONG ? WATCH_WORKED
-                    : verdict.waits > 0       ? WATCH_WAITED
-                    : verdict.preemptions > 0 ? WATCH_PREEMPTED
-                                              : WATCH_STOLEN;
-    return verdict;
+    return watch_compare(&before, watch, wall);
 }
