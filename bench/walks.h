@@ -37,7 +37,7 @@ void walk_add(struct walk *walk, uint64_t nanoseconds);
 void walk_merge(struct walk *into, const struct walk *from);
 /* Processor time of this thread, in nanoseconds. */
 uint64_t walk_cpu(void);
-/* False when there has been time enough for measuring: 2 s after the first call of this. */
+/* False when there has been time enough for measuring: 1.2 s after the first call of this. */
 bool walk_goes_on(struct walk *walk);
 /* A function of the allocator's own interface, or NULL. */
 void *walk_find(const char *name);

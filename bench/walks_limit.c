@@ -18,7 +18,7 @@ enum {
     PER_ROUND = 1000, /* pairs between looks at the clock */
     BATCH = 128,      /* pairs in a window                */
 };
-#define SECONDS_EACH 1.0
+#define SECONDS_EACH 0.5
 
 struct pairs {
     void **blocks;
