@@ -159,8 +159,9 @@ def best_counts(rows, names, metric):
 def rows_on_all(document, base, groups=None):
     """The rows that means are made of, and the names of those left out, as they did not run on all
     allocators."""
+    about = document["programs"]
     rows = {row: by_name for row, by_name in rows_of(document, groups).items()
-            if not document["programs"][row].get("independent")}
+            if not about[row].get("independent") and about[row]["group"] not in APART}
     kept = common(rows, names_of(document, base))
     return kept, sorted(rows.keys() - kept.keys())
 

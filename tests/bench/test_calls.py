@@ -70,6 +70,7 @@ class Tables(BenchTest):
         document["programs"].update(other["programs"])
         self.assertEqual(list(figures.rows_of(document)), ["a"])
         self.assertEqual(list(figures.rows_of(document, ["latency"])), ["latency-busy"])
+        self.assertEqual(figures.rows_on_all(document, "glibc", ["latency"]), ({}, []))
         tables.add_summary(document)
         self.assertEqual(list(document["summary"]["groups"]), ["real"])
         self.assertIn("latency-busy: ", tables.text(document))
