@@ -82,15 +82,25 @@ enum { ROWS = sizeof(rows) / sizeof(rows[0]) };
 
 /* ------------------------------------------------------------------ one call ----------------- */
 
+static double ns_of(const struct walk *walk, uint64_t ticks) {
+    return (double)ticks / walk->clock.ticks_per_ns;
+}
+
 void walk_begin(struct walk *walk) {
-    watch_begin(&walk->watch);
     walk->began = watch_ticks();
+    if (walk->window != 0 && ns_of(walk, walk->began - walk->window) < WATCH_LOOK) return;
+    watch_begin(&walk->watch);
+    walk->window = walk->began = watch_ticks();
 }
 
 static struct watch_verdict end(struct walk *walk) {
     uint64_t ticks = watch_ticks() - walk->began;
     ticks = ticks > walk->clock.overhead ? ticks - walk->clock.overhead : 0;
-    return watch_judge(&walk->watch, (uint64_t)((double)ticks / walk->clock.ticks_per_ns));
+    uint64_t wall = (uint64_t)ns_of(walk, ticks);
+    if (wall < WATCH_LOOK) return (struct watch_verdict){.wall = wall, .own = wall};
+    struct watch_verdict verdict = watch_judge(&walk->watch, wall);
+    walk->window = watch_ticks();
+    return verdict;
 }
 
 void walk_add(struct walk *walk, uint64_t nanoseconds) {

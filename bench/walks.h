@@ -8,8 +8,8 @@
  *
  * Kept are the longest call and the sum: of the thread's own time where the call itself is meant,
  * and where it is meant for how long others stand still, also of the time that it slept. The
- * scheduler's time is in neither (watch.h). Each call has a window of its own, which costs some
- * microseconds, but outside of what is measured.
+ * scheduler's time is in neither (watch.h). A window lasts no longer than WATCH_LOOK before a call:
+ * so quick calls follow each other as fast as in a program, where time matters to what they do.
  */
 #ifndef BENCH_WALKS_H
 #define BENCH_WALKS_H
@@ -20,7 +20,8 @@ struct walk {
     uint64_t count;
     struct watch_clock clock;
     struct watch watch;
-    uint64_t began, deadline; /* ticks; nanoseconds of proc_now, 0 before walk_goes_on */
+    uint64_t window, began; /* ticks; 0 before the first window */
+    uint64_t deadline;      /* nanoseconds of proc_now, 0 before walk_goes_on */
     /* Of all calls; nanoseconds. */
     uint64_t calls, longest, sum;
     uint64_t rate; /* per second, for rows that are about that; else 0 */

@@ -13,7 +13,6 @@
 enum {
     STACK_BYTES = 64 << 10,
     LIVES = 500,
-    TICK_TIMES = 100000,
     RUN_BYTES = 100000,
     TINY_BLOCK = 8,
     TINY_FREE = 16,
@@ -105,7 +104,7 @@ void walk_thread_exit(struct walk *walk) {
 
 void walk_pool_tick(struct walk *walk) {
     make_heaps(walk);
-    for (int i = 0; i < TICK_TIMES && walk_goes_on(walk); i++) {
+    while (walk_goes_on(walk)) {
         walk_begin(walk);
         void *block = walk_malloc(RUN_BYTES, false);
         walk_end(walk);

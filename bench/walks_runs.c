@@ -16,7 +16,7 @@ enum {
     OLD_MICROSECONDS = 700000, /* longer than freed memory is kept */
     FILL_BYTES = 1 << 20,
     WANTED_BYTES = FILL_BYTES + (64 << 10),
-    WANTED_TIMES = 1000,
+    HEAPS = 1000,
     HUGE_BYTES = 256 << 10,
     HUGE_THRESHOLD = 128 << 10,
     FORKS = 20,
@@ -45,7 +45,7 @@ void walk_large_malloc(struct walk *walk) {
         (void)walk_malloc(RUN_BYTES, false);
     }
     for (uint64_t i = 0; i < walk->count; i++) free(blocks[i]);
-    for (int i = 0; i < WANTED_TIMES && walk_goes_on(walk); i++) {
+    while (walk_goes_on(walk)) {
         walk_begin(walk);
         void *block = walk_malloc(WANTED_BYTES, false);
         walk_end(walk);
@@ -86,7 +86,7 @@ void walk_heap_destroy(struct walk *walk) {
     void (*destroy)(void *) = (void (*)(void *))walk_find("lu_heap_destroy");
     void *(*allocate)(void *, size_t) = (void *(*)(void *, size_t))walk_find("lu_heap_malloc");
     (void)make_huge(walk, false);
-    for (int i = 0; i < WANTED_TIMES && walk_goes_on(walk); i++) {
+    for (int i = 0; i < HEAPS && walk_goes_on(walk); i++) {
         void *heap = create(0);
         if (heap == NULL || allocate(heap, 100) == NULL) bench_fail("no heap");
         walk_begin(walk);
