@@ -46,8 +46,8 @@ def above(rows, peers, metric, factor):
 
 
 def bar_on_rows(asked, rows, peers, metric, factor):
-    if not peers:
-        return Bar(asked, None, "no such peer")
+    if not peers or not rows:
+        return Bar(asked, None, "not measured" if peers else "no such peer")
     found = above(rows, peers, metric, factor)
     shown = ", ".join(f"{row} {ratio:.2f} ({best})" for row, ratio, best in found)
     return Bar(asked, not found, shown or "none above")

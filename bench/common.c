@@ -37,6 +37,9 @@ static const struct argp_option options[] = {
     {"scale", 's', "FACTOR", 0, "Multiply the work by FACTOR (default: 1)", 0},
     {"threads", 't', "N", 0, "Number of threads, where the program has any", 0},
     {"seed", 'S', "N", 0, "Seed of the random numbers (default: 1)", 0},
+    {"duration", 'd', "SECONDS", 0, "How long to run, where the program goes by time", 0},
+    {"count", 'n', "N", 0, "One number of things, where the program has several", 0},
+    {"list", 'l', NULL, 0, "Also list what was found remarkable, on stderr", 0},
     {0},
 };
 
@@ -60,6 +63,18 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
         bench->threads = (unsigned)strtoul(arg, NULL, 10);
         if (bench->threads < 1 || bench->threads > BENCH_THREADS_MAX)
             argp_error(state, "1 to 256 threads");
+        bench->threads_asked = bench->threads;
+        return 0;
+    case 'd':
+        bench->duration = strtod(arg, NULL);
+        if (!(bench->duration > 0)) argp_error(state, "the duration must be above 0");
+        return 0;
+    case 'n':
+        bench->count = strtoull(arg, NULL, 10);
+        if (bench->count == 0) argp_error(state, "the count must be above 0");
+        return 0;
+    case 'l':
+        bench->list = true;
         return 0;
     case 'S':
         bench->seed = strtoull(arg, NULL, 10);

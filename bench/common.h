@@ -29,15 +29,19 @@
 #include <string.h>
 
 struct bench {
-    char name[64];    /* with the mode, if there are any: "batches-lifo"        */
-    const char *mode; /* the one given, or the first; NULL if there are none    */
-    double scale;     /* by which amounts of work are multiplied                */
-    unsigned threads; /* asked for, or as many as there are processors, 2 to 16 */
+    char name[64];          /* with the mode, if there are any: "batches-lifo"        */
+    const char *mode;       /* the one given, or the first; NULL if there are none    */
+    double scale;           /* by which amounts of work are multiplied                */
+    unsigned threads;       /* asked for, or as many as there are processors, 2 to 16 */
+    unsigned threads_asked; /* 0 if none were                               */
+    double duration;        /* seconds asked for, 0 if none                 */
+    uint64_t count;         /* asked for, 0 if none                         */
+    bool list;              /* tell on stderr what was found remarkable     */
     uint64_t seed;
     uint64_t started;
     double seconds;              /* these three are set by bench_stop */
     uint64_t mean_rss, mappings; /* time-weighted; the most seen      */
-    char extra[2048];            /* further keys of the report        */
+    char extra[4096];            /* further keys of the report        */
     bool in_points;              /* `extra` ends in the list "points" */
 };
 

@@ -18,6 +18,8 @@ CONFIDENCE = 0.95
 # What is compared. Of these, the first two get intervals.
 METRICS = ("time", "peak_rss", "final_rss", "mean_rss", "faults")
 RESAMPLED = METRICS[:2]
+# Groups of rows that are about single calls (calls.py): no mean, and no bar on times, is of them.
+APART = ("latency", "walks")
 
 
 def time_of(result):
@@ -57,11 +59,11 @@ def names_of(document, base):
 
 
 def rows_of(document, groups=None):
-    """row -> allocator -> figures. A program that works to its end and exits has no final memory:
-    the last sample of it is of any moment of its end."""
+    """row -> allocator -> figures; of all groups but those APART, or of some. A program that works
+    to its end and exits has no final memory: the last sample of it is of any moment of its end."""
     result = {}
     for name, row in document["programs"].items():
-        if groups is None or row["group"] in groups:
+        if row["group"] in groups if groups is not None else row["group"] not in APART:
             result[name] = {allocator: figures(rounds)
                             for allocator, rounds in row["allocators"].items()}
             if row.get("batch"):
@@ -157,8 +159,9 @@ def best_counts(rows, names, metric):
 def rows_on_all(document, base, groups=None):
     """The rows that means are made of, and the names of those left out, as they did not run on all
     allocators."""
+    about = document["programs"]
     rows = {row: by_name for row, by_name in rows_of(document, groups).items()
-            if not document["programs"][row].get("independent")}
+            if not about[row].get("independent") and about[row]["group"] not in APART}
     kept = common(rows, names_of(document, base))
     return kept, sorted(rows.keys() - kept.keys())
 

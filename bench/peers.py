@@ -62,6 +62,13 @@ class Allocator:
         """True if the /proc/PID/maps of a process show the library."""
         return (os.path.realpath(self.preload) if "/" in self.preload else self.preload) in maps
 
+    def has_own_interface(self):
+        """True of lucid, under whatever name: functions of its own are benchmarked as well."""
+        if "/" not in self.preload:
+            return False
+        with open(self.preload, "rb") as file:
+            return b"lu_cache_create" in file.read()
+
     def check(self):
         """End the program if the loader cannot preload the library."""
         done = subprocess.run(["/bin/cat", "/proc/self/maps"], env=self.environment(),

@@ -1,6 +1,8 @@
 """The rows of the table: the programs that are measured, how they run and what must come out.
 
     synthetic   our own, bench_NAME: they print their figures as JSON and check their data
+    latency     our own as well: how long single calls take while a server's threads are busy
+    walks       calls beside very many things in the heap; some call what few allocators have
     real        Debian's, on inputs that scripts in bench/real write: their output must be the same
                 on every allocator; servers are measured while a client works, and the client's
                 output is what is compared
@@ -31,6 +33,14 @@ SYNTHETIC = ["random_heap", "mixed_sizes", "batches lifo", "batches fifo", "call
              "growth heap", "growth bump", "scaling", "idle_threads"]
 # These call no allocator: they run on the first one only.
 INDEPENDENT = {"growth bump"}
+# Programs about single calls. Which allocators have what they call: any, where nothing is said.
+LATENCY = {"latency busy": "any", "latency purging": "any"}
+WALKS = {f"walks {mode}": need for mode, need in {
+    "free-young": "any", "large-malloc": "any", "huge-malloc": "any", "huge-free": "any",
+    "heap-destroy": "lucid", "fork": "any", "stats-beside": "mallinfo2", "trim-beside": "mallinfo2",
+    "remote-refill": "any", "sweep": "any", "stale-list": "any", "thread-start": "any",
+    "thread-exit": "any", "pool-tick": "any", "stale-heaps": "any", "cache-create": "lucid",
+    "cache-destroy": "lucid", "cache-fork": "lucid", "limit": "lucid"}.items()}
 
 
 class Task:
@@ -107,6 +117,10 @@ class Program:
         """What must agree between results that are merged."""
         return {"group": self.group, "sha256": digest(os.path.realpath(self.executable))}
 
+    def can_run_on(self, _allocator):
+        """False if the allocator does not have what the program calls."""
+        return True
+
     def run(self, allocator):
         """Figures of one run, as a dictionary."""
         raise NotImplementedError
@@ -140,6 +154,20 @@ class Synthetic(Program):
 
     def trace(self, tracer):
         launch.execute([*tracer, *self.command], peers.ENVIRONMENT, timeout=self.timeout)
+
+
+class SingleCalls(Synthetic):
+    """Of the group latency or walks. `need` says what an allocator must have: "any" nothing but
+    malloc, "mallinfo2" what glibc has beside it, "lucid" lucid's own interface."""
+
+    def __init__(self, words, need, group, places, scale, timeout):
+        super().__init__(words, places, scale, timeout)
+        self.need = need
+        self.group = group
+
+    def can_run_on(self, allocator):
+        return (self.need == "any" or allocator.has_own_interface()
+                or (self.need == "mallinfo2" and allocator.name == "glibc"))
 
 
 class Real(Program):
@@ -313,6 +341,9 @@ def make_programs(args, work, scale):
               "measure": os.path.join(args.programs, "bench_measure")}
     rows = [Synthetic(words, places, scale, args.timeout) for words in SYNTHETIC
             if is_wanted("synthetic", words.replace(" ", "-"))]
+    rows += [SingleCalls(words, need, group, places, scale, args.timeout)
+             for group, programs in (("latency", LATENCY), ("walks", WALKS))
+             for words, need in programs.items() if is_wanted(group, words.replace(" ", "-"))]
     rows += [(Server if REAL[name].server else Real)(name, places, scale, args.timeout)
              for name in REAL if is_wanted("real", name)]
     try:

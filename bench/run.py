@@ -10,8 +10,8 @@
 Every round runs each program once on each allocator, beginning with another one each time, so that
 whatever else the machine does falls on all alike. Of the rounds, the shortest time and the median
 of memory count. The table shows them for the base, and ratios to it for the others; then come
-geometric means with their intervals, and what lucid is to reach. All is saved as JSON after every
-round, with versions; --plots or bench/plot.py draws it.
+geometric means with their intervals, tables of single calls, and what lucid is to reach. All is
+saved as JSON after every round, with versions; --plots or bench/plot.py draws it.
 
 Programs check their data, and real ones must print the same on every allocator. Where one fails on
 a peer the table says so and goes on without it; where it fails on lucid or glibc, so does the run.
@@ -27,6 +27,7 @@ import shutil
 import sys
 import tempfile
 
+import figures
 import peers
 import programs
 import results
@@ -64,8 +65,9 @@ def measure(document, rows, allocators, args, say):
         for program in rows:
             first = (done[program.name] + turn) % len(allocators)
             chosen = allocators[first:] + allocators[:first]
+            failed = document["failures"].get(program.name, {})
             for allocator in allocators[:1] if program.independent else chosen:
-                if allocator.name not in document["failures"].get(program.name, {}):
+                if allocator.name not in failed and program.can_run_on(allocator):
                     say(f"round {turn + 1} of {args.repeats}: {program.name} on {allocator.name}")
                     run_once(document, program, allocator)
         say("")
@@ -74,11 +76,11 @@ def measure(document, rows, allocators, args, say):
 
 
 def count_syscalls(document, args, allocators, say):
-    """Counted anew only for rows that have no counts."""
+    """Counted anew only for rows that have no counts, and do a fixed amount of work."""
     work = tempfile.mkdtemp(prefix="lucid-bench-")
     try:
         rows = [program for program in programs.make_programs(args, work, SYSCALL_SCALE)
-                if program.name not in document["syscalls"]]
+                if program.name not in document["syscalls"] and program.group not in figures.APART]
         counted = syscalls.count_all(rows, allocators, work, say)
     finally:
         shutil.rmtree(work)
@@ -119,7 +121,7 @@ def parse_arguments():
     add("--scale", type=float, help="multiply the amounts of work")
     add("--timeout", type=float, default=300, help="seconds a program may take (default: 300)")
     add("--only", default="", metavar="REGEX", help="programs whose name matches")
-    add("--group", action="append", choices=list(tables.GROUPS), help="only programs of this "
+    add("--group", action="append", choices=tables.ALL_GROUPS, help="only programs of this "
         "group; may be repeated")
     add("--allocators", help="only these, in this order (default: glibc, lucid, all that are "
         "installed, PEERS)")

@@ -4,11 +4,13 @@ Both are made from the saved document alone, so that a table can be had again fr
 """
 
 import bars
+import calls
 import figures
 
 MIB = 1 << 20
 GROUPS = {"synthetic": "benchmarks of our own", "real": "real programs",
           "external": "external programs"}
+ALL_GROUPS = (*GROUPS, *figures.APART)
 SHOWN = ("time", "peak_rss", "final_rss")
 LABELS = {"time": "time", "peak_rss": "peak memory", "final_rss": "final memory",
           "mean_rss": "mean memory", "faults": "page faults"}
@@ -24,7 +26,9 @@ def add_summary(document):
     document["summary"] = {
         "groups": {name: figures.summarise(document, base, groups)
                    for name, groups in chosen.items()},
-        "bars": [bar.as_dictionary() for bar in bars.check(document, base)],
+        "bars": [bar.as_dictionary() for bar in
+                 (bars.check(document, base) if present - set(figures.APART) else [])
+                 + calls.check(document)],
     }
 
 
@@ -118,6 +122,15 @@ def syscall_table(document, base):
     return table.text()
 
 
+def call_lines(document):
+    """The tables of single calls."""
+    for title, head, lines in calls.sections(document):
+        table = Table(head)
+        for line in lines:
+            table.add(*line)
+        yield from (title, table.text(), "")
+
+
 def bar_lines(document):
     words = {True: "met", False: "NOT met", None: "unknown"}
     for bar in document["summary"]["bars"]:
@@ -134,11 +147,14 @@ def text(document):
     """The whole report."""
     summary = document["summary"]
     base = document["base"]
-    parts = [f"{base}: shortest time, median memory of {document['repeats']} rounds; others: "
-             "ratios to it\n", program_table(document, base), ""]
+    parts = []
+    if figures.rows_of(document):
+        parts = [f"{base}: shortest time, median memory of {document['repeats']} rounds; others: "
+                 "ratios to it\n", program_table(document, base), ""]
     for group, found in summary["groups"].items():
         if found["rows"] or found["left_out"]:
             parts += [*summary_lines(document, GROUPS.get(group, "all programs"), found), ""]
+    parts += call_lines(document)
     if document["syscalls"]:
         parts += [syscall_table(document, base), ""]
     if summary["bars"]:
@@ -163,7 +179,13 @@ def markdown_mean(found):
 
 
 def markdown(document):
-    """The table of the documents: seconds and peak MiB, and the means of the rows on all."""
+    """The tables of the documents."""
+    return "\n".join(filter(None, [program_markdown(document) if figures.rows_of(document) else "",
+                                   calls.markdown(document)]))
+
+
+def program_markdown(document):
+    """Seconds and peak MiB, and the means of the rows on all."""
     base = document["base"]
     names = figures.names_of(document, base)
     lines = [f"| program | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
