@@ -22,10 +22,12 @@
 #define NO_TSAN __attribute__((no_sanitize("thread")))
 
 /* Free blocks on the list, at most `most`. */
-NO_TSAN static uint32_t list_length(uintptr_t list, uintptr_t start, size_t bytes, uint32_t most) {
+NO_TSAN static uint32_t list_length(const struct span *span, uintptr_t list, uint32_t most) {
+    uintptr_t start = (uintptr_t)lu__span_start(span);
+    size_t bytes = lu__span_bytes(span);
     uint32_t count = 0;
     while (list != LU_LIST_END && count < most && list - start < bytes) {
-        list = lu__link_next(lu__link_key, list);
+        list = lu__link_next(span->key, list);
         count++;
     }
     return count;
@@ -34,13 +36,12 @@ NO_TSAN static uint32_t list_length(uintptr_t list, uintptr_t start, size_t byte
 NO_TSAN static void add_small(const struct span *span, lu_stats_t *out) {
     lu_class_stats_t *class = &out->classes[span->class_id];
     uint32_t carved = lu__span_carved(span), off = LU_MIN(span->off, carved);
-    uintptr_t start = (uintptr_t)lu__span_start(span);
     const uintptr_t *list = span->list;
     uint32_t unused = off + lu__remote_count(span);
     if (span->hardened) {
         unused = carved - LU_MIN(lu__hard_live(span), carved);
     } else if (carved != 0 && list != NULL) {
-        unused += list_length(*list, start, lu__span_bytes(span), carved);
+        unused += list_length(span, *list, carved);
     }
     unused = LU_MIN(unused, carved);
     class->spans++;
