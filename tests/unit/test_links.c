@@ -98,12 +98,31 @@ static void *allocate(void) {
     }
 }
 
+/* What lists of small blocks leave, seen in large ones, and in blocks that a list gives. */
+static void the_memory_of_lists_is_observed(void **state) {
+    (void)state;
+    enum { BLOCKS = 3000 };
+    static void *blocks[BLOCKS];
+    assert_int_equal(lu_option_set("purge_delay", "-1"), 0); /* what is left stays readable */
+    for (size_t size = 8; size <= 1024; size *= 2) {
+        for (size_t i = 0; i < BLOCKS; i++) assert_non_null(blocks[i] = lu_malloc(size));
+        for (size_t i = 0; i < BLOCKS; i++) lu_free(blocks[i * 7 % BLOCKS]);
+        for (size_t i = 0; i < 40; i++) {
+            assert_non_null(blocks[i] = lu_malloc(i < 20 ? 70000 : 50 * i));
+            collect_keys();
+            observe(blocks[i]);
+        }
+        for (size_t i = 0; i < 40; i++) lu_free(blocks[i]);
+    }
+    print_message("%zu words, %zu links of earlier lives\n", words_read, old_links);
+    assert_true(old_links > 1000); /* else nothing was observed */
+}
+
 /* Few bytes of each block are written, so that memory stays as the lists have left it. */
 static void a_run_is_observed(void **state) {
     (void)state;
     static void *slots[SLOTS];
     size_t in_use = SLOTS;
-    assert_int_equal(lu_option_set("purge_delay", "-1"), 0); /* what is left stays readable */
     for (size_t step = 0; step < STEPS; step++) {
         if (step % 6000 == 0) { /* the load changes, so slices change their class */
             for (size_t i = in_use = 50 + below(SLOTS - 50); i < SLOTS; i++) {
@@ -128,7 +147,6 @@ static void a_run_is_observed(void **state) {
     }
     for (size_t i = 0; i < SLOTS; i++) lu_free(slots[i]);
     print_message("%zu words, %zu links of earlier lives\n", words_read, old_links);
-    assert_true(old_links > 1000); /* else nothing was observed */
 }
 
 /* Two lives of a span have nothing in common that is seen, and no key looks like data. */
@@ -157,6 +175,7 @@ static void lists_end_in_the_region_at_a_zero(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_memory_of_lists_is_observed),
         cmocka_unit_test(a_run_is_observed),
         cmocka_unit_test(keys_look_like_nothing_else),
         cmocka_unit_test(lists_end_in_the_region_at_a_zero),
