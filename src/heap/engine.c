@@ -339,7 +339,7 @@ static void free_found(enum place place, const struct found *found, void *block)
 
 /* A block in the first region that is not the calling thread's: most often another thread's. */
 void lu__free_other(struct heap *heap, struct span *span, void *block) {
-    if (LU_LIKELY(span->of_thread) && LU_LIKELY(lu__fast_is_live(heap, span, block))) {
+    if (LU_LIKELY(span->of_thread) && LU_LIKELY(lu__fast_is_live(span, block))) {
         lu__remote_collect(heap, span, (uintptr_t)block);
     } else {
         lu__free_slow(block);
@@ -349,7 +349,7 @@ void lu__free_other(struct heap *heap, struct span *span, void *block) {
 /* The same, when its class has been found right. */
 void lu__free_sized_other(void *block, size_t alignment, size_t size, const char *call,
                           struct heap *heap, struct span *span) {
-    if (LU_LIKELY(span->of_thread) && LU_LIKELY(lu__fast_is_live(heap, span, block))) {
+    if (LU_LIKELY(span->of_thread) && LU_LIKELY(lu__fast_is_live(span, block))) {
         lu__remote_collect(heap, span, (uintptr_t)block);
     } else {
         lu__engine_free_sized(block, alignment, size, call);

@@ -60,12 +60,14 @@ LU_INLINE uint8_t lu__fast_class_aligned(const struct heap *heap, size_t align, 
 
 /* The first block of class `c`, its first word cleared. NULL, with nothing done, if the list has
  * none, has no other, or is damaged. */
-LU_INLINE void *lu__fast_pop(struct heap *heap, unsigned c) {
+LU_INLINE void *lu__fast_pop(struct heap *heap, size_t c) {
+    uintptr_t key = heap->keys[c];
+    __asm__("" : "+r"(c)); /* the compiler would compute what both addresses have in common */
     uintptr_t block = heap->list[c];
 #if defined(__x86_64__)
     __asm__("" : "+a"(block)); /* where it is returned: the compiler would move it at the end */
 #endif
-    uintptr_t delta = lu__link_delta(heap->key, block);
+    uintptr_t delta = lu__link_delta(key, block);
     if (LU_UNLIKELY(!lu__delta_is_link(delta))) return NULL;
     heap->list[c] = block ^ delta;
     *(uintptr_t *)block = 0;
@@ -87,16 +89,16 @@ LU_INLINE bool lu__fast_find(const struct heap *heap, const void *ptr, struct sp
 
 /* True if `ptr`, in the first slice of `span`, is the start of a carved block, and does not look
  * free. */
-LU_INLINE bool lu__fast_is_live(const struct heap *heap, const struct span *span, const void *ptr) {
+LU_INLINE bool lu__fast_is_live(const struct span *span, const void *ptr) {
     /* One test for "the start of a block" and "already carved": see span/class.c. */
     uint32_t offset = (uint16_t)(uintptr_t)ptr;
     if (LU_UNLIKELY(offset * span->inverse >= LU_RELAXED(span->bound))) return false;
-    return LU_LIKELY(!lu__looks_linked(heap, (uintptr_t)ptr));
+    return LU_LIKELY(!lu__looks_linked(span, (uintptr_t)ptr));
 }
 
 /* Free a live block of the heap's own span. */
 LU_INLINE void lu__fast_push(struct heap *heap, struct span *span, void *block) {
-    lu__list_push(heap->key, span->list, (uintptr_t)block);
+    lu__list_push(span->key, span->list, (uintptr_t)block);
     if (LU_UNLIKELY(--span->needed == 0)) lu__free_needed(heap, span);
 }
 
@@ -152,7 +154,7 @@ LU_INLINE void lu__fast_free(void *block) {
     struct span *span;
     if (LU_UNLIKELY(!lu__fast_find(heap, block, &span))) return lu__free_slow(block);
     if (LU_UNLIKELY(LU_RELAXED(span->owner) != heap)) return lu__free_other(heap, span, block);
-    if (LU_UNLIKELY(!lu__fast_is_live(heap, span, block))) return lu__free_slow(block);
+    if (LU_UNLIKELY(!lu__fast_is_live(span, block))) return lu__free_slow(block);
     lu__fast_push(heap, span, block);
 }
 
@@ -166,7 +168,7 @@ LU_INLINE void lu__fast_free_class(struct heap *heap, uint8_t c, void *block, si
     if (LU_UNLIKELY(LU_RELAXED(span->owner) != heap)) {
         return lu__free_sized_other(block, alignment, size, call, heap, span);
     }
-    if (LU_UNLIKELY(!lu__fast_is_live(heap, span, block))) {
+    if (LU_UNLIKELY(!lu__fast_is_live(span, block))) {
         return lu__engine_free_sized(block, alignment, size, call);
     }
     lu__fast_push(heap, span, block);
@@ -195,7 +197,7 @@ LU_INLINE void lu__fast_free_aligned_sized(void *block, size_t alignment, size_t
 /* The same lookup for who leaves the block where it is. */
 LU_INLINE bool lu__fast_find_live(const struct heap *heap, const void *block, struct span **span) {
     return LU_LIKELY(lu__fast_find(heap, block, span)) && LU_LIKELY((*span)->of_thread) &&
-           LU_LIKELY(lu__fast_is_live(heap, *span, block));
+           LU_LIKELY(lu__fast_is_live(*span, block));
 }
 
 /* As lu__engine_resize. */

@@ -25,6 +25,7 @@
 #include "os/os.h"
 
 struct lu__harden lu__harden;
+uint64_t lu__hard_secret;
 
 static long level_option(enum lu__option id, long level0, long level1, long level2) {
     long value = lu__option(id), level = lu__option(LU_OPT_HARDEN);
@@ -50,7 +51,11 @@ void lu__harden_init(void) {
     h.on = h.random_order || h.zero_on_free || h.guard_slices || h.guard_large || h.canary != 0 ||
            h.quarantine != 0;
     h.quick = h.random_order && h.check_freed == 2 && h.canary != 0 && h.quarantine != 0;
-    if (h.on) lu__harden = h; /* else no page is written at every start */
+    if (!h.on) return; /* no page is written at every start */
+    if (lu__hard_secret == 0) {
+        lu__hard_secret = lu__os_random() | (uint64_t)1 << 63; /* no address: no hash is 0 */
+    }
+    lu__harden = h;
 }
 
 static uint32_t power_below(uint32_t n) {

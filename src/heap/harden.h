@@ -29,6 +29,7 @@ struct lu__harden {
                              `rings` of all                                                  */
 };
 extern struct lu__harden lu__harden LU_HIDDEN;
+extern uint64_t lu__hard_secret LU_HIDDEN; /* of canaries */
 
 /* Read the options; once. */
 void lu__harden_init(void);

@@ -293,7 +293,7 @@ static bool open_end(struct span *span, size_t bytes) {
 static void *set_up(struct span *span, struct heap *user, size_t front, size_t bytes, size_t size) {
     char *start = lu__span_start(span);
     __atomic_store_n(&span->remote, LU_MAX(size, 1), __ATOMIC_RELAXED);
-    span->off = (uint32_t)(bytes - LU_MAX(size, 1));
+    span->off = (uint16_t)(bytes - LU_MAX(size, 1)); /* less than the largest page */
     fill(start + front + bytes - span->off, span->off);
     __atomic_store_n(&span->limit, (uint32_t)front, __ATOMIC_RELAXED);
     span->hardened = 1;

@@ -127,7 +127,7 @@ void lu__hard_ready(uintptr_t block);
 
 /* What the canary of a free block is: Knuth's multiplicative hash under a secret. */
 LU_INLINE uint64_t lu__hard_hash(uintptr_t block) {
-    return (block ^ lu__link_key) * 0x9e3779b97f4a7c15u;
+    return (block ^ lu__hard_secret) * 0x9e3779b97f4a7c15u;
 }
 /* Write the canary of a live block, of which `size` of `room` bytes are asked for, and what lies
  * between. */

@@ -148,7 +148,7 @@ static struct span *span_create(struct heap *heap, unsigned c) {
     span->class_id = (uint8_t)c;
     span->inverse = lu__class_inverse[c];
     span->needed = 0;
-    span->reserve = capacity;
+    span->reserve = (uint16_t)capacity;
     span->stamp = 1;
     span->off = 0;
     __atomic_store_n(&span->remote, 0, __ATOMIC_RELAXED);

@@ -7,13 +7,15 @@
  *     heap->current[c] -> span whose blocks those are             span->list == &heap->list[c]
  *     heap->partial[c] -> span <-> span <-> ...                   spans with something to give
  *
- * A free block's first word is its link, encoded as  key ^ (next ^ block).  All blocks of a list
- * lie in one aligned window of 512 KiB, so the decoded difference of two is a multiple of 8 below
- * 2^19; anything else means that the free block was written to, or that it is the last one, whose
- * next is LU_LIST_END: a word outside every heap that is always 0 and so no link either. That makes
- * one test in malloc enough for an empty list, the last block and a damaged link. A block handed
- * out has its first word cleared, so a block being freed whose word decodes as a link was almost
- * surely freed before (see lu__link_is_free).
+ * A free block's first word is its link, encoded as  key ^ (next ^ block)  with the key of its span
+ * (link.c). All blocks of a list lie in one aligned window of 512 KiB, so the decoded difference of
+ * two is a multiple of 8 below 2^19; anything else means that the free block was written to, or
+ * that it is the last one, whose next is LU_LIST_END: a word outside all slices in use that is
+ * always 0, and no link either. That makes one test in malloc enough for an empty list, the last
+ * block and a damaged link. (In a region of a few slices the end may lie in the window of blocks.
+ * Then malloc takes the last block like any other, and the next call finds the list empty.) A block
+ * handed out has its first word cleared, so a block being freed whose word decodes as a link was
+ * almost surely freed before (see lu__link_is_free).
  *
  * Thread heaps are used by one thread at a time, without a lock. A lu_heap is the same structure
  * with a lock. Blocks freed by others come back through `pending` (remote.c).
@@ -25,8 +27,9 @@
 #include "os/lock.h"
 #include "span/span.h"
 
-extern const uintptr_t lu__list_end;
-#define LU_LIST_END ((uintptr_t)&lu__list_end)
+extern uintptr_t lu__list_end_at LU_HIDDEN;
+#define LU_LIST_END (lu__list_end_at)
+extern const uintptr_t lu__list_end LU_HIDDEN; /* where the lists of LU_EMPTY_HEAP end */
 
 #define LU_RING 16 /* spans for which a thread collects remote frees at a time */
 
@@ -45,11 +48,11 @@ struct heap {
     /* The fast path: read and written by the owner alone. */
     uintptr_t list[LU_CLASSES + 1]; /* at offset 0: one instruction less in malloc. The last,
                                        that of malloc(0), is always empty           */
-    uintptr_t key;                  /* of the links; the same in all heaps                    */
+    uintptr_t keys[LU_CLASSES + 1]; /* of each list's links: that of its span. The top bit is
+                                       always set, so that the end is no link       */
     uintptr_t base;                 /* of the first region; size 0 sends all frees slow       */
     uintptr_t base_away;            /* -base: adding it to a pointer saves a register         */
     size_t size;                    /* committed part of the first region, when last looked at */
-    uint16_t key_top;               /* key >> 48                                              */
     uint8_t class_of[LU_SMALL_MAX + 1]; /* by size: an own copy, as it is reached from the heap
                                            without the address of a table                  */
     uint8_t lonely[LU_CLASSES];         /* the list's last block was taken since the last refill  */
@@ -102,7 +105,6 @@ extern const uintptr_t lu__empty_front[];
 /* The heap that malloc and free use; never NULL. */
 extern __thread struct heap *lu__heap
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
-extern uintptr_t lu__link_key LU_HIDDEN;
 extern bool lu__perturbing; /* freed and fresh memory is filled; see engine.c */
 typedef uint16_t lu__quarter __attribute__((may_alias)); /* of a word of any type */
 
@@ -132,8 +134,8 @@ LU_INLINE bool lu__delta_is_link(uintptr_t delta) {
 /* Addresses end below bit 48, so links and the key agree in the bits above, and a random word does
  * with probability 2^-16: the quick test that makes free look closer. The key is chosen so that
  * small numbers, pointers, text in ASCII and common floating point numbers never agree. */
-LU_INLINE bool lu__looks_linked(const struct heap *heap, uintptr_t block) {
-    return ((const lu__quarter *)block)[3] == heap->key_top;
+LU_INLINE bool lu__looks_linked(const struct span *span, uintptr_t block) {
+    return ((const lu__quarter *)block)[3] == ((const lu__quarter *)&span->key)[3];
 }
 /* Put `block` in front of the list whose first is *list. */
 LU_INLINE void lu__list_push(uintptr_t key, uintptr_t *list, uintptr_t block) {
@@ -146,11 +148,15 @@ LU_INLINE uintptr_t lu__link_next(uintptr_t key, uintptr_t block) {
     uintptr_t delta = lu__link_delta(key, block), next = block ^ delta;
     return lu__delta_is_link(delta) || next == LU_LIST_END ? next : 0;
 }
+/* Once, before the first heap: make the secret that keys come from, and decide where lists end. */
+void lu__link_init(void);
+/* The key of the next life of `span`. */
+uintptr_t lu__link_new_key(const struct span *span);
 /* The same for a block on a list: a damaged link is reported, and ends the list. */
-uintptr_t lu__list_broken(uintptr_t block);
+uintptr_t lu__list_broken(uintptr_t key, uintptr_t block);
 LU_INLINE uintptr_t lu__list_step(uintptr_t key, uintptr_t block) {
     uintptr_t next = lu__link_next(key, block);
-    return LU_LIKELY(next != 0) ? next : lu__list_broken(block);
+    return LU_LIKELY(next != 0) ? next : lu__list_broken(key, block);
 }
 /* True if `block` of `span`, whose first word decodes as a link, is indeed free: a live block may
  * hold such a word, as a program can copy bytes that it never wrote. So every list that the block
@@ -171,6 +177,11 @@ LU_INLINE uint32_t lu__span_carved(const struct span *span) {
 LU_INLINE uint32_t lu__block_pages(uint32_t offset, uint32_t size) {
     uint32_t first = offset >> LU_UNIT_SHIFT, last = (offset + size - 1) >> LU_UNIT_SHIFT;
     return (uint32_t)((2ull << last) - (1ull << first));
+}
+
+/* Up to where links have touched the pages, from the start of the slice. */
+LU_INLINE uint32_t lu__span_touched(const struct span *span) {
+    return (uint32_t)span->touched * 8;
 }
 
 /* A block of class `c`, first word cleared. *zero: the whole block is known to be zero. */
@@ -203,8 +214,7 @@ void lu__heap_unlink(struct heap *heap, struct span *span);
 /* Free a checked block of another thread's heap. heap: the caller's, to collect in, or NULL. */
 void lu__remote_free(struct heap *heap, struct span *span, uintptr_t block);
 /* Start a batch with `block`, posting what the slot held; post a full one. */
-void lu__remote_begin(struct heap *heap, struct remote_batch *batch, struct span *span,
-                      uintptr_t block);
+void lu__remote_begin(struct remote_batch *batch, struct span *span, uintptr_t block);
 void lu__remote_post(struct remote_batch *batch);
 /* The fast path: put the block in the heap's batch for its span. */
 LU_INLINE void lu__remote_collect(struct heap *heap, struct span *span, uintptr_t block) {
@@ -213,10 +223,10 @@ LU_INLINE void lu__remote_collect(struct heap *heap, struct span *span, uintptr_
                     (LU_RING - 1) * sizeof heap->ring[0];
     struct remote_batch *batch = (struct remote_batch *)(void *)((char *)heap->ring + offset);
     if (LU_UNLIKELY(batch->span != span)) {
-        lu__remote_begin(heap, batch, span, block);
+        lu__remote_begin(batch, span, block);
         return;
     }
-    __atomic_store_n((uintptr_t *)block, (batch->first ^ block) ^ heap->key, __ATOMIC_RELAXED);
+    __atomic_store_n((uintptr_t *)block, (batch->first ^ block) ^ span->key, __ATOMIC_RELAXED);
     batch->first = block;
     if (LU_UNLIKELY(--batch->room == 0)) lu__remote_post(batch);
 }

@@ -56,7 +56,7 @@ uintptr_t lu__remote_first(const struct span *span) {
 }
 
 static void post(struct span *span, uintptr_t first, uintptr_t last, uint32_t count) {
-    uintptr_t window = window_of(first), key = lu__link_key;
+    uintptr_t window = window_of(first), key = span->key;
     struct heap *owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);
     uint64_t old = __atomic_load_n(&span->remote, __ATOMIC_RELAXED), new;
     do {
@@ -80,14 +80,13 @@ static void post_batch(struct remote_batch *batch) {
     post(span, batch->first, batch->last, batch->most - batch->room);
 }
 
-void lu__remote_begin(struct heap *heap, struct remote_batch *batch, struct span *span,
-                      uintptr_t block) {
+void lu__remote_begin(struct remote_batch *batch, struct span *span, uintptr_t block) {
     if (batch->span != NULL) post_batch(batch);
     uint32_t size = lu__class_size[span->class_id];
     batch->most = LU_MIN(LU_MAX(BATCH_BYTES / size, 1u), BATCH_BLOCKS);
     batch->room = batch->most - 1;
     batch->first = batch->last = block;
-    __atomic_store_n((uintptr_t *)block, (LU_LIST_END ^ block) ^ heap->key, __ATOMIC_RELAXED);
+    __atomic_store_n((uintptr_t *)block, (LU_LIST_END ^ block) ^ span->key, __ATOMIC_RELAXED);
     __atomic_signal_fence(__ATOMIC_RELEASE); /* a forked child must not see the old chain */
     batch->span = span;
     if (batch->room == 0) post_batch(batch);

@@ -26,7 +26,6 @@
  *
  * Everything is done by the heap's owner (or under the lock of a lu_heap); no lock here.
  */
-#include "base/violation.h"
 #include "heap/guard.h"
 #include "heap/heap.h"
 #include "os/os.h"
@@ -53,7 +52,7 @@ static void set_limit(struct span *span, uint32_t limit) {
 }
 
 static void set_purged(struct span *span, uint32_t purged) {
-    __atomic_store_n(&span->purged, purged, __ATOMIC_RELAXED);
+    __atomic_store_n(&span->purged, (uint16_t)purged, __ATOMIC_RELAXED);
     set_bound(span);
 }
 
@@ -126,7 +125,7 @@ bool lu__small_is_idle(const struct heap *heap, unsigned c, uint32_t *steps) {
     uintptr_t block = heap->list[c];
     uint32_t listed = 0;
     while (block != LU_LIST_END && listed < carved) {
-        block = lu__list_step(heap->key, block);
+        block = lu__list_step(span->key, block);
         listed++;
     }
     *steps -= listed;
@@ -155,10 +154,12 @@ static struct span *span_create(struct heap *heap, unsigned c) {
     if (zero || (span->class_id != c && lu__class_size[span->class_id] > LU_UNIT)) {
         span->touched = 0;
     }
+    span->key = lu__link_new_key(span); /* what the slices still hold tells nothing of it */
     span->head = LU_LIST_END;
     span->class_id = (uint8_t)c;
     span->inverse = lu__class_inverse[c];
-    span->needed = span->reserve = 0;
+    span->needed = 0;
+    span->reserve = 0;
     span->next = span->prev = NULL;
     span->off = 0;
     span->swept = 0;
@@ -177,7 +178,7 @@ static void note_touched(struct span *span) {
     uint32_t size = lu__class_size[span->class_id], end = span->limit;
     if (span->purged != 0 || end == 0) return;
     if (size <= LU_UNIT) end = (uint32_t)lu__align_up(end - size + 1, LU_UNIT);
-    span->touched = LU_MAX(span->touched, end);
+    span->touched = (uint16_t)(LU_MAX(lu__span_touched(span), end) / 8);
 }
 
 void lu__span_release(struct heap *heap, struct span *span) {
@@ -194,11 +195,14 @@ static void make_current(struct heap *heap, struct span *span) {
     unsigned c = span->class_id;
     uint32_t out = span->needed + span->reserve;
     heap->current[c] = span;
+    heap->keys[c] = span->key; /* first: a handler's malloc may come between */
+    __atomic_signal_fence(__ATOMIC_RELEASE);
     heap->list[c] = span->head;
     span->list = &heap->list[c];
     span->state = LU_SPAN_CURRENT;
     span->reserve = 0;
-    span->seen = span->swept = 0;
+    span->seen = 0;
+    span->swept = 0;
     span->needed = lu__cadence(heap);
     if (LU_UNLIKELY(heap->sampler != NULL)) {
         lu__guard_begin(heap, span, lu__span_carved(span) - span->off - out);
@@ -228,7 +232,7 @@ static void end_current(struct heap *heap, struct span *span, uintptr_t list, ui
     } else {
         span->state = LU_SPAN_SLEEPING;
         span->needed = LU_MIN(LU_MAX(out >> WAKE_SHIFT, 1u), WAKE_MOST);
-        span->reserve = out - span->needed;
+        span->reserve = (uint16_t)(out - span->needed);
     }
 }
 
@@ -237,7 +241,7 @@ void lu__small_demote(struct heap *heap, unsigned c) {
     if (span == NULL) return;
     uint32_t listed = 0;
     uintptr_t list = heap->list[c];
-    for (uintptr_t b = list; b != LU_LIST_END; b = lu__list_step(heap->key, b)) listed++;
+    for (uintptr_t b = list; b != LU_LIST_END; b = lu__list_step(span->key, b)) listed++;
     end_current(heap, span, list, listed);
 }
 
@@ -268,13 +272,13 @@ void lu__small_needed(struct heap *heap, struct span *span) {
 }
 
 void lu__small_free(struct heap *heap, struct span *span, uintptr_t block) {
-    lu__list_push(heap->key, span->list, block);
+    lu__list_push(span->key, span->list, block);
     if (--span->needed == 0) lu__small_needed(heap, span);
 }
 
 void lu__small_return(struct heap *heap, struct span *span, uintptr_t first, uintptr_t last,
                       uint32_t count) {
-    *(uintptr_t *)last = (*span->list ^ last) ^ heap->key;
+    *(uintptr_t *)last = (*span->list ^ last) ^ span->key;
     *span->list = first;
     if (span->state == LU_SPAN_CURRENT) {
         if (LU_UNLIKELY(heap->sampler != NULL)) lu__guard_count(heap, count);
@@ -306,7 +310,7 @@ static bool recarve(struct heap *heap, struct span *span) {
         for (uint32_t at = (page << LU_UNIT_SHIFT) / size * size; at < end; at += size) {
             uint32_t pages = lu__block_pages(at, size);
             if (at + size > span->limit || (pages & span->purged) != 0) continue;
-            lu__list_push(heap->key, span->list, start + at);
+            lu__list_push(span->key, span->list, start + at);
             span->off--;
         }
     }
@@ -320,7 +324,8 @@ static bool carve(struct heap *heap, struct span *span) {
     uint32_t size = lu__class_size[span->class_id];
     uint32_t left = lu__span_capacity_bytes(span) - span->limit;
     if (left == 0) return false;
-    uint32_t touched = span->touched > span->limit ? (span->touched - span->limit) / size : 0;
+    uint32_t touched = lu__span_touched(span);
+    touched = touched > span->limit ? (touched - span->limit) / size : 0;
     uint32_t most = LU_MAX(CARVE_BLOCKS_TOUCHED, CARVE_BYTES_TOUCHED / size);
     uint32_t blocks = LU_MIN(touched, most);
     blocks = LU_MAX(LU_MAX(CARVE_BYTES / size, blocks), span->zero ? 1u : CARVE_BLOCKS_DIRTY);
@@ -329,9 +334,9 @@ static bool carve(struct heap *heap, struct span *span) {
     uintptr_t first = (uintptr_t)lu__span_start(span) + span->limit;
     uintptr_t last = first + step - size;
     for (uintptr_t b = first; b < last; b += size) {
-        *(uintptr_t *)b = ((b + size) ^ b) ^ heap->key;
+        *(uintptr_t *)b = ((b + size) ^ b) ^ span->key;
     }
-    *(uintptr_t *)last = (*span->list ^ last) ^ heap->key;
+    *(uintptr_t *)last = (*span->list ^ last) ^ span->key;
     set_limit(span, span->limit + step);
     span->swept = 0;
     *span->list = first;
@@ -376,20 +381,12 @@ static bool refill(struct heap *heap, unsigned c, bool *fresh) {
     return true;
 }
 
-uintptr_t lu__list_broken(uintptr_t block) {
-    const struct span *span = lu__span_of(lu__region_of((void *)block), (void *)block);
-    size_t size = span != NULL ? lu__class_size[span->class_id] : 0;
-    lu__violation(LU_CORRUPT_LINK, "malloc", (void *)block, (void *)block, size);
-    *(uintptr_t *)block = (LU_LIST_END ^ block) ^ lu__link_key; /* told to go on without the rest */
-    return LU_LIST_END;
-}
-
 /* True if the list is to be refilled when its last block is taken, not when the next is asked for:
  * where that touches no memory, and saves coming here twice; and where a list of one block, taken
  * and freed in turn, would bring malloc here every time. */
 static bool wants_early_refill(const struct heap *heap, unsigned c) {
     const struct span *span = heap->current[c];
-    return heap->lonely[c] || (span != NULL && span->touched > span->limit);
+    return heap->lonely[c] || (span != NULL && lu__span_touched(span) > span->limit);
 }
 
 void *lu__small_alloc(struct heap *heap, unsigned c, bool *zero) {
@@ -399,7 +396,7 @@ void *lu__small_alloc(struct heap *heap, unsigned c, bool *zero) {
         if (heap->list[c] == LU_LIST_END && !refill(heap, c, zero)) return NULL;
     }
     uintptr_t block = heap->list[c];
-    heap->list[c] = lu__list_step(heap->key, block);
+    heap->list[c] = lu__list_step(heap->keys[c], block);
     *(uintptr_t *)block = 0;
     bool fresh;
     if (heap->list[c] == LU_LIST_END && wants_early_refill(heap, c)) (void)refill(heap, c, &fresh);
@@ -408,8 +405,8 @@ void *lu__small_alloc(struct heap *heap, unsigned c, bool *zero) {
 
 uintptr_t lu__small_last(struct heap *heap, unsigned c) {
     uintptr_t block = heap->list[c];
-    if (block == LU_LIST_END || wants_early_refill(heap, c)) return 0;
-    if (lu__link_next(heap->key, block) != LU_LIST_END) return 0;
+    if (heap == LU_EMPTY_HEAP || block == LU_LIST_END || wants_early_refill(heap, c)) return 0;
+    if (lu__link_next(heap->keys[c], block) != LU_LIST_END) return 0;
     heap->lonely[c] = 1;
     heap->list[c] = LU_LIST_END;
     *(uintptr_t *)block = 0;

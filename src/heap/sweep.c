@@ -89,10 +89,10 @@ static void add_range(struct page_purge *purge, uintptr_t at, size_t size) {
 }
 
 /* Bits of the units that free blocks and uncarved memory cover wholly. */
-static uint32_t free_units(struct heap *heap, const struct span *span, uintptr_t start) {
+static uint32_t free_units(const struct span *span, uintptr_t start) {
     uint32_t free_bytes[SLICE_UNITS] = {0};
     uint32_t size = lu__class_size[span->class_id];
-    for (uintptr_t b = span->head; b != LU_LIST_END; b = lu__list_step(heap->key, b)) {
+    for (uintptr_t b = span->head; b != LU_LIST_END; b = lu__list_step(span->key, b)) {
         uint32_t at = (uint32_t)(b - start), end = at + size;
         while (at < end) {
             uint32_t unit_end = LU_MIN((at | (LU_UNIT - 1)) + 1, end);
@@ -120,11 +120,11 @@ static uint32_t whole_pages(uint32_t units) {
 }
 
 /* Take the blocks that touch the units `pages` off the list, keeping the order of the others. */
-static void unlist(struct heap *heap, struct span *span, uintptr_t start, uint32_t pages) {
+static void unlist(struct span *span, uintptr_t start, uint32_t pages) {
     uint32_t size = lu__class_size[span->class_id];
     uintptr_t kept = LU_LIST_END, last = 0;
     for (uintptr_t b = span->head, next; b != LU_LIST_END; b = next) {
-        next = lu__list_step(heap->key, b);
+        next = lu__list_step(span->key, b);
         if (lu__block_pages((uint32_t)(b - start), size) & pages) {
             span->off++;
             continue;
@@ -132,40 +132,40 @@ static void unlist(struct heap *heap, struct span *span, uintptr_t start, uint32
         if (last == 0) {
             kept = b;
         } else {
-            *(uintptr_t *)last = (b ^ last) ^ heap->key;
+            *(uintptr_t *)last = (b ^ last) ^ span->key;
         }
         last = b;
     }
-    if (last != 0) *(uintptr_t *)last = (LU_LIST_END ^ last) ^ heap->key;
+    if (last != 0) *(uintptr_t *)last = (LU_LIST_END ^ last) ^ span->key;
     span->head = kept;
 }
 
 /* Give back the pages inside the free blocks of a span of several slices, whose blocks are large:
  * each keeps the page of its link and stays on the list. */
-static void purge_insides(struct heap *heap, struct span *span, struct page_purge *purge) {
+static void purge_insides(const struct span *span, struct page_purge *purge) {
     uint32_t size = lu__class_size[span->class_id];
-    for (uintptr_t b = span->head; b != LU_LIST_END; b = lu__list_step(heap->key, b)) {
+    for (uintptr_t b = span->head; b != LU_LIST_END; b = lu__list_step(span->key, b)) {
         uintptr_t first = lu__align_up(b + sizeof b, LU_OS_PAGE);
         uintptr_t end = lu__align_down(b + size, LU_OS_PAGE);
         if (end > first) add_range(purge, first, end - first);
     }
 }
 
-static void purge_span(struct heap *heap, struct span *span, struct page_purge *purge) {
+static void purge_span(struct span *span, struct page_purge *purge) {
     span->swept = 1;
     lu__run_forget_touched(span);
     if (span->slices > 1) {
-        purge_insides(heap, span, purge);
+        purge_insides(span, purge);
         return;
     }
     if (LU_OS_PAGE >= LU_SLICE) return; /* no page is free while a block is out */
     uintptr_t start = (uintptr_t)lu__span_start(span);
     /* Of a page that was taken back into use in part, the rest is as good as free. */
-    uint32_t units = free_units(heap, span, start) | span->purged;
+    uint32_t units = free_units(span, start) | span->purged;
     uint32_t pages = whole_pages(units) & ~whole_pages(span->purged);
     if (pages == 0) return;
-    unlist(heap, span, start, pages);
-    __atomic_store_n(&span->purged, span->purged | pages, __ATOMIC_RELAXED);
+    unlist(span, start, pages);
+    __atomic_store_n(&span->purged, (uint16_t)(span->purged | pages), __ATOMIC_RELAXED);
     __atomic_store_n(&span->bound, 0, __ATOMIC_RELAXED); /* frees look at `purged` first */
     while (pages != 0) {
         uint32_t first = (uint32_t)__builtin_ctz(pages);
@@ -182,8 +182,8 @@ static void purge_span(struct heap *heap, struct span *span, struct page_purge *
 static uint32_t purge_rest(struct span *span, struct page_purge *purge) {
     uint32_t limit = span->limit;
     uint32_t rest = (uint32_t)lu__align_up(limit, LU_OS_PAGE), end = (uint32_t)lu__span_bytes(span);
-    bool still = span->seen == limit;
-    span->seen = limit;
+    bool still = span->seen == limit / 8;
+    span->seen = (uint16_t)(limit / 8);
     if (!still || span->swept || span->zero || rest >= end) return 1;
     span->swept = 1;
     lu__run_forget_touched(span);
@@ -216,7 +216,7 @@ static uint32_t visit_partial(struct heap *heap, struct span *span, struct page_
         return 1;
     }
     if (span->swept) return 1;
-    purge_span(heap, span, purge);
+    purge_span(span, purge);
     heap->changed = 1;
     return UNITS_PURGE;
 }
@@ -266,7 +266,7 @@ size_t lu__sweep_all(struct heap *heap) {
     for (unsigned c = 0; c < LU_CLASSES; c++) {
         lu__small_demote(heap, c);
         for (struct span *span = heap->partial[c]; span != NULL; span = span->next) {
-            purge_span(heap, span, &purge);
+            purge_span(span, &purge);
             span->stamp = span->needed;
         }
     }

@@ -23,17 +23,16 @@
 #include "heap/heap.h"
 #include "os/os.h"
 
-const uintptr_t lu__list_end = 0;
 /* No more than the fast paths read, so that what the loader writes to fits one page. */
 #define FRONT(field) (offsetof(struct heap, field) / sizeof(uintptr_t))
+#define NO_KEY ((uintptr_t)1 << 63) /* of an empty list: the end is no link */
 const uintptr_t lu__empty_front[FRONT(current)] __attribute__((aligned(64))) = {
-    [0 ... LU_CLASSES] = LU_LIST_END,
-    [FRONT(key)] = (uintptr_t)1 << 63, /* so that the end is no link */
+    [0 ... LU_CLASSES] = (uintptr_t)&lu__list_end,
+    [FRONT(keys)... FRONT(keys) + LU_CLASSES] = NO_KEY,
 };
 _Static_assert(offsetof(struct heap, list) == 0, "lists first");
 __thread struct heap *lu__heap = LU_EMPTY_HEAP;
 __thread struct heap *lu__own_heap, *lu__hard_heap;
-uintptr_t lu__link_key;
 bool lu__perturbing; /* fast paths are off; see engine.c */
 
 struct thread {
@@ -54,13 +53,6 @@ static bool has_exit_key; /* without, heaps of finished threads are not used aga
 
 static void thread_exit(void *unused);
 
-/* Of the top 16 bits, which lu__looks_linked compares, some are fixed: so they are not those of a
- * pointer or a small number (0 or 0xffff), of text (a byte below 0x80 somewhere) or of a floating
- * point number near 1 (0x3f, 0x40, 0xbf, 0xc0 on top). */
-static uintptr_t make_key(uint64_t random) {
-    return (uintptr_t)((random & 0x1f7fffffffffffff) | 0x8080000000000000);
-}
-
 /* Once, under pool_lock, before the first heap. */
 static void init_locked(void) {
     if (ready) return;
@@ -68,7 +60,7 @@ static void init_locked(void) {
     lu__harden_init();
     lu__guard_init();
     lu__span_figures.limit = (size_t)lu__option(LU_OPT_LIMIT);
-    lu__link_key = make_key(lu__os_random());
+    lu__link_init();
     has_exit_key = pthread_key_create(&exit_key, thread_exit) == 0; /* it fails at 1024 keys */
     ready = true;
 }
@@ -122,13 +114,14 @@ static struct heap *make_locked(enum heap_kind kind) {
         recycled = heap;
         return NULL;
     }
-    for (unsigned c = 0; c <= LU_CLASSES; c++) heap->list[c] = LU_LIST_END;
+    for (unsigned c = 0; c <= LU_CLASSES; c++) {
+        heap->list[c] = LU_LIST_END;
+        heap->keys[c] = NO_KEY;
+    }
     heap->class_of[0] = LU_CLASSES;
     for (size_t size = 1; size <= LU_SMALL_MAX; size++) {
         heap->class_of[size] = (uint8_t)lu__class_of(size);
     }
-    heap->key = lu__link_key;
-    heap->key_top = (uint16_t)(lu__link_key >> 48);
     see_region(heap);
     heap->tick_left = 1;
     heap->cadence = 1; /* adapts itself */

@@ -54,13 +54,13 @@ static bool walk_hardened(struct span *span, bool (*visit)(void *block, size_t b
     return true;
 }
 
-static bool walk_small(struct heap *heap, struct span *span,
-                       bool (*visit)(void *block, size_t bytes, void *arg), void *arg) {
+static bool walk_small(struct span *span, bool (*visit)(void *block, size_t bytes, void *arg),
+                       void *arg) {
     uint8_t free_bits[BITS_MOST / 8];
     uint32_t size = lu__class_size[span->class_id], count = lu__span_carved(span);
     uintptr_t start = (uintptr_t)lu__span_start(span);
     memset(free_bits, 0, count / 8 + 1 <= sizeof free_bits ? count / 8 + 1 : sizeof free_bits);
-    mark_list(free_bits, heap->key, *span->list, start, size);
+    mark_list(free_bits, span->key, *span->list, start, size);
     for (uint32_t i = 0; i < count; i++) {
         if (free_bits[i / 8] & (1u << (i % 8))) continue;
         if (span->slices == 1 && (lu__block_pages(i * size, size) & span->purged) != 0) continue;
@@ -74,7 +74,7 @@ bool lu__user_walk(struct heap *heap, bool (*visit)(void *block, size_t bytes, v
     for (struct span *span = heap->all; span != NULL; span = span->all_next) {
         if (span->kind == LU_KIND_SMALL) {
             bool whole = span->hardened ? walk_hardened(span, visit, arg)
-                                        : walk_small(heap, span, visit, arg);
+                                        : walk_small(span, visit, arg);
             if (!whole) return false;
         } else if (!visit(lu__span_start(span) + lu__large_front(span), lu__large_bytes(span),
                           arg)) {

@@ -27,7 +27,7 @@ NO_TSAN static bool on_list(uintptr_t list, const struct span *span, uintptr_t b
     while (list != LU_LIST_END && left-- > 0) {
         if (list == block) return true;
         if (list - start >= span->limit || (list - start) % size != 0) return false;
-        list = lu__link_next(lu__link_key, list);
+        list = lu__link_next(span->key, list);
         if (list == 0) return false;
     }
     return false;
@@ -50,7 +50,7 @@ NO_TSAN static void search_ring(struct heap *heap, void *arg) {
 }
 
 NO_TSAN bool lu__link_is_free(const struct span *span, uintptr_t block) {
-    if (lu__link_next(lu__link_key, block) == 0) return false;
+    if (lu__link_next(span->key, block) == 0) return false;
     const uintptr_t *list = span->list;
     if (list != NULL && on_list(*list, span, block)) return true;
     uintptr_t posted = lu__remote_first(span);

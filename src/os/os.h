@@ -57,7 +57,9 @@ int lu__os_move_out(void *from, size_t size, size_t room, void **out) LU_MUST_CH
 int lu__os_protect(void *at, size_t size) LU_MUST_CHECK;
 
 uint64_t lu__os_now_ms(void); /* monotonic, coarse                     */
-uint64_t lu__os_random(void); /* 64 bits that differ in every process  */
+/* 64 random bits, other ones at every call and in every process (but a forked child goes on as its
+ * parent does). From some of them nothing follows for others. */
+uint64_t lu__os_random(void);
 /* Address space this process may still map, in bytes; SIZE_MAX when not limited. */
 size_t lu__os_address_space_limit(void);
 /* System calls for memory made so far (relaxed count). */

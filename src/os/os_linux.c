@@ -2,7 +2,8 @@
  * os_linux.c - os.h for Linux.
  *
  * System calls are made directly, so that errno is never touched and no wrapper of libc that
- * another library interposes (or that allocates) is entered. Everything here is stateless.
+ * another library interposes (or that allocates) is entered. The only state is the number of random
+ * words that were asked for.
  */
 #include "os/os.h"
 
@@ -14,6 +15,7 @@
 #include <fcntl.h>
 #include <time.h>
 
+#include "base/siphash.h"
 #include "os/kernel.h"
 
 /* Of the kernel's interface; not every libc brings its headers. */
@@ -22,6 +24,9 @@
 #endif
 #ifndef MADV_COLD
 #define MADV_COLD 20
+#endif
+#ifndef GRND_NONBLOCK
+#define GRND_NONBLOCK 1
 #endif
 enum { FUTEX_WAIT_HERE = 0 | 128, FUTEX_WAKE_HERE = 1 | 128 }; /* of this process only */
 
@@ -125,23 +130,32 @@ uint64_t lu__os_now_ms(void) {
     return (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
 }
 
-static uint64_t mix(uint64_t x) { /* the finaliser of SplitMix64 (Steele, Lea, Flood 2014) */
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-    return x ^ (x >> 31);
+/* Where the auxiliary vector has no random bytes. */
+static LU_COLD struct lu__siphash_key ask_for_key(void) {
+    struct lu__siphash_key key;
+    long got = lu__syscall(SYS_getrandom, (long)&key, sizeof key, GRND_NONBLOCK, 0, 0, 0);
+    if (got != sizeof key) { /* a kernel before 3.17, or not started yet: what differs at least */
+        key.words[0] = (uintptr_t)&key;
+        key.words[1] = lu__os_now_ms();
+    }
+    return key;
 }
 
+/* The kernel leaves 16 random bytes for every process it starts: no system call. libc makes its
+ * stack canary and the guard of its pointers of the same, so nothing that is seen of our numbers
+ * may lead back to them, nor from one of our numbers to another. */
 uint64_t lu__os_random(void) {
-    /* The kernel leaves 16 random bytes for every process it starts: no system call. libc makes
-     * its own secrets from them, so they pass through a one-way mix with an address. */
-    uint64_t seed = (uint64_t)(uintptr_t)&seed;
-    const void *bytes = (const void *)getauxval(AT_RANDOM);
-    if (bytes != NULL) {
-        uint64_t given[2];
-        __builtin_memcpy(given, bytes, sizeof given); /* they need not be aligned */
-        seed ^= mix(given[0] + 0x9e3779b97f4a7c15u) + mix(given[1] ^ seed);
+    static uint64_t count;
+    const void *given = (const void *)getauxval(AT_RANDOM);
+    struct lu__siphash_key key;
+    if (LU_LIKELY(given != NULL)) {
+        __builtin_memcpy(&key, given, sizeof key); /* they need not be aligned */
+    } else {
+        key = ask_for_key();
     }
-    return mix(seed + (uint64_t)(uintptr_t)&lu__os_random);
+    /* The address tells several copies of the library in a process apart. */
+    uint64_t which[2] = {(uintptr_t)&count, __atomic_fetch_add(&count, 1, __ATOMIC_RELAXED)};
+    return lu__siphash(2, 4, &key, which, LU_COUNT_OF(which));
 }
 
 /* Pages mapped by this process (first number of statm); 0 if unknown. */

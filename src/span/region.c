@@ -10,6 +10,10 @@
  * filled by mlockall and not written to core files. It is committed (made writable) in steps of an
  * eighth of what is committed already, between 1 and 64 MiB: few calls, and four mappings in all.
  *
+ * Behind the descriptors of the first region one slice is never used, nor made writable, so that
+ * its descriptor stays zero: free lists end there (heap/link.c). It lies beside those of the first
+ * runs, on a page that is touched anyway.
+ *
  * Regions are only added. Writers hold lu__span_lock; readers need no lock: a region is filled in
  * before the count that reveals it is raised (release; partner: lu__region_of).
  */
@@ -79,7 +83,8 @@ static struct region *region_add(size_t slices) {
     if (count == LU_REGIONS) return NULL;
     size_t need = slices << LU_SLICE_SHIFT;
     size_t table = (need >> (LU_SLICE_SHIFT - LU_DESC_SHIFT)) + LU_SLICE;
-    size_t least = lu__align_up(need + table + (need >> 8), WINDOW);
+    size_t unused = count == 0 ? 1 : 0;
+    size_t least = lu__align_up(need + table + (need >> 8) + (unused << LU_SLICE_SHIFT), WINDOW);
     size_t wish = (size_t)lu__option(LU_OPT_RESERVE);
     struct region region = {0};
     bool found = count == 0 && wish >= least &&
@@ -95,7 +100,8 @@ static struct region *region_add(size_t slices) {
     }
     region.limit = (uint32_t)(region.size >> LU_SLICE_SHIFT);
     region.first = (uint32_t)(lu__align_up((size_t)region.limit << LU_DESC_SHIFT, LU_SLICE) >>
-                              LU_SLICE_SHIFT);
+                              LU_SLICE_SHIFT) +
+                   (uint32_t)unused;
     region.top = region.ready = region.first;
     lu__regions[count] = region;
     lu__span_figures.reserved += region.size;
@@ -114,6 +120,19 @@ static bool commit_descs(struct region *region, size_t slices) {
     region->desc_ready = end;
     lu__span_figures.committed += size;
     return true;
+}
+
+uintptr_t lu__region_zeros(void) {
+    uintptr_t zeros = 0;
+    lu__lock_acquire(&lu__span_lock);
+    if (lu__region_count != 0 || region_add(1) != NULL) {
+        struct region *region = &lu__regions[0];
+        if (commit_descs(region, region->first)) {
+            zeros = (uintptr_t)lu__region_desc(region, region->first - 1u);
+        }
+    }
+    lu__lock_release(&lu__span_lock);
+    return zeros;
 }
 
 /* Commit slices up to `end`, and more in advance where the system gives it. */

@@ -70,24 +70,27 @@ struct span {
                             LU_OF_THREAD_HARDENED; else 0                                      */
     uint8_t zero;      /* FREE, and SMALL beyond limit: the memory reads as zero              */
     uint32_t slices;   /* length of the run; offset from the head for INTERIOR                */
-    struct span *next, *prev; /* heap's partial list, or bin of free runs                       */
+    struct span *next; /* heap's partial list, or bin of free runs                       */
+    uintptr_t key;     /* SMALL: of the links in this life of the span; see heap/link.c. Stays
+                            when the life has ended, for the next key to be made of it          */
 
     /* ---- second line: remote frees and rare things */
     uint64_t remote; /* atomic: posted remote frees, packed; see heap/remote.c              */
     struct span *pending_next; /* in the owner's pending stack                                  */
     struct span *all_next, *all_prev; /* all runs of a lu_heap; FREE and dirty: by age         */
-    uint32_t reserve; /* blocks out that `needed` does not count                             */
-    uint32_t purged;  /* bit i: unit i of the span was given back, its blocks are off every
+    struct span *prev; /* to `next`                                                          */
+    uint32_t stamp;    /* SMALL: frees seen at last sweep                                       */
+    uint16_t reserve;  /* blocks out that `needed` does not count                             */
+    uint16_t purged;   /* bit i: unit i of the span was given back, its blocks are off every
                             list                                                                */
-    uint32_t off;     /* number of such blocks                                               */
-    uint32_t stamp;   /* SMALL: frees seen at last sweep */
-    uint32_t seen;    /* CURRENT: limit when it was last swept                              */
-    uint32_t touched; /* slice by slice, whatever it is part of: bytes from its start that a SMALL
-                            span once linked and nothing has purged since (see heap/small.c) */
-    uint8_t state;    /* SMALL: enum lu__span_state                                          */
-    uint8_t hardened; /* SMALL, LARGE: see heap/harden_parts.h; and of those                   */
-    uint8_t guarded;  /* an inaccessible slice ends the run                              */
-    uint8_t swept;    /* PARTIAL: nothing was freed since the last sweep. CURRENT: nothing was
+    uint16_t off;      /* number of such blocks                                               */
+    uint16_t seen;     /* CURRENT: limit / 8 when it was last swept                          */
+    uint16_t touched;  /* slice by slice, whatever it is part of: bytes / 8 from its start that a
+                            SMALL span once linked and nothing has purged since (see small.c) */
+    uint8_t state;     /* SMALL: enum lu__span_state                                          */
+    uint8_t hardened;  /* SMALL, LARGE: see heap/harden_parts.h; and of those                   */
+    uint8_t guarded;   /* an inaccessible slice ends the run                              */
+    uint8_t swept;     /* PARTIAL: nothing was freed since the last sweep. CURRENT: nothing was
                          carved since what is not carved was given back                     */
 } __attribute__((aligned(128)));
 _Static_assert(sizeof(struct span) == (size_t)1 << LU_DESC_SHIFT, "descriptors are 128 bytes");
@@ -96,7 +99,8 @@ _Static_assert(offsetof(struct span, remote) == 64, "the second line starts with
 struct region {
     char *base;        /* aligned to the window; the descriptor table starts here          */
     size_t size;       /* bytes reserved                                                   */
-    uint32_t first;    /* first slice behind the descriptor table                          */
+    uint32_t first;    /* first slice behind the descriptor table, and in the first region behind
+                           the one whose descriptor is lu__region_zeros                     */
     uint32_t top;      /* slices from here were never handed out: zero                     */
     uint32_t limit;    /* slices in all                                                    */
     uint32_t ready;    /* slices below are committed, and so are their descriptors         */
@@ -111,6 +115,9 @@ LU_INLINE struct span *lu__region_desc(const struct region *region, size_t slice
     return (struct span *)(region->base + (slice << LU_DESC_SHIFT));
 }
 
+/* The address of a descriptor in the first region that stands for no memory and is zero for ever;
+ * the region is made if there is none. 0: there can be none. Takes lu__span_lock. */
+uintptr_t lu__region_zeros(void);
 /* The region of `address`, or NULL. Any thread, no lock. */
 struct region *lu__region_of(const void *address);
 /* The head of the run that holds `address`, which lies in `region`; NULL for descriptors, META and

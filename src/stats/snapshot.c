@@ -23,21 +23,11 @@
 
 #define NO_TSAN __attribute__((no_sanitize("thread")))
 
-/* Free blocks on the list, at most `most`. */
-NO_TSAN static uint32_t list_length(uintptr_t list, uintptr_t start, size_t bytes, uint32_t most) {
-    uint32_t count = 0;
-    while (list != LU_LIST_END && count < most && list - start < bytes) {
-        list = lu__link_next(lu__link_key, list);
-        count++;
-    }
-    return count;
-}
-
 #define NOTED 32u /* spans, each of effort 2: as many as one hold of the lock looks at */
 
 /* What a span was when the lock was held. */
 struct noted {
-    uintptr_t list, start;
+    uintptr_t list, key, start;
     size_t bytes;
     uint32_t carved, unused; /* blocks */
     unsigned class_id;
@@ -66,6 +56,7 @@ NO_TSAN static unsigned note_small(const struct span *span, struct snapshot *sna
     const uintptr_t *list = span->list;
     snapshot->noted[snapshot->count++] = (struct noted){
         .list = carved != 0 && list != NULL ? *list : LU_LIST_END,
+        .key = span->key,
         .start = (uintptr_t)lu__span_start(span),
         .bytes = lu__span_bytes(span),
         .carved = carved,
@@ -85,12 +76,22 @@ NO_TSAN static unsigned note_run(const struct span *span, void *arg) {
     return 1;
 }
 
+/* Free blocks on the list, at most as many as were carved. */
+NO_TSAN static uint32_t list_length(const struct noted *noted) {
+    uint32_t count = 0;
+    uintptr_t list = noted->list;
+    while (list != LU_LIST_END && count < noted->carved && list - noted->start < noted->bytes) {
+        list = lu__link_next(noted->key, list);
+        count++;
+    }
+    return count;
+}
+
 static void add_noted(void *arg) {
     struct snapshot *snapshot = arg;
     for (unsigned i = 0; i < snapshot->count; i++) {
         const struct noted *n = &snapshot->noted[i];
-        uint32_t listed = list_length(n->list, n->start, n->bytes, n->carved);
-        add_class(snapshot->out, n->class_id, n->carved, n->unused + listed);
+        add_class(snapshot->out, n->class_id, n->carved, n->unused + list_length(n));
     }
     snapshot->count = 0;
 }

@@ -32,7 +32,7 @@ static uint32_t mark(struct tally *tally, uintptr_t block) {
         uintptr_t at = block - start;
         if (at >= tally->span->limit || at % size != 0) explore_fail("a list leaves its span");
         if (tally->seen[at / size]++ != 0) explore_fail("block %zu is free twice", at / size);
-        block = lu__link_next(lu__link_key, block);
+        block = lu__link_next(tally->span->key, block);
         if (block == 0) explore_fail("a damaged link behind block %zu", at / size);
         count++;
     }
