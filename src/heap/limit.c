@@ -15,15 +15,17 @@
  */
 #include "heap/limit.h"
 
+#include <errno.h>
+
 #include "heap/engine.h"
-#include "os/lock.h"
+#include "heap/heap.h"
 #include "os/os.h"
 #include "span/span.h"
 
 #define TRIES_MOST 8
 #define SQUEEZE_MS 10
 
-static struct lu__lock callback_lock;
+static struct lu__lock callback_lock = LU_LOCK_INIT(LU_RANK_LEAF);
 static lu_limit_fn *callback;
 static void *callback_arg;
 
@@ -49,22 +51,26 @@ bool lu__limit_reached(size_t size, int tries) {
     size_t held = lu__span_held();
     if (held + lu__align_up(size, LU_SLICE) <= limit) return false;
     if (tries == 0 && size < limit && squeeze(held)) return true;
+    if (!lu__thread_mark()) return false; /* a signal handler */
     lu__lock_acquire(&callback_lock);
     lu_limit_fn *reached = callback;
     void *arg = callback_arg;
     lu__lock_release(&callback_lock);
+    lu__inside_leave();
     return reached != NULL && reached(size, held, arg);
 }
 
 int lu__limit_set(size_t limit_bytes, lu_limit_fn *reached, void *arg) {
+    if (!lu__thread_mark()) return EAGAIN; /* a signal handler */
     lu__lock_acquire(&callback_lock);
     callback = reached;
     callback_arg = arg;
     lu__lock_release(&callback_lock);
+    lu__inside_leave();
     __atomic_store_n(&lu__span_figures.limit, limit_bytes, __ATOMIC_RELAXED);
     return 0;
 }
 
 void lu__limit_fork_child(void) {
-    if (!lu__lock_is_mine(&callback_lock)) lu__lock_reset(&callback_lock);
+    (void)lu__lock_fork_child(&callback_lock);
 }

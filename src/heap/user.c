@@ -15,14 +15,31 @@
 
 #define BITS_MOST (LU_SLICE / 8) /* blocks in a span at most */
 
+/* Huge blocks by address, in rounds, as their table is locked while it is read. */
 struct huge_walk {
-    void *blocks[64];
+    struct lu__huge blocks[64]; /* the lowest behind `after`, in order */
     size_t count;
+    uintptr_t after;
 };
 
 static void collect_huge(const struct lu__huge *huge, void *arg) {
     struct huge_walk *walk = arg;
-    if (walk->count < LU_COUNT_OF(walk->blocks)) walk->blocks[walk->count++] = huge->block;
+    if ((uintptr_t)huge->block <= walk->after) return;
+    size_t at = walk->count;
+    while (at > 0 && walk->blocks[at - 1].block > huge->block) at--;
+    if (at == LU_COUNT_OF(walk->blocks)) return;
+    size_t behind = LU_MIN(walk->count, LU_COUNT_OF(walk->blocks) - 1) - at;
+    memmove(&walk->blocks[at + 1], &walk->blocks[at], behind * sizeof *huge);
+    walk->blocks[at] = *huge;
+    walk->count = LU_MIN(walk->count + 1, LU_COUNT_OF(walk->blocks));
+}
+
+/* True while there are more, in walk->blocks. */
+static bool next_huge(const struct heap *heap, struct huge_walk *walk) {
+    if (walk->count != 0) walk->after = (uintptr_t)walk->blocks[walk->count - 1].block;
+    walk->count = 0;
+    lu__huge_each(heap, collect_huge, walk);
+    return walk->count != 0;
 }
 
 void lu__user_clear(struct heap *heap) {
@@ -38,12 +55,10 @@ void lu__user_clear(struct heap *heap) {
     }
     heap->all = NULL;
     lu__hard_reset(heap);
-    struct huge_walk walk;
-    do { /* in rounds: the table is locked while it is read */
-        walk.count = 0;
-        lu__huge_each(heap, collect_huge, &walk);
-        for (size_t i = 0; i < walk.count; i++) (void)lu__huge_free(walk.blocks[i]);
-    } while (walk.count != 0);
+    struct huge_walk walk = {.count = 0, .after = 0};
+    while (next_huge(heap, &walk)) {
+        for (size_t i = 0; i < walk.count; i++) (void)lu__huge_free(walk.blocks[i].block);
+    }
 }
 
 static void mark_list(uint8_t *free_bits, uintptr_t key, uintptr_t list, uintptr_t start,
@@ -80,17 +95,6 @@ static bool walk_small(struct heap *heap, struct span *span,
     return true;
 }
 
-struct huge_visit {
-    bool (*visit)(void *block, size_t bytes, void *arg);
-    void *arg;
-    bool stopped;
-};
-
-static void visit_huge(const struct lu__huge *huge, void *arg) {
-    struct huge_visit *how = arg;
-    if (!how->stopped) how->stopped = !how->visit(huge->block, huge->bytes, how->arg);
-}
-
 bool lu__user_walk(struct heap *heap, bool (*visit)(void *block, size_t bytes, void *arg),
                    void *arg) {
     for (struct span *span = heap->all; span != NULL; span = span->all_next) {
@@ -103,7 +107,11 @@ bool lu__user_walk(struct heap *heap, bool (*visit)(void *block, size_t bytes, v
             return false;
         }
     }
-    struct huge_visit how = {visit, arg, false};
-    lu__huge_each(heap, visit_huge, &how);
-    return !how.stopped;
+    struct huge_walk walk = {.count = 0, .after = 0};
+    while (next_huge(heap, &walk)) {
+        for (size_t i = 0; i < walk.count; i++) {
+            if (!visit(walk.blocks[i].block, walk.blocks[i].bytes, arg)) return false;
+        }
+    }
+    return true;
 }

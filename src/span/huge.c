@@ -23,7 +23,7 @@ static struct lu__huge *slots; /* NULL before the first block */
 static size_t slot_count;
 static size_t slots_touched; /* not NULL, given up ones included */
 static size_t moving;        /* blocks that are out of the table only while mremap moves them */
-static struct lu__lock huge_lock;
+static struct lu__lock huge_lock = LU_LOCK_INIT(LU_RANK_LEAF);
 
 static size_t hash(const void *block, size_t count) {
     return (((uintptr_t)block >> 12) * 0x9e3779b97f4a7c15u >> 20) & (count - 1);
@@ -122,17 +122,26 @@ void *lu__huge_alloc(size_t size, size_t align, struct heap *owner) {
     return block;
 }
 
-bool lu__huge_find(const void *address, struct lu__huge *out) {
-    if (__atomic_load_n(&lu__span_figures.huge_blocks, __ATOMIC_RELAXED) == 0) return false;
-    bool mine = lu__lock_is_mine(&huge_lock); /* in a signal handler: it would wait for ever */
-    if (!mine) lu__lock_acquire(&huge_lock);
+static bool find_locked(const void *address, struct lu__huge *out) {
     const struct lu__huge *slot = slot_of(address);
     for (size_t i = 0; slot == NULL && i < slot_count; i++) {
         if ((uintptr_t)address - (uintptr_t)slots[i].block < slots[i].bytes) slot = &slots[i];
     }
     if (slot != NULL) *out = *slot;
-    if (!mine) lu__lock_release(&huge_lock);
     return slot != NULL;
+}
+
+enum lu__huge_place lu__huge_find(const void *address, struct lu__huge *out) {
+    if (__atomic_load_n(&lu__span_figures.huge_blocks, __ATOMIC_RELAXED) == 0) return LU_HUGE_NONE;
+    if (lu__lock_is_mine(&huge_lock)) { /* in a signal handler: it would wait for ever */
+        return find_locked(address, out) ? LU_HUGE_FOUND : LU_HUGE_UNKNOWN;
+    }
+    bool entered = lu__inside_enter(); /* else in such a handler, above some other lock */
+    lu__lock_acquire_above(&huge_lock);
+    bool found = find_locked(address, out);
+    lu__lock_release(&huge_lock);
+    if (entered) lu__inside_leave();
+    return found ? LU_HUGE_FOUND : LU_HUGE_NONE;
 }
 
 bool lu__huge_free(void *block) {
@@ -150,7 +159,9 @@ bool lu__huge_free(void *block) {
 void *lu__huge_resize(void *block, size_t size) {
     size_t bytes = lu__align_up(size, LU_OS_PAGE);
     struct lu__huge entry;
-    if (bytes < size || !lu__huge_find(block, &entry) || entry.block != block) return NULL;
+    if (bytes < size || lu__huge_find(block, &entry) != LU_HUGE_FOUND || entry.block != block) {
+        return NULL;
+    }
     if (bytes == entry.bytes) return block;
     if (bytes > ADDRESSES) return NULL;
     if (bytes > entry.bytes && !lu__span_charge(bytes - entry.bytes)) return NULL;
@@ -171,13 +182,15 @@ void *lu__huge_resize(void *block, size_t size) {
 
 void lu__huge_each(const struct heap *owner, void (*visit)(const struct lu__huge *, void *),
                    void *arg) {
+    bool entered = lu__inside_enter();
     lu__lock_acquire(&huge_lock);
     for (size_t i = 0; i < slot_count; i++) {
         if (slots[i].bytes != 0 && slots[i].owner == owner) visit(&slots[i], arg);
     }
     lu__lock_release(&huge_lock);
+    if (entered) lu__inside_leave();
 }
 
 void lu__huge_fork_child(void) {
-    if (!lu__lock_is_mine(&huge_lock)) lu__lock_reset(&huge_lock);
+    (void)lu__lock_fork_child(&huge_lock);
 }

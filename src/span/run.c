@@ -18,6 +18,8 @@
 
 static struct lu__span_figures *const figures = &lu__span_figures;
 static uint32_t purging_now; /* runs that some thread is purging; under lu__span_lock */
+/* The one that this thread is purging. It goes on with it in the child of fork, after a handler. */
+static __thread struct span *my_purge __attribute__((tls_model("initial-exec")));
 
 bool lu__run_purging(void) {
     return purging_now != 0;
@@ -260,12 +262,14 @@ size_t lu__run_purge(uint32_t before_ms, size_t most_bytes) {
             SET(run->kind, LU_KIND_PURGING);
             purging_now++;
         }
+        my_purge = run;
         lu__lock_release(&lu__span_lock);
         if (run == NULL) break;
         size_t bytes = lu__span_bytes(run);
         bool done = lu__os_purge(lu__span_start(run), bytes) == 0;
         lu__run_forget_touched(run);
         lu__lock_acquire(&lu__span_lock);
+        my_purge = NULL;
         purging_now--;
         if (done) {
             figure_sub(&figures->dirty, bytes);
@@ -314,7 +318,9 @@ void lu__run_rebuild(void) {
         for (size_t slice = region->first; slice < region->top;) {
             struct span *run = lu__region_desc(region, slice);
             if (run->kind == LU_KIND_PURGING) run->zero = false;
-            if (run->kind == LU_KIND_FREE || run->kind == LU_KIND_PURGING) {
+            if (run == my_purge) {
+                dirty += lu__span_bytes(run);
+            } else if (run->kind == LU_KIND_FREE || run->kind == LU_KIND_PURGING) {
                 for (size_t k = 1; k < run->slices; k++) unmark(run + k);
                 mark_free(run, run->slices, run->zero, run->stamp);
                 if (!run->zero) dirty += lu__span_bytes(run);
@@ -328,7 +334,7 @@ void lu__run_rebuild(void) {
             slice += run->slices;
         }
     }
-    purging_now = 0;
+    purging_now = my_purge != NULL;
     figures->used = used;
     figures->dirty = dirty;
 }

@@ -65,9 +65,11 @@ void lu_stats_get(lu_stats_t *out) {
     memset(out, 0, sizeof *out);
     out->class_count = LU_CLASSES;
     for (unsigned c = 0; c < LU_CLASSES; c++) out->classes[c].block_bytes = lu__class_size[c];
-    struct heap *self = lu__thread_enter(); /* a handler must not find the lock held by us */
-    lu__lock_acquire(&lu__span_lock);
-    for (uint32_t i = 0; i < lu__region_count; i++) add_region(&lu__regions[i], out);
+    bool inside = lu__thread_mark(); /* else a signal handler: without what takes the lock */
+    if (inside) {
+        lu__lock_acquire(&lu__span_lock);
+        for (uint32_t i = 0; i < lu__region_count; i++) add_region(&lu__regions[i], out);
+    }
     const struct lu__span_figures *figures = &lu__span_figures;
     out->held_bytes = lu__span_held() - figures->meta;
     out->dirty_bytes = figures->dirty;
@@ -79,8 +81,10 @@ void lu_stats_get(lu_stats_t *out) {
     out->huge_bytes = figures->huge;
     out->huge_blocks = figures->huge_blocks;
     out->limit_bytes = figures->limit;
-    lu__lock_release(&lu__span_lock);
-    if (self != NULL) lu__thread_leave(self);
+    if (inside) {
+        lu__lock_release(&lu__span_lock);
+        lu__inside_leave();
+    }
     lu__pool_counts(&out->thread_heaps, &out->pooled_heaps);
     out->os_calls = lu__os_call_count();
     lu__guard_figures(&out->live_blocks, &out->live_bytes);
