@@ -91,26 +91,38 @@ static struct heap *acquire(void) {
     return heap;
 }
 
-bool lu__thread_enter_any(struct heap **out) {
+static LU_COLD bool enter_rarely(struct heap **out) {
     struct heap *heap = lu__own_heap;
-    if (LU_UNLIKELY(lu__is_inside()) || (heap != NULL && heap->busy)) return false;
-    lu__inside_set(1);
-    if (LU_UNLIKELY(heap == NULL)) {
+    if (!lu__thread_mark()) return false;
+    if (heap == NULL) {
         *out = acquire();
         return true;
     }
     lu__heap_set_busy(heap, 1);
-    if (LU_UNLIKELY(heap->hard == NULL) && LU_UNLIKELY(lu__harden.on)) {
-        heap->hard = lu__hard_make(); /* it was made before there were options to read */
-    }
+    /* Without, it was made before there were options to read. */
+    if (heap->hard == NULL) heap->hard = lu__hard_make();
     *out = heap;
     return true;
 }
 
+/* True if *out was entered; else it is rare. */
+LU_INLINE bool enter_quickly(struct heap **out) {
+    struct heap *heap = *out = lu__own_heap;
+    if (LU_UNLIKELY(heap == NULL) || LU_UNLIKELY(lu__harden.on)) return false;
+    if (LU_UNLIKELY(!lu__inside_enter())) return false;
+    lu__heap_set_busy(heap, 1);
+    return true;
+}
+
+bool lu__thread_enter_any(struct heap **out) {
+    return LU_LIKELY(enter_quickly(out)) || enter_rarely(out);
+}
+
 struct heap *lu__thread_enter(void) {
     struct heap *heap;
-    if (!lu__thread_enter_any(&heap)) return NULL;
-    if (LU_UNLIKELY(heap == NULL)) lu__inside_leave();
+    if (LU_LIKELY(enter_quickly(&heap))) return heap;
+    if (!enter_rarely(&heap)) return NULL;
+    if (heap == NULL) lu__inside_leave();
     return heap;
 }
 

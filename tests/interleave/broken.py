@@ -56,14 +56,15 @@ TABLE = {
     "pool_each_leaves_heaps": (
         "src/heap/pool.c",
         "    struct heap *heap = pop_oldest(&waiting);\n",
-        "    struct heap *heap = waiting.last;\n",
+        "    struct heap *heap = pop_oldest(&waiting);\n"
+        "    if (heap != NULL) push(&waiting, heap);\n",
         "    put_locked(&visited, heap);\n", ""),
     # ... others find the end of the list of all heaps in a structure that is used again
     "link_is_cleared": (
         "src/heap/pool.c",
-        "        clear(heap);\n",
-        "        struct heap *link = heap->next_heap;\n        memset(heap, 0, sizeof *heap);\n"
-        "        heap->next_heap = link;\n"),
+        "    memset(heap, 0, link);\n",
+        "    struct heap *next = heap->next_heap;\n    memset(heap, 0, sizeof *heap);\n"
+        "    heap->next_heap = next;\n"),
     # thread.c: the heap is in the pool before its lists are in order
     "released_before_in_order": (
         "src/heap/thread.c",
