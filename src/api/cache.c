@@ -19,7 +19,8 @@
  * since the callback of a memory limit may call lu_cache_reap on this very cache. An object on its
  * way between two states is in none of the two stacks of its slab, which keeps the slab from being
  * taken away. `caches_lock` protects the list of all caches, which fork walks; it is taken before
- * the lock of a cache, and both before those of the engine.
+ * the lock of a cache, and both before those of the engine. Who holds one is inside (os/lock.h): in
+ * a signal handler above, allocations fail and what is freed is lost, rather than a deadlock.
  *
  * A pointer that is freed is looked up before it is believed; see lu_cache_free.
  */
@@ -49,12 +50,34 @@ struct lu_cache {
     size_t ready_count;    /* free constructed objects in all slabs             */
     size_t next_colour;    /* of the next slab                                  */
     bool locked_for_fork;  /* between prepare and done                          */
+    bool lost;             /* in a child of fork: its objects are not known     */
     struct lu_cache *next; /* in the list of all caches, under caches_lock      */
 };
 
-static struct lu__lock caches_lock;
-static struct lu_cache *caches;   /* under caches_lock; whole at any instant      */
-static bool list_locked_for_fork; /* between prepare and done, by the one forker */
+static struct lu__lock caches_lock = LU_LOCK_INIT(LU_RANK_CACHES);
+static struct lu_cache *caches; /* under caches_lock; whole at any instant      */
+static __thread unsigned idle_prepares __attribute__((tls_model("initial-exec"))); /* see there */
+
+/* ------------------------------------------------------------------ the locks ---------------- */
+
+/* False where it would be a deadlock: in a signal handler above a slow path of its thread, or above
+ * its fork, which holds the lock. */
+LU_INLINE LU_MUST_CHECK bool lock(struct lu__lock *lock) {
+    if (LU_UNLIKELY(lu__lock_is_mine(lock)) || LU_UNLIKELY(!lu__inside_enter())) return false;
+    lu__lock_acquire(lock);
+    return true;
+}
+
+LU_INLINE void unlock(struct lu__lock *lock) {
+    lu__lock_release(lock);
+    lu__inside_leave();
+}
+
+/* For who has held it in this call: what made `lock` fail then cannot have come since. */
+LU_INLINE void lock_again(struct lu__lock *lock) {
+    lu__inside_set(1);
+    lu__lock_acquire(lock);
+}
 
 /* ------------------------------------------------------------------ lists of slabs ----------- */
 
@@ -88,19 +111,21 @@ static void relink(struct lu_cache *cache, struct lu__slab *slab, struct list *w
 
 /* ------------------------------------------------------------------ create ------------------- */
 
-static void register_cache(struct lu_cache *cache) {
-    lu__lock_acquire(&caches_lock);
+static bool register_cache(struct lu_cache *cache) {
+    if (!lock(&caches_lock)) return false;
     cache->next = caches;
-    __atomic_store_n(&caches, cache, __ATOMIC_RELEASE); /* for prepare within this thread */
-    lu__lock_release(&caches_lock);
+    __atomic_store_n(&caches, cache, __ATOMIC_RELEASE); /* for fork within this thread */
+    unlock(&caches_lock);
+    return true;
 }
 
-static void unregister_cache(struct lu_cache *cache) {
-    lu__lock_acquire(&caches_lock);
+static bool unregister_cache(struct lu_cache *cache) {
+    if (!lock(&caches_lock)) return false;
     struct lu_cache **link = &caches;
     while (*link != cache) link = &(*link)->next;
     __atomic_store_n(link, cache->next, __ATOMIC_RELEASE);
-    lu__lock_release(&caches_lock);
+    unlock(&caches_lock);
+    return true;
 }
 
 lu_cache_t *lu_cache_create(const char *name, size_t object_size, size_t alignment,
@@ -122,8 +147,11 @@ lu_cache_t *lu_cache_create(const char *name, size_t object_size, size_t alignme
     cache->destruct = destruct;
     cache->arg = arg;
     if (name != NULL) memcpy(cache->name, name, strnlen(name, sizeof cache->name - 1));
-    register_cache(cache);
-    return cache;
+    lu__lock_init(&cache->lock, LU_RANK_CACHE);
+    if (register_cache(cache)) return cache;
+    lu__engine_free(cache);
+    errno = ENOMEM;
+    return NULL;
 }
 
 /* ------------------------------------------------------------------ allocate ----------------- */
@@ -133,15 +161,15 @@ lu_cache_t *lu_cache_create(const char *name, size_t object_size, size_t alignme
 static bool make_place(struct lu_cache *cache) {
     while (lu__slab_set_is_full(&cache->set)) {
         size_t capacity = lu__slab_set_next_capacity(&cache->set);
-        lu__lock_release(&cache->lock);
+        unlock(&cache->lock);
         void *table = lu__engine_alloc_zeroed(capacity * sizeof(struct lu__slab *));
-        lu__lock_acquire(&cache->lock);
+        lock_again(&cache->lock);
         if (table == NULL) return false;
         if (capacity > cache->set.capacity)
             table = lu__slab_set_replace(&cache->set, table, capacity, cache->shape.slab_bytes);
-        lu__lock_release(&cache->lock);
+        unlock(&cache->lock);
         lu__engine_free(table); /* the old one, or ours if another thread was faster */
-        lu__lock_acquire(&cache->lock);
+        lock_again(&cache->lock);
     }
     return true;
 }
@@ -149,14 +177,14 @@ static bool make_place(struct lu_cache *cache) {
 /* One more slab of raw objects. Locks as make_place. False with ENOMEM. */
 static bool grow(struct lu_cache *cache) {
     size_t colour = cache->next_colour++;
-    lu__lock_release(&cache->lock);
+    unlock(&cache->lock);
     struct lu__slab *slab = lu__slab_create(&cache->shape, colour);
-    lu__lock_acquire(&cache->lock);
+    lock_again(&cache->lock);
     if (slab == NULL) return false;
     if (!make_place(cache)) {
-        lu__lock_release(&cache->lock);
+        unlock(&cache->lock);
         lu__slab_destroy(slab);
-        lu__lock_acquire(&cache->lock);
+        lock_again(&cache->lock);
         errno = ENOMEM;
         return false;
     }
@@ -167,26 +195,26 @@ static bool grow(struct lu_cache *cache) {
 
 /* Take back an object whose constructor failed. */
 static void give_back_raw(struct lu_cache *cache, struct lu__slab *slab, uint32_t index) {
-    lu__lock_acquire(&cache->lock);
+    lock_again(&cache->lock);
     struct list *was = list_of(cache, slab);
     lu__slab_flip_live(slab, index);
     lu__slab_push_raw(&cache->shape, slab, index);
     relink(cache, slab, was);
-    lu__lock_release(&cache->lock);
+    unlock(&cache->lock);
 }
 
 /* An object that has to be constructed. Called with the lock; returns without it. */
 static LU_NOINLINE void *alloc_raw(struct lu_cache *cache) {
     while (cache->raw.first == NULL)
         if (!grow(cache)) {
-            lu__lock_release(&cache->lock);
+            unlock(&cache->lock);
             return NULL;
         }
     struct lu__slab *slab = cache->raw.first;
     uint32_t index = lu__slab_pop_raw(&cache->shape, slab);
     lu__slab_flip_live(slab, index);
     relink(cache, slab, &cache->raw);
-    lu__lock_release(&cache->lock);
+    unlock(&cache->lock);
 
     void *object = lu__slab_object(&cache->shape, slab, index);
     int error = cache->construct != NULL ? cache->construct(object, cache->arg) : 0;
@@ -197,14 +225,17 @@ static LU_NOINLINE void *alloc_raw(struct lu_cache *cache) {
 }
 
 void *lu_cache_alloc(lu_cache_t *cache) {
-    lu__lock_acquire(&cache->lock);
+    if (!lock(&cache->lock)) {
+        errno = ENOMEM;
+        return NULL;
+    }
     struct lu__slab *slab = cache->ready.first;
     if (LU_UNLIKELY(slab == NULL)) return alloc_raw(cache);
     uint32_t index = lu__slab_pop_ready(slab);
     lu__slab_flip_live(slab, index);
     cache->ready_count--;
     relink(cache, slab, &cache->ready);
-    lu__lock_release(&cache->lock);
+    unlock(&cache->lock);
     return lu__slab_object(&cache->shape, slab, index);
 }
 
@@ -222,19 +253,20 @@ static LU_COLD void refuse(const struct lu_cache *cache, lu_violation_kind_t kin
 void lu_cache_free(lu_cache_t *cache, void *object) {
     if (object == NULL) return;
     const struct lu__slab_shape *shape = &cache->shape;
-    lu__lock_acquire(&cache->lock);
+    if (!lock(&cache->lock)) return;
     struct lu__slab *slab = lu__slab_set_find(&cache->set, object, shape->slab_bytes);
     size_t offset = slab != NULL ? (size_t)((uintptr_t)object - (uintptr_t)slab->objects)
                                  : SIZE_MAX;
     size_t index = offset / shape->stride; /* past the last for what lies before the first */
     if (LU_UNLIKELY(index >= shape->count)) {
-        lu__lock_release(&cache->lock);
-        refuse(cache, LU_WRONG_HEAP, object, NULL);
+        bool lost = cache->lost;
+        unlock(&cache->lock);
+        if (!lost) refuse(cache, LU_WRONG_HEAP, object, NULL);
         return;
     }
     char *start = lu__slab_object(shape, slab, (uint32_t)index);
     if (LU_UNLIKELY(start != object || !lu__slab_is_live(slab, (uint32_t)index))) {
-        lu__lock_release(&cache->lock);
+        unlock(&cache->lock);
         refuse(cache, start != object ? LU_INTERIOR_POINTER : LU_DOUBLE_FREE, object, start);
         return;
     }
@@ -243,7 +275,7 @@ void lu_cache_free(lu_cache_t *cache, void *object) {
     lu__slab_push_ready(slab, (uint32_t)index);
     cache->ready_count++;
     relink(cache, slab, was);
-    lu__lock_release(&cache->lock);
+    unlock(&cache->lock);
 }
 
 /* ------------------------------------------------------------------ reap, destroy ------------ */
@@ -259,28 +291,28 @@ static void retire(struct lu_cache *cache, struct lu__slab *slab, uint32_t index
     }
     unlink_slab(was, slab);
     lu__slab_set_remove(&cache->set, slab, cache->shape.slab_bytes);
-    lu__lock_release(&cache->lock);
+    unlock(&cache->lock);
     lu__slab_destroy(slab);
-    lu__lock_acquire(&cache->lock);
+    lock_again(&cache->lock);
 }
 
 size_t lu_cache_reap(lu_cache_t *cache, size_t keep) {
     size_t destroyed = 0;
-    lu__lock_acquire(&cache->lock);
+    if (!lock(&cache->lock)) return 0;
     while (cache->ready_count > keep) {
         struct lu__slab *slab = cache->ready.first;
         uint32_t index = lu__slab_pop_ready(slab);
         cache->ready_count--;
         relink(cache, slab, &cache->ready);
         if (cache->destruct != NULL) {
-            lu__lock_release(&cache->lock);
+            unlock(&cache->lock);
             cache->destruct(lu__slab_object(&cache->shape, slab, index), cache->arg);
-            lu__lock_acquire(&cache->lock);
+            lock_again(&cache->lock);
         }
         retire(cache, slab, index);
         destroyed++;
     }
-    lu__lock_release(&cache->lock);
+    unlock(&cache->lock);
     return destroyed;
 }
 
@@ -304,7 +336,7 @@ static void destroy_list(struct lu_cache *cache, struct list *list) {
 
 void lu_cache_destroy(lu_cache_t *cache) {
     if (cache == NULL) return;
-    unregister_cache(cache);
+    if (!unregister_cache(cache)) return; /* all is lost */
     destroy_list(cache, &cache->ready);
     destroy_list(cache, &cache->raw);
     destroy_list(cache, &cache->full);
@@ -314,28 +346,50 @@ void lu_cache_destroy(lu_cache_t *cache) {
 
 /* ------------------------------------------------------------------ fork --------------------- */
 
-/* Acquire for fork; false if this thread holds the lock already, below the signal handler that
- * forks. */
-static bool acquire_for_fork(struct lu__lock *lock) {
-    if (lu__lock_is_mine(lock)) return false;
-    lu__lock_acquire(lock);
-    return true;
-}
+/* Before a fork all locks are taken, so that the child finds every cache whole. But for a fork in a
+ * signal handler that interrupted its own thread inside, maybe where it holds one of them: such a
+ * prepare is idle. It must not wait for the others either, as another thread that forks may hold
+ * those and wait for that one. Its child looks after what was left. */
 
 void lu__cache_fork_prepare(void) {
-    list_locked_for_fork = acquire_for_fork(&caches_lock);
-    for (struct lu_cache *cache = caches; cache != NULL; cache = cache->next)
-        cache->locked_for_fork = acquire_for_fork(&cache->lock);
+    if (lu__lock_is_mine(&caches_lock) || !lu__inside_enter()) {
+        idle_prepares++;
+        return;
+    }
+    lu__lock_acquire(&caches_lock);
+    for (struct lu_cache *cache = caches; cache != NULL; cache = cache->next) {
+        lu__lock_acquire(&cache->lock);
+        cache->locked_for_fork = true;
+    }
+    lu__inside_leave(); /* other fork handlers may come before fork, and use the library */
 }
 
-void lu__cache_fork_done(void) {
+/* In the child, another thread had the lock, and may have been in the middle of something: the
+ * cache begins anew, and what it had is lost. */
+static void forget_all(struct lu_cache *cache) {
+    cache->ready = cache->raw = cache->full = (struct list){NULL};
+    cache->set = (struct lu__slab_set){NULL, 0, 0};
+    cache->ready_count = 0;
+    cache->lost = true;
+}
+
+static void look_after(void) {
+    (void)lu__lock_fork_child(&caches_lock);
+    for (struct lu_cache *cache = caches; cache != NULL; cache = cache->next) {
+        if (lu__lock_fork_child(&cache->lock)) forget_all(cache);
+    }
+}
+
+void lu__cache_fork_done(bool child) {
+    if (idle_prepares > 0) {
+        idle_prepares--;
+        if (child) look_after();
+        return;
+    }
     for (struct lu_cache *cache = caches; cache != NULL; cache = cache->next) {
         bool locked = cache->locked_for_fork;
         cache->locked_for_fork = false;
         if (locked) lu__lock_release(&cache->lock);
     }
-    if (list_locked_for_fork) {
-        list_locked_for_fork = false;
-        lu__lock_release(&caches_lock);
-    }
+    lu__lock_release(&caches_lock);
 }

@@ -37,14 +37,14 @@ int lu_set_limit(size_t limit_bytes, lu_limit_fn *reached, void *arg) {
 }
 
 static void fork_parent(void) {
-    lu__cache_fork_done();
+    lu__cache_fork_done(false);
 }
 
 static void fork_child(void) {
     lu__options_fork_child();
     lu__violation_fork_child();
     lu__engine_fork_child();
-    lu__cache_fork_done();
+    lu__cache_fork_done(true);
 }
 
 __attribute__((constructor(101))) void lu__at_load(void) {

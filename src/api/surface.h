@@ -16,10 +16,10 @@ void lu__surface_init(void);
 void lu__at_load(void);
 
 /* fork(2): prepare takes the locks of every object cache; done gives them back, in the parent and
- * in the child. In a signal handler that interrupted the holder of such a lock they leave that one
- * alone. Before the locks of the engine, and after them. */
+ * in the child. In a signal handler that interrupted its thread in the library they leave all
+ * locks alone, and the child does without what others had in hand. */
 void lu__cache_fork_prepare(void);
-void lu__cache_fork_done(void);
+void lu__cache_fork_done(bool child);
 
 /* The functions of the same names without lu__, as in their manual pages. mallopt.c, info.c. They
  * are glibc's own, and so are the types and constants in their interfaces. */

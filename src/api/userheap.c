@@ -9,19 +9,10 @@
 
 #include "heap/engine.h"
 #include "heap/user.h"
-#include "base/violation.h"
 #include "lucid/lucid.h"
 
 static struct heap *inner(lu_heap_t *heap) {
     return (struct heap *)(void *)heap;
-}
-
-static void lock(struct heap *heap) {
-    if (heap->shared) lu__lock_acquire(&heap->lock);
-}
-
-static void unlock(struct heap *heap) {
-    if (heap->shared) lu__lock_release(&heap->lock);
 }
 
 static void *refuse(int error) {
@@ -40,12 +31,13 @@ lu_heap_t *lu_heap_create(unsigned flags) {
 void lu_heap_destroy(lu_heap_t *handle) {
     if (handle == NULL) return;
     struct heap *heap = inner(handle);
-    struct heap *self = lu__thread_enter();
-    lock(heap);
-    lu__user_clear(heap);
-    unlock(heap);
-    lu__heap_recycle(heap);
-    if (self != NULL) lu__thread_leave(self);
+    if (!lu__thread_mark()) return; /* a signal handler: all is lost, rather than a deadlock */
+    if (lu__user_lock(heap)) {
+        lu__user_clear(heap);
+        lu__user_unlock(heap);
+        lu__heap_recycle(heap);
+    }
+    lu__inside_leave();
 }
 
 void *lu_heap_malloc(lu_heap_t *heap, size_t size) {
@@ -67,33 +59,27 @@ void *lu_heap_aligned_alloc(lu_heap_t *heap, size_t alignment, size_t size) {
     return lu__user_alloc(inner(heap), alignment, size, false);
 }
 
-/* True if `block` is a live block of the heap; otherwise that is a violation. */
-static bool is_of(struct heap *heap, const void *block, const char *call) {
-    struct heap *owner;
-    if (!lu__engine_user_of(block, call, &owner)) return false;
-    if (owner == heap) return true;
-    lu__violation(LU_WRONG_HEAP, call, block, NULL, 0);
-    return false;
-}
-
 void *lu_heap_realloc(lu_heap_t *heap, void *block, size_t size) {
     if (block == NULL) return lu_heap_malloc(heap, size);
-    if (!is_of(inner(heap), block, "lu_heap_realloc")) return refuse(EINVAL);
+    if (!lu__user_has(inner(heap), block, "lu_heap_realloc")) return refuse(EINVAL);
     if (size == 0) {
         lu__engine_free(block);
         return NULL;
     }
-    return lu__engine_resize(block, size);
+    return lu__user_resize(inner(heap), block, size);
 }
 
 void lu_heap_free(lu_heap_t *heap, void *block) {
-    if (block != NULL && is_of(inner(heap), block, "lu_heap_free")) lu__engine_free(block);
+    if (block != NULL && lu__user_has(inner(heap), block, "lu_heap_free")) lu__engine_free(block);
 }
 
 bool lu_heap_walk(lu_heap_t *handle, lu_visit_fn *visit, void *arg) {
     struct heap *heap = inner(handle);
-    lock(heap);
-    bool whole = lu__user_walk(heap, visit, arg);
-    unlock(heap);
+    if (!lu__thread_mark()) return false;
+    bool locked = lu__user_lock(heap);
+    lu__inside_leave();
+    if (!locked) return false;
+    bool whole = lu__user_walk(heap, visit, arg); /* of the program: not inside */
+    lu__user_unlock(heap);
     return whole;
 }

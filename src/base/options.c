@@ -170,10 +170,11 @@ static const char *parse_stats(const char *text, size_t length, long *out) {
 
 static const char *set_stats_file(const char *path, size_t length) {
     if (length >= sizeof lu__option_stats_file) return "path too long";
-    lu__spin_acquire(&file_lock);
+    sigset_t signals;
+    lu__spin_acquire(&file_lock, &signals);
     memcpy(lu__option_stats_file, path, length);
     memset(lu__option_stats_file + length, 0, sizeof lu__option_stats_file - length);
-    lu__spin_release(&file_lock);
+    lu__spin_release(&file_lock, &signals);
     return NULL;
 }
 
@@ -222,9 +223,10 @@ static size_t show_value(enum lu__option id, char *buffer, size_t buffer_bytes) 
     struct lu__text text;
     lu__text_init(&text, buffer, buffer_bytes);
     if (rows[id].kind == KIND_PATH) {
-        lu__spin_acquire(&file_lock);
+        sigset_t signals;
+        lu__spin_acquire(&file_lock, &signals);
         lu__text_add(&text, "%s", lu__option_stats_file);
-        lu__spin_release(&file_lock);
+        lu__spin_release(&file_lock, &signals);
     } else {
         add_value(&text, &rows[id], lu__option(id));
     }

@@ -5,6 +5,10 @@
  * taken lets others run. It is for state that the program sets now and then (the path of an option,
  * the violation handler), never for anything on the way of an allocation. Not recursive. Nothing
  * may be called while it is held. After fork the child resets it: the holder may not exist there.
+ *
+ * A signal handler that reports misuse, or forks a child that does, must not find its own thread
+ * holding the lock, which would never be released: so the holder is not interrupted. That takes two
+ * system calls, on ways that are rare.
  */
 #ifndef LU_SPIN_H
 #define LU_SPIN_H
@@ -12,17 +16,23 @@
 #include "base/base.h"
 
 #include <sched.h>
+#include <signal.h>
 
 struct lu__spin {
     uint8_t taken; /* 1 while held */
 };
 
-LU_INLINE void lu__spin_acquire(struct lu__spin *spin) {
+/* In *before the signals that were blocked, for lu__spin_release. */
+LU_INLINE void lu__spin_acquire(struct lu__spin *spin, sigset_t *before) {
+    sigset_t all;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, before);
     while (__atomic_exchange_n(&spin->taken, 1, __ATOMIC_ACQUIRE) != 0) sched_yield();
 }
 /* The release that the acquire above waits for. */
-LU_INLINE void lu__spin_release(struct lu__spin *spin) {
+LU_INLINE void lu__spin_release(struct lu__spin *spin, const sigset_t *before) {
     __atomic_store_n(&spin->taken, 0, __ATOMIC_RELEASE);
+    (void)pthread_sigmask(SIG_SETMASK, before, NULL);
 }
 /* For the child of fork, which has one thread. */
 LU_INLINE void lu__spin_reset(struct lu__spin *spin) {

@@ -79,10 +79,11 @@ static void build_line(char *line, const lu_violation_t *violation) {
 
 /* True if the program has a handler and it says to go on. */
 static bool handler_goes_on(const lu_violation_t *violation) {
-    lu__spin_acquire(&handler_lock);
+    sigset_t signals;
+    lu__spin_acquire(&handler_lock, &signals);
     lu_violation_fn *fn = handler_fn;
     void *arg = handler_arg;
-    lu__spin_release(&handler_lock);
+    lu__spin_release(&handler_lock, &signals);
     if (fn == NULL || handling != 0) return false;
     handling++;
     bool go_on = fn(violation, arg);
@@ -124,13 +125,14 @@ void lu__violation(lu_violation_kind_t kind, const char *call, const void *point
 }
 
 void lu_set_violation_handler(lu_violation_fn *handler, void *arg) {
-    lu__spin_acquire(&handler_lock);
+    sigset_t signals;
+    lu__spin_acquire(&handler_lock, &signals);
     handler_fn = NULL; /* a child forked between these stores has no handler, or a whole one */
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     handler_arg = arg;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     handler_fn = handler;
-    lu__spin_release(&handler_lock);
+    lu__spin_release(&handler_lock, &signals);
 }
 
 void lu__violation_fork_child(void) {

@@ -109,9 +109,9 @@ struct pt_thread {
 
 struct pt {
     struct lu__classic base;
-    uint64_t id;   /* differs in all heaps of the process */
-    void *creator; /* lu__lock_me() of the thread that made it */
-    uintptr_t key; /* of chunks in a tcache */
+    uint64_t id;      /* differs in all heaps of the process */
+    uint32_t creator; /* lu__lock_me() of the thread that made it */
+    uintptr_t key;    /* of chunks in a tcache */
     /* Atomic, relaxed: frees and mallopt move them. */
     size_t mmap_threshold, trim_threshold, top_pad;
     bool fixed_thresholds;

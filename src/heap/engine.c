@@ -58,11 +58,17 @@ void *lu__user_alloc(struct heap *heap, size_t align, size_t size, bool zeroed) 
     void *block;
     int tries = 0;
     do {
-        struct heap *self = lu__thread_enter(); /* only for the mark that it leaves */
-        if (heap->shared) lu__lock_acquire(&heap->lock);
-        block = alloc_in(heap, align, size, &zero);
-        if (heap->shared) lu__lock_release(&heap->lock);
-        if (self != NULL) lu__thread_leave(self);
+        if (!lu__thread_mark()) { /* a signal handler */
+            block = lu__emergency_alloc(align, size);
+            zero = true;
+            continue;
+        }
+        block = NULL;
+        if (lu__user_lock(heap)) {
+            block = alloc_in(heap, align, size, &zero);
+            lu__user_unlock(heap);
+        }
+        lu__inside_leave();
     } while (block == NULL && lu__limit_reached(size, tries++));
     if (block == NULL) {
         errno = ENOMEM;
@@ -141,7 +147,8 @@ enum place {
     PLACE_HUGE,
     PLACE_EMERGENCY,
     PLACE_ZERO,
-    PLACE_GUARD
+    PLACE_GUARD,
+    PLACE_UNKNOWN /* huge or foreign: in a signal handler above who changes the table */
 };
 
 struct found {
@@ -176,15 +183,20 @@ static enum place find_outside(const void *pointer, const char *call, struct fou
     if (lu__guard_contains(pointer)) {
         return lu__guard_find(pointer, call, &found->usable) ? PLACE_GUARD : PLACE_BAD;
     }
-    if (lu__huge_find(pointer, &huge)) {
-        if (huge.block != pointer) {
-            return bad(LU_INTERIOR_POINTER, call, pointer, huge.block, huge.bytes);
-        }
-        found->usable = huge.bytes;
-        found->user = huge.owner;
-        return PLACE_HUGE;
+    switch (lu__huge_find(pointer, &huge)) {
+    case LU_HUGE_UNKNOWN:
+        return PLACE_UNKNOWN;
+    case LU_HUGE_NONE:
+        return bad(LU_FOREIGN_POINTER, call, pointer, NULL, 0);
+    default:
+        break;
     }
-    return bad(LU_FOREIGN_POINTER, call, pointer, NULL, 0);
+    if (huge.block != pointer) {
+        return bad(LU_INTERIOR_POINTER, call, pointer, huge.block, huge.bytes);
+    }
+    found->usable = huge.bytes;
+    found->user = huge.owner;
+    return PLACE_HUGE;
 }
 
 static enum place find_hardened(const void *pointer, const char *call, struct found *found) {
@@ -264,19 +276,16 @@ void lu__free_needed(struct heap *heap, struct span *span) {
     lu__thread_leave(entered);
 }
 
-static void free_hardened(struct span *span, uintptr_t block) {
-    struct heap *self = lu__thread_enter();
-    lu__hard_free(self, span, block, "free");
-    if (self != NULL) lu__thread_leave(self);
-}
-
 static void free_small(struct span *span, uintptr_t block) {
-    if (LU_UNLIKELY(span->hardened)) return free_hardened(span, block);
+    if (LU_UNLIKELY(span->hardened)) return lu__hard_free(span, block, "free");
     struct heap *owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);
     if (owner->kind == LU_HEAP_OF_USER) {
-        if (owner->shared) lu__lock_acquire(&owner->lock);
-        lu__small_free(owner, span, block);
-        if (owner->shared) lu__lock_release(&owner->lock);
+        if (!lu__thread_mark()) return; /* a signal handler: lost, rather than a deadlock */
+        if (lu__user_lock(owner)) {
+            lu__small_free(owner, span, block);
+            lu__user_unlock(owner);
+        }
+        lu__inside_leave();
         return;
     }
     if (owner == lu__thread_heap()) {
@@ -289,45 +298,55 @@ static void free_small(struct span *span, uintptr_t block) {
     if (heap != NULL) lu__thread_leave(heap);
 }
 
-static void free_found(enum place place, const struct found *found, void *block) {
-    struct heap *user = found->user;
-    struct heap *self;
-    if (place != PLACE_BAD && place != PLACE_EMERGENCY && LU_UNLIKELY(lu__perturbing)) {
-        memset(block, perturb_byte, found->usable);
+/* What a signal handler frees above a slow path of its thread is lost, rather than a deadlock; and
+ * what the visitor of a walk frees of the same lu_heap. */
+
+static void free_large(const struct found *found) {
+    struct span *span = found->span;
+    struct heap *self, *user = found->user;
+    if (span->hardened) lu__hard_large_check(span);
+    if (!lu__thread_enter_any(&self)) return;
+    if (user == NULL || lu__user_lock(user)) {
+        if (user != NULL) {
+            lu__heap_unlink(user, span);
+            lu__user_unlock(user);
+        }
+        if (span->hardened) {
+            lu__hard_large_free(span);
+        } else {
+            lu__large_free(span);
+        }
     }
+    if (self != NULL) lu__tick(self);
+    lu__thread_leave(self);
+}
+
+static void free_huge(struct heap *user, void *block) {
+    if (!lu__thread_mark()) return;
+    if (user == NULL) {
+        (void)lu__huge_free(block);
+    } else if (lu__user_lock(user)) { /* a walk may be about to visit it */
+        (void)lu__huge_free(block);
+        lu__user_unlock(user);
+    }
+    lu__inside_leave();
+}
+
+static void free_found(enum place place, const struct found *found, void *block) {
+    bool known = place != PLACE_BAD && place != PLACE_EMERGENCY && place != PLACE_UNKNOWN;
+    if (known && LU_UNLIKELY(lu__perturbing)) memset(block, perturb_byte, found->usable);
     switch (place) {
     case PLACE_SMALL:
         free_small(found->span, (uintptr_t)block);
         break;
     case PLACE_LARGE:
-        self = lu__thread_enter();
-        if (self == NULL && lu__thread_interrupted()) break; /* lost, rather than a deadlock */
-        if (user != NULL) {
-            if (user->shared) lu__lock_acquire(&user->lock);
-            lu__heap_unlink(user, found->span);
-            if (user->shared) lu__lock_release(&user->lock);
-        }
-        if (found->span->hardened) {
-            lu__hard_large_free(found->span);
-        } else {
-            lu__large_free(found->span);
-        }
-        if (self != NULL) {
-            lu__tick(self);
-            lu__thread_leave(self);
-        }
+        free_large(found);
         break;
     case PLACE_HUGE:
-        self = lu__thread_enter();
-        if (self == NULL && lu__thread_interrupted()) break;
-        (void)lu__huge_free(block);
-        if (self != NULL) lu__thread_leave(self);
+        free_huge(found->user, block);
         break;
     case PLACE_GUARD:
-        self = lu__thread_enter();
-        if (self == NULL && lu__thread_interrupted()) break;
         lu__guard_free(block);
-        if (self != NULL) lu__thread_leave(self);
         break;
     case PLACE_ZERO:
         if (!lu__zero_free(block)) (void)bad(LU_DOUBLE_FREE, "free", block, block, 0);
@@ -386,7 +405,7 @@ static unsigned class_for(size_t align, size_t size) {
 /* True if alloc_in would give a block of this place for the arguments; or for any smaller size once
  * a block has stayed in its place when it became smaller, since it is not known which. */
 static bool size_matches(enum place place, const struct found *found, size_t align, size_t size) {
-    if (place == PLACE_EMERGENCY) return true;
+    if (place == PLACE_EMERGENCY || place == PLACE_UNKNOWN) return true;
     if (__atomic_load_n(&some_stayed, __ATOMIC_RELAXED) && size <= found->usable) return true;
     if (place == PLACE_ZERO) return size == 0;
     if (is_hardened(place, found)) {
@@ -440,14 +459,15 @@ static void *resize_in_place(enum place place, const struct found *found, void *
     }
     if (place == PLACE_EMERGENCY) return size <= found->usable ? block : NULL;
     if (size <= LU_CLASS_BYTES_MAX) return NULL;
-    struct heap *self = lu__thread_enter();
-    if (self == NULL) return NULL;
     struct heap *user = found->user;
-    if (user != NULL && user->shared) lu__lock_acquire(&user->lock);
-    void *result = place == PLACE_HUGE ? lu__large_resize_huge(block, size)
-                                       : lu__large_resize(found->span, size);
-    if (user != NULL && user->shared) lu__lock_release(&user->lock);
-    lu__thread_leave(self);
+    void *result = NULL;
+    if (!lu__thread_mark()) return NULL;
+    if (user == NULL || lu__user_lock(user)) {
+        result = place == PLACE_HUGE ? lu__large_resize_huge(block, size)
+                                     : lu__large_resize(found->span, size);
+        if (user != NULL) lu__user_unlock(user);
+    }
+    lu__inside_leave();
     return result;
 }
 
@@ -459,26 +479,36 @@ static LU_COLD void *stay(void *block, size_t size, size_t usable, int saved_err
     return block;
 }
 
-void *lu__engine_resize(void *block, size_t size) {
-    if (lu__hard_heap != NULL) {
-        void *moved = lu__hard_realloc(block, size);
-        if (moved != NULL) return moved;
-    }
+/* What is of no heap (emergency memory) moves to the lu_heap `into`, or if that is NULL to the
+ * thread's. */
+static void *resize(void *block, size_t size, struct heap *into) {
     struct found found = {.place = PLACE_BAD};
     enum place place = find(block, "realloc", &found);
-    if (place == PLACE_BAD || size > LU_ENGINE_MAX) {
+    if (place == PLACE_BAD || place == PLACE_UNKNOWN || size > LU_ENGINE_MAX) {
         errno = ENOMEM;
         return NULL;
     }
     void *result = resize_in_place(place, &found, block, size);
     if (result != NULL) return result;
-    struct heap *user = user_of(place, &found);
+    struct heap *user = place == PLACE_EMERGENCY ? into : user_of(place, &found);
     int saved = errno;
     result = user != NULL ? lu__user_alloc(user, 8, size, false) : lu__fast_alloc(size);
     if (result == NULL) return stay(block, size, found.usable, saved);
     memcpy(result, block, LU_MIN(size, found.usable));
     free_found(place, &found, block);
     return result;
+}
+
+void *lu__engine_resize(void *block, size_t size) {
+    if (lu__hard_heap != NULL) {
+        void *moved = lu__hard_realloc(block, size);
+        if (moved != NULL) return moved;
+    }
+    return resize(block, size, NULL);
+}
+
+void *lu__user_resize(struct heap *heap, void *block, size_t size) {
+    return resize(block, size, heap);
 }
 
 /* To another class or to a large block. `block` is a live one of `span`, which may be another
@@ -498,11 +528,13 @@ size_t lu__engine_usable(const void *block, const char *call) {
     return find(block, call, &found) == PLACE_BAD ? 0 : found.usable;
 }
 
-bool lu__engine_user_of(const void *block, const char *call, struct heap **user) {
+bool lu__user_has(const struct heap *heap, const void *block, const char *call) {
     struct found found = {.place = PLACE_BAD};
     enum place place = find(block, call, &found);
-    if (place != PLACE_BAD) *user = user_of(place, &found);
-    return place != PLACE_BAD;
+    if (place == PLACE_BAD) return false;
+    if (place == PLACE_EMERGENCY || place == PLACE_UNKNOWN) return true; /* it may be */
+    if (user_of(place, &found) == heap) return true;
+    return bad(LU_WRONG_HEAP, call, block, NULL, 0) != PLACE_BAD;
 }
 
 size_t lu__engine_good_size(size_t size) {
@@ -516,7 +548,7 @@ size_t lu__engine_good_size(size_t size) {
 bool lu__engine_owns(const void *address) {
     struct lu__huge huge;
     return lu__region_of(address) != NULL || lu__guard_contains(address) ||
-           lu__huge_find(address, &huge) || lu__emergency_usable(address) != 0 ||
+           lu__huge_find(address, &huge) == LU_HUGE_FOUND || lu__emergency_usable(address) != 0 ||
            lu__zero_find(address) != LU_ZERO_NOT;
 }
 
@@ -546,11 +578,10 @@ void lu__engine_set_perturb(int value) {
 }
 
 void lu__engine_fork_child(void) {
+    bool marked = lu__thread_mark(); /* else a signal handler forks, above a slow path */
     lu__huge_fork_child();
-    bool interrupted = lu__lock_is_mine(&lu__span_lock);
-    if (!interrupted) {
-        bool was_held = __atomic_load_n(&lu__span_lock.word, __ATOMIC_RELAXED) != 0;
-        lu__lock_reset(&lu__span_lock);
+    if (!lu__lock_is_mine(&lu__span_lock)) {
+        bool was_held = lu__lock_fork_child(&lu__span_lock);
         if (was_held || lu__run_purging()) lu__run_rebuild();
     }
     lu__walk_fork_child();
@@ -560,5 +591,6 @@ void lu__engine_fork_child(void) {
     lu__zero_fork_child();
     lu__limit_fork_child();
     lu__sweep_fork_child();
-    lu__thread_fork_child();
+    lu__pool_fork_child();
+    if (marked) lu__inside_leave();
 }

@@ -41,7 +41,7 @@
 struct lu__guard_range lu__guard;
 static __thread int32_t known_id __attribute__((tls_model("initial-exec"))); /* 0: not known yet */
 static struct guard_slot *slots;
-static struct lu__lock pool_lock;
+static struct lu__lock pool_lock = LU_LOCK_INIT(LU_RANK_LEAF);
 static uint16_t queue[SLOTS];         /* under pool_lock, as the counts */
 static uint32_t taken, given;         /* taken == given: no slot is free */
 static size_t live_count, live_bytes; /* atomic */
@@ -195,12 +195,14 @@ bool lu__guard_find(const void *pointer, const char *call, size_t *size) {
 void lu__guard_free(void *block) {
     struct guard_slot *slot = slot_of(block);
     uint32_t expected = GUARD_LIVE;
-    check_beside(slot, "free");
+    if (lu__thread_interrupted()) return; /* a signal handler: lost, rather than a deadlock */
+    check_beside(slot, "free");           /* the program may have a say: outside */
     if (!__atomic_compare_exchange_n(&slot->state, &expected, GUARD_FREED, false, __ATOMIC_ACQ_REL,
                                      __ATOMIC_RELAXED)) {
         lu__guard_misuse(LU_DOUBLE_FREE, "free", block, slot, "passed again"); /* at once */
         return;
     }
+    if (!lu__thread_mark()) return;
     slot->free_thread = thread_id();
     slot->free_count = lu__stack_here(slot->free_stack, LU_GUARD_FRAMES);
     /* Not purged: that saves a system call now and a fault the next time. */
@@ -210,6 +212,7 @@ void lu__guard_free(void *block) {
     __atomic_fetch_sub(&live_count, 1, __ATOMIC_RELAXED);
     __atomic_fetch_sub(&live_bytes, slot->size, __ATOMIC_RELAXED);
     give_slot(slot);
+    lu__inside_leave();
 }
 
 void lu__guard_figures(size_t *blocks, size_t *bytes) {
@@ -219,6 +222,6 @@ void lu__guard_figures(size_t *blocks, size_t *bytes) {
 
 void lu__guard_fork_child(void) {
     known_id = 0;
-    if (!lu__lock_is_mine(&pool_lock)) lu__lock_reset(&pool_lock);
+    (void)lu__lock_fork_child(&pool_lock);
     lu__guard_watch_fork_child();
 }

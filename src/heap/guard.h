@@ -81,7 +81,7 @@ void *lu__guard_alloc(size_t align, size_t size, bool at_end);
 /* True if `pointer`, in the pool, is the start of a live block, of *size bytes; anything else is
  * reported. */
 bool lu__guard_find(const void *pointer, const char *call, size_t *size);
-/* Free a block that lu__guard_find has found. Not in a signal handler above another call here. */
+/* Free a block that lu__guard_find has found. In a signal handler above a slow path it is lost. */
 void lu__guard_free(void *block);
 /* Blocks that are live, and their bytes; any thread. */
 void lu__guard_figures(size_t *blocks, size_t *bytes);

@@ -51,7 +51,7 @@
 
 #define NAME_MOST 256 /* bytes of a file's name, from its end, that are printed */
 
-static struct lu__lock watch_lock;
+static struct lu__lock watch_lock = LU_LOCK_INIT(LU_RANK_LEAF);
 static struct sigaction first, later; /* written under watch_lock */
 static bool installed;
 
@@ -260,5 +260,5 @@ void lu__guard_watch(void) {
 }
 
 void lu__guard_watch_fork_child(void) {
-    lu__lock_reset(&watch_lock);
+    (void)lu__lock_fork_child(&watch_lock);
 }

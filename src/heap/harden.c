@@ -298,9 +298,25 @@ static bool check_freed(const struct span *span, uintptr_t block, const char *ca
     return true;
 }
 
-void lu__hard_free(struct heap *self, struct span *span, uintptr_t block, const char *call) {
+/* The block, which is free, into the hands of a heap: its lu_heap, or the calling thread's. */
+static void keep(struct heap *owner, unsigned c, uintptr_t block) {
+    struct heap *self = NULL;
+    bool inside = lu__thread_enter_any(&self);
+    if (owner->kind == LU_HEAP_OF_USER) {
+        if (inside && lu__user_lock(owner)) { /* else lost: see engine.c */
+            lu__hard_detain(owner, c, block, false);
+            lu__user_unlock(owner);
+        }
+    } else if (self != NULL) {
+        lu__hard_detain(self, c, block, self != owner);
+    } else {
+        lu__hard_ready(block);
+    }
+    if (inside) lu__thread_leave(self);
+}
+
+void lu__hard_free(struct span *span, uintptr_t block, const char *call) {
     struct heap *owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);
-    bool of_user = owner->kind == LU_HEAP_OF_USER;
     unsigned c = span->class_id;
     uint32_t room = lu__hard_room(c);
     /* Of two threads that free the same block at once, one finds it gone: here, or below. */
@@ -316,14 +332,7 @@ void lu__hard_free(struct heap *self, struct span *span, uintptr_t block, const 
         return;
     }
     lu__hard_clear(block, room);
-    struct heap *keeper = of_user ? owner : self;
-    if (of_user && owner->shared) lu__lock_acquire(&owner->lock);
-    if (keeper != NULL) {
-        lu__hard_detain(keeper, c, block, keeper != owner);
-    } else {
-        lu__hard_ready(block);
-    }
-    if (of_user && owner->shared) lu__lock_release(&owner->lock);
+    keep(owner, c, block);
 }
 
 /* ---------------------------------------------------------------- new[] and delete[] */

@@ -40,9 +40,8 @@ void lu__harden_init(void);
 struct hard *lu__hard_make(void);
 /* A block from a hardened heap, entered or locked; NULL: no memory. */
 void *lu__hard_alloc(struct heap *heap, size_t align, size_t size, bool *zero);
-/* Free a block that lu__hard_find said is live. `self`: the calling thread's heap, entered, or NULL
- * in a signal handler that interrupted it. */
-void lu__hard_free(struct heap *self, struct span *span, uintptr_t block, const char *call);
+/* Free a block that lu__hard_find said is live; outside, as the program may have a say. */
+void lu__hard_free(struct span *span, uintptr_t block, const char *call);
 /* harden_fast.c, for threads that have a lu__hard_heap: malloc and free, which end in
  * lu__alloc_long and lu__free_long of engine.c where something is out of the ordinary. */
 void *lu__hard_malloc(size_t size);
@@ -93,6 +92,8 @@ void lu__hard_reset(struct heap *heap);
 void *lu__hard_large_alloc(struct heap *user, size_t align, size_t size, bool *zero);
 /* True while few enough large blocks are guarded: each takes up to three mappings. */
 bool lu__hard_may_guard(void);
+/* Report what was written behind the block, before it is freed; outside. */
+void lu__hard_large_check(const struct span *span);
 void lu__hard_large_free(struct span *span);
 /* Let all that wait go. */
 void lu__hard_large_flush(void);

@@ -44,7 +44,7 @@
 
 static uint32_t guards; /* runs with a guard; relaxed atomic      */
 static size_t live;     /* bytes of guarded runs; relaxed atomic  */
-static struct lu__lock queue_lock;
+static struct lu__lock queue_lock = LU_LOCK_INIT(LU_RANK_LEAF);
 static struct span *queue[QUEUE];
 static uint32_t oldest, count; /* of queue */
 static size_t held;
@@ -220,12 +220,17 @@ void lu__hard_large_release(struct span *span) {
     if (!run_return(span)) wait_in_queue(span);
 }
 
-void lu__hard_large_free(struct span *span) {
-    size_t whole = lu__span_bytes(span), size = lu__large_bytes(span);
-    char *start = lu__span_start(span), *block = start + span->limit;
+void lu__hard_large_check(const struct span *span) {
+    size_t size = lu__large_bytes(span);
+    char *block = lu__span_start(span) + span->limit;
     if (!is_filled(block + size, span->off)) {
         lu__violation(LU_OVERFLOW, "free", block, block, size);
     }
+}
+
+void lu__hard_large_free(struct span *span) {
+    size_t whole = lu__span_bytes(span);
+    char *start = lu__span_start(span);
     size_t open = span->guarded ? lu__align_down(span->limit, LU_OS_PAGE) : 0;
     bool closed = lu__harden.quarantine != 0 && span->guarded &&
                   lu__os_protect(start + open, whole - open) == 0;
@@ -256,7 +261,7 @@ void lu__hard_large_flush(void) {
 }
 
 void lu__hard_large_fork_child(void) {
-    if (!lu__lock_is_mine(&queue_lock)) lu__lock_reset(&queue_lock);
+    (void)lu__lock_fork_child(&queue_lock);
 }
 
 /* ---------------------------------------------------------------- allocation */

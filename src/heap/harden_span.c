@@ -29,7 +29,7 @@ static uint32_t guards; /* guard slices that stand; relaxed atomic */
 
 /* ---------------------------------------------------------------- memory for states */
 
-static struct lu__lock chunk_lock;
+static struct lu__lock chunk_lock = LU_LOCK_INIT(LU_RANK_CHUNK);
 static void *chunks[CHUNK_SIZES]; /* free ones, linked by their first word */
 
 static unsigned chunk_size_of(size_t bytes) {
@@ -177,7 +177,7 @@ static bool small_end(struct span *span) {
 
 /* Of heaps that have ended, where the kernel would not open a guard again. Nobody owns them, and
  * they are tried once more at the end of other heaps and at sweeps. */
-static struct lu__lock aside_lock;
+static struct lu__lock aside_lock = LU_LOCK_INIT(LU_RANK_LEAF);
 static struct span *aside; /* linked by `next` */
 
 static bool is_gone(struct span *span) {
@@ -217,8 +217,8 @@ void lu__hard_release(struct span *span) {
 }
 
 void lu__hard_span_fork_child(void) {
-    if (!lu__lock_is_mine(&chunk_lock)) lu__lock_reset(&chunk_lock);
-    if (!lu__lock_is_mine(&aside_lock)) lu__lock_reset(&aside_lock);
+    (void)lu__lock_fork_child(&chunk_lock);
+    (void)lu__lock_fork_child(&aside_lock);
 }
 
 /* All of its blocks are free. */

@@ -31,6 +31,8 @@ extern uintptr_t lu__list_end_at LU_HIDDEN;
 #define LU_LIST_END (lu__list_end_at)
 extern const uintptr_t lu__list_end LU_HIDDEN; /* where the lists of LU_EMPTY_HEAP end */
 
+#define LU_NO_KEY ((uintptr_t)1 << 63) /* of an empty list: the end is no link */
+
 #define LU_RING 16 /* spans for which a thread collects remote frees at a time */
 
 /* Remote frees of one span that were not posted yet; its size is a power of two. */
@@ -92,8 +94,9 @@ struct heap {
 
     struct hard *hard; /* what it has besides when it is hardened, else NULL; see harden.h */
 
-    struct heap *next_heap; /* all heaps ever made; set once                       */
-    struct heap *next_pooled;
+    struct heap *next_heap; /* all heaps ever made; set once, whatever the structure is used for:
+                               others walk the list at any time without a lock             */
+    struct heap *next_pooled, *prev_pooled;
 
     /* Written by other threads: a line of its own. */
     struct span *pending __attribute__((aligned(64))); /* atomic; spans with posted frees */
@@ -278,10 +281,18 @@ extern uint32_t lu__purge_request;
 
 /* ---------------------------------------------------------------- thread.c */
 
-/* Enter a slow path: the calling thread's heap, marked busy, or NULL if there can be none (no
- * memory, or a signal handler interrupted this thread in a slow path). */
+/* Enter a slow path: the thread is marked as inside (os/lock.h), and its heap as busy. The heap, or
+ * NULL, with nothing done, if there can be none: no memory, or a signal handler interrupted this
+ * thread in a slow path. */
 struct heap *lu__thread_enter(void);
+/* For what takes locks also without a heap: false only in such a handler. *heap is NULL if there is
+ * no memory for one; the thread is marked all the same. */
+bool lu__thread_enter_any(struct heap **heap) LU_MUST_CHECK;
+/* `heap` is what it was entered with. */
 void lu__thread_leave(struct heap *heap);
+/* Only the mark, for what does not touch the thread's heap; lu__inside_leave ends it. False in such
+ * a handler. */
+bool lu__thread_mark(void) LU_MUST_CHECK;
 /* lu__perturbing has changed: for this thread now, for others at their next slow path. */
 void lu__thread_see_perturb(void);
 /* True in a signal handler that interrupted this thread in a slow path. */
@@ -302,16 +313,42 @@ LU_INLINE void lu__heap_set_busy(struct heap *heap, uint8_t busy) {
     __atomic_store_n(&heap->busy, busy, __ATOMIC_RELAXED);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
+/* Once, before the first heap. */
+void lu__thread_init(void);
+void lu__heap_see_region(struct heap *heap);
+
+/* ---------------------------------------------------------------- pool.c */
+
+/* A heap for this thread, which is inside, from the pool or new; busy. NULL: no memory. */
+struct heap *lu__pool_acquire(void);
+/* The busy heap of a thread is no longer needed. */
+void lu__pool_release(struct heap *heap);
 /* Prepare a heap structure from fresh memory. NULL: no memory. */
 struct heap *lu__heap_make(enum heap_kind kind);
-/* Give the structure of an ended lu_heap back for the next. */
+/* Give the structure of an ended lu_heap back for the next; inside. */
 void lu__heap_recycle(struct heap *heap);
-/* Call `visit` for every pooled heap, taken out of the pool meanwhile. */
+/* Lock a lu_heap, if it is shared, for the calling thread, which is inside. False: it has it locked
+ * already, in a visitor's call or in a signal handler above one. */
+LU_INLINE LU_MUST_CHECK bool lu__user_lock(struct heap *heap) {
+    if (!heap->shared) return true;
+    if (lu__lock_is_mine(&heap->lock)) return false;
+    lu__lock_acquire(&heap->lock);
+    return true;
+}
+LU_INLINE void lu__user_unlock(struct heap *heap) {
+    if (heap->shared) lu__lock_release(&heap->lock);
+}
+/* Call `visit` for a few pooled heaps, whose turn it is, each taken out of the pool meanwhile;
+ * until it says false. */
+void lu__pool_some(bool (*visit)(struct heap *, void *), void *arg);
+/* The same for all that are there now, one after the other. */
 void lu__pool_each(void (*visit)(struct heap *, void *), void *arg);
 /* Call `visit` for every heap ever made, whatever its state; it must only look. */
 void lu__heap_each(void (*visit)(struct heap *, void *), void *arg);
+/* Threads' heaps that threads use, and that wait for one. */
 void lu__pool_counts(size_t *active, size_t *pooled);
-void lu__thread_fork_child(void);
+/* In the child of fork. */
+void lu__pool_fork_child(void);
 
 /* ---------------------------------------------------------------- emergency.c */
 

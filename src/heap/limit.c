@@ -12,23 +12,25 @@
  * Free pages inside spans that are used do not count for the limit, as whole runs do, so nothing is
  * won by giving them back sooner; the program would pay for every page that it uses again.
  *
- * Looking for empty spans takes the longer the more classes and finished threads there are, so a
- * program that goes on failing at its limit does it every SQUEEZE_MS at most.
+ * Empty spans are looked for in the thread's heap and, in turn, in some heaps of finished threads;
+ * a program that goes on failing at its limit does it every SQUEEZE_MS at most.
  *
  * The callback runs without any lock of ours and may use the whole API. The pair of function and
  * argument is changed under callback_lock and copied out before the call.
  */
 #include "heap/limit.h"
 
+#include <errno.h>
+
 #include "heap/harden.h"
-#include "os/lock.h"
+#include "heap/heap.h"
 #include "os/os.h"
 #include "span/span.h"
 
 #define TRIES_MOST 8
 #define SQUEEZE_MS 10
 
-static struct lu__lock callback_lock;
+static struct lu__lock callback_lock = LU_LOCK_INIT(LU_RANK_LEAF);
 static lu_limit_fn *callback;
 static void *callback_arg;
 
@@ -37,7 +39,7 @@ bool lu__limit_is_near(void) {
     return limit != 0 && lu__span_held() > limit - limit / 8;
 }
 
-static void squeeze_heap(struct heap *heap, void *arg) {
+static bool squeeze_heap(struct heap *heap, void *arg) {
     (void)arg;
     if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__remote_drain(heap);
     if (heap->hard != NULL) {
@@ -45,6 +47,7 @@ static void squeeze_heap(struct heap *heap, void *arg) {
     } else {
         for (unsigned c = 0; c < LU_CLASSES; c++) lu__small_demote(heap, c);
     }
+    return true; /* go on with the next */
 }
 
 /* Give back the runs of spans in which nothing is in use; true if less is held now. */
@@ -56,8 +59,8 @@ static bool squeeze(size_t held) {
     struct heap *heap = lu__thread_enter();
     if (heap == NULL) return false;
     lu__remote_flush(heap);
-    squeeze_heap(heap, NULL);
-    lu__pool_each(squeeze_heap, NULL);
+    (void)squeeze_heap(heap, NULL);
+    lu__pool_some(squeeze_heap, NULL);
     (void)lu__run_purge(SIZE_MAX);
     lu__thread_leave(heap);
     return lu__span_held() < held;
@@ -69,22 +72,26 @@ bool lu__limit_reached(size_t size, int tries) {
     size_t held = lu__span_held();
     if (held + lu__align_up(size, LU_SLICE) <= limit) return false;
     if (tries == 0 && size < limit && squeeze(held)) return true;
+    if (!lu__thread_mark()) return false; /* a signal handler */
     lu__lock_acquire(&callback_lock);
     lu_limit_fn *reached = callback;
     void *arg = callback_arg;
     lu__lock_release(&callback_lock);
+    lu__inside_leave();
     return reached != NULL && reached(size, held, arg);
 }
 
 int lu__limit_set(size_t limit_bytes, lu_limit_fn *reached, void *arg) {
+    if (!lu__thread_mark()) return EAGAIN; /* a signal handler */
     lu__lock_acquire(&callback_lock);
     callback = reached;
     callback_arg = arg;
     lu__lock_release(&callback_lock);
+    lu__inside_leave();
     __atomic_store_n(&lu__span_figures.limit, limit_bytes, __ATOMIC_RELAXED);
     return 0;
 }
 
 void lu__limit_fork_child(void) {
-    if (!lu__lock_is_mine(&callback_lock)) lu__lock_reset(&callback_lock);
+    (void)lu__lock_fork_child(&callback_lock);
 }

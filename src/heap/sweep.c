@@ -37,7 +37,7 @@
 #define UNITS_MOST 5000u   /* at a time: no call takes a millisecond for it                   */
 #define UNITS_LEAST 200u   /* less is not worth a call                                        */
 #define UNIT_BYTES LU_KIB  /* of free runs purged                                             */
-#define IDLE_STEPS 2048u   /* blocks looked at to see that a current span is idle */
+#define IDLE_STEPS 2048u   /* blocks looked at to see that a current span is idle; a unit each */
 #define UNITS_PURGE 250u   /* what purging one span costs */
 #define RANGES 64
 #define SLICE_UNITS (LU_SLICE >> LU_UNIT_SHIFT)
@@ -200,10 +200,10 @@ static uint32_t visit_current(struct heap *heap, unsigned c, struct page_purge *
     uint32_t steps = IDLE_STEPS;
     if (span->stamp == mark || lu__small_is_idle(heap, c, &steps)) {
         lu__small_demote(heap, c);
-        return 1 + (IDLE_STEPS - steps) / 8;
+        return 1 + IDLE_STEPS - steps;
     }
     span->stamp = mark;
-    return purge_rest(span, purge) + (IDLE_STEPS - steps) / 8;
+    return purge_rest(span, purge) + IDLE_STEPS - steps;
 }
 
 /* Visit a partial span; the units of work that it took. */

@@ -6,13 +6,15 @@
 
 /* NULL with ENOMEM. align is a power of two. */
 void *lu__user_alloc(struct heap *heap, size_t align, size_t size, bool zeroed);
-/* In *user the lu_heap that a live block belongs to, or NULL. False if it is no live block, which
- * is reported for `call`. */
-bool lu__engine_user_of(const void *block, const char *call, struct heap **user);
+/* True if `block` is a live block of the heap; else that is reported for `call`. */
+bool lu__user_has(const struct heap *heap, const void *block, const char *call);
+/* As lu__engine_resize for a block of this heap, which stays one. */
+void *lu__user_resize(struct heap *heap, void *block, size_t size);
 
-/* Free every block of the heap; its structure is empty afterwards. */
+/* Free every block of the heap; its structure is empty afterwards. Inside, and locked. */
 void lu__user_clear(struct heap *heap);
-/* Call `visit` for every live block until it returns false; true if it never did. */
+/* Call `visit` for every live block until it returns false; true if it never did. The caller has
+ * locked the heap and is outside again: a visitor may use the library. */
 bool lu__user_walk(struct heap *heap, bool (*visit)(void *block, size_t bytes, void *arg),
                    void *arg);
 

@@ -22,7 +22,7 @@
 #define BYTES ((size_t)1 << 30)
 #define WORDS ((BYTES >> NAME_SHIFT) / 64)
 
-static struct lu__lock zero_lock;
+static struct lu__lock zero_lock = LU_LOCK_INIT(LU_RANK_LEAF);
 static uintptr_t names; /* atomic; 0: not there yet */
 static uint64_t *bits;  /* set before names         */
 static size_t next;     /* word to look at first    */
@@ -83,5 +83,5 @@ bool lu__zero_free(const void *block) {
 }
 
 void lu__zero_fork_child(void) {
-    if (!lu__lock_is_mine(&zero_lock)) lu__lock_reset(&zero_lock);
+    (void)lu__lock_fork_child(&zero_lock);
 }

@@ -1,14 +1,17 @@
 /*
- * lock.c - the waiting half of the mutex in lock.h, and the token that names a thread.
+ * lock.c - the waiting half of the mutex in lock.h, the names of threads, and the rules.
  *
  * Critical sections under these locks are short (a list operation, at most a system call), so the
  * holder is likely to release within the time that going to sleep would take: a waiter first looks
  * at the word for a while, reading only, so that the holder's cache line stays its own. The spin is
- * bounded; after it the word says 2 and the kernel is asked to wait. The scheme is the third mutex
- * of U. Drepper, "Futexes Are Tricky" (2011).
+ * bounded; after it the word has its lowest bit set and the kernel is asked to wait. The scheme is
+ * the third mutex of U. Drepper, "Futexes Are Tricky" (2011), with the holder's name in the word.
  *
- * Any thread may come here at any time, and holds no other lock of the same kind while it sleeps
- * than those that the lock order of its caller allows.
+ * Names are given out in order, at the first lock that a thread takes. After 2^31 threads they are
+ * given again: a wrong answer of lu__lock_is_mine would need the one signal handler that asks, in
+ * the one thread of the same name that still lives and holds the lock.
+ *
+ * Any thread may come here at any time that is inside.
  */
 #include "os/lock.h"
 
@@ -16,14 +19,27 @@
 
 enum { SPINS = 100 };
 
-__thread char lu__thread_token __attribute__((tls_model("initial-exec"), visibility("hidden")));
+__thread struct lu__lock_thread lu__lock_thread
+    __attribute__((tls_model("initial-exec"), visibility("hidden")));
+uint32_t lu__lock_names;
+
+/* May be interrupted anywhere by a handler that does the same. */
+uint32_t lu__lock_name_thread(void) {
+    uint32_t name, none = 0;
+    do {
+        name = __atomic_add_fetch(&lu__lock_names, 1, __ATOMIC_RELAXED) << 1;
+    } while (name == 0);
+    (void)__atomic_compare_exchange_n(&lu__lock_thread.name, &none, name, false, __ATOMIC_RELAXED,
+                                      __ATOMIC_RELAXED);
+    return lu__lock_thread.name;
+}
 
 /* True if the lock became the caller's while it spun. */
-static bool spin(struct lu__lock *lock) {
+static bool spin(struct lu__lock *lock, uint32_t me) {
     for (int i = 0; i < SPINS; i++) {
         uint32_t seen = __atomic_load_n(&lock->word, __ATOMIC_RELAXED);
-        if (seen == 0 && __atomic_compare_exchange_n(&lock->word, &seen, 1, false, __ATOMIC_ACQUIRE,
-                                                     __ATOMIC_RELAXED))
+        if (seen == 0 && __atomic_compare_exchange_n(&lock->word, &seen, me, false,
+                                                     __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
             return true;
         lu__cpu_pause();
     }
@@ -31,6 +47,30 @@ static bool spin(struct lu__lock *lock) {
 }
 
 void lu__lock_acquire_slow(struct lu__lock *lock) {
-    if (spin(lock)) return;
-    while (__atomic_exchange_n(&lock->word, 2, __ATOMIC_ACQUIRE) != 0) lu__os_wait(&lock->word, 2);
+    uint32_t me = lu__lock_me();
+    LU_ASSERT(!lu__lock_is_mine(lock)); /* it would wait for ever */
+    if (spin(lock, me)) return;
+    for (;;) {
+        uint32_t seen = __atomic_load_n(&lock->word, __ATOMIC_RELAXED);
+        uint32_t next = seen != 0 ? seen | 1 : me | 1;
+        if (next != seen && !__atomic_compare_exchange_n(&lock->word, &seen, next, false,
+                                                         __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+            continue;
+        }
+        if (seen == 0) return;
+        lu__os_wait(&lock->word, next);
+    }
 }
+
+#if LU_DEBUG >= 1
+void lu__lock_check(const struct lu__lock *lock) {
+    uint32_t rank = lock->rank;
+    if (rank == LU_RANK_APART) return;
+    LU_ASSERT(lu__is_inside());
+    bool may_nest = rank == LU_RANK_HEAP ||
+                    (rank == LU_RANK_CACHE && lu__lock_thread.held[LU_RANK_CACHES] != 0);
+    for (uint32_t above = may_nest ? rank + 1 : rank; above < LU_RANKS; above++) {
+        LU_ASSERT(lu__lock_thread.held[above] == 0); /* else two threads may wait for each other */
+    }
+}
+#endif

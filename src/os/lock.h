@@ -1,17 +1,27 @@
 /*
- * lock.h - a small mutex on a futex.
+ * lock.h - a small mutex on a futex, who may hold one, and in which order.
  *
- *     word  0 free     1 held     2 held, and somebody may be asleep
+ *     word  0 free     name * 2: held by the thread of that name     + 1: somebody may be asleep
  *
  * Without contention acquire and release are one atomic exchange each, with no call. That of
- * acquire compares, for a blind one could overwrite a 2 and leave a sleeper asleep. Who finds the
- * lock held spins for a moment, then sets the word to 2 and sleeps until the holder, seeing the 2
- * as it releases, wakes one sleeper. A sleeper that takes the lock leaves the word at 2, since it
- * cannot know whether it was the last; the price is one needless wake.
+ * acquire compares, for a blind one would overwrite the holder's name. Who finds the lock held
+ * spins for a moment, then sets the lowest bit and sleeps until the holder, seeing that bit as it
+ * releases, wakes one sleeper. A sleeper that takes the lock leaves the bit set, since it cannot
+ * know whether it was the last; the price is one needless wake. Who holds the lock is known at any
+ * instant, in a signal handler that came between two instructions of acquire or release as well.
  *
- * The acquiring exchanges pair with the releasing exchange of lu__lock_release. Not recursive, but
- * the holder is known: a fork handler may run in a signal handler that interrupted the holder, and
- * must not wait for itself. Zeroed memory is a free lock.
+ * The acquiring exchanges pair with the releasing exchange of lu__lock_release. Not recursive.
+ * Zeroed memory is a free lock, without a rank.
+ *
+ * Inside. A signal handler that interrupted the holder of a lock must not wait for it: nobody would
+ * ever release it. So a thread says that it is inside before it takes the first lock, until it has
+ * released the last, and nothing that finds its own thread inside takes a lock: it does without, or
+ * refuses (lu__inside_enter). Every function of the library has to do so; debug builds look at each
+ * acquire. What the program is called back for runs outside.
+ *
+ * Order. Locks are taken in the order of their ranks, so that no two threads wait for each other;
+ * debug builds look at that as well, with the first thread that does it wrong, whatever the others
+ * do (after jemalloc's witness).
  */
 #ifndef LU_LOCK_H
 #define LU_LOCK_H
@@ -19,56 +29,154 @@
 #include "base/base.h"
 #include "os/os.h"
 
-struct lu__lock {
-    uint32_t word;
-    uint32_t pad;
-    void *owner; /* lu__lock_me() of the holder, or NULL; written by the holder, relaxed */
+/* A lock is only taken above those that are held, unless it is tried. */
+enum lu__rank {
+    LU_RANK_APART, /* of src/classic, which has rules of its own: nothing is looked at      */
+    LU_RANK_HEAP,  /* one shared lu_heap; the program may nest them, from a visitor's calls */
+    LU_RANK_CACHES,
+    LU_RANK_CACHE, /* one object cache; many only by who holds that of CACHES: fork         */
+    LU_RANK_POOL,
+    LU_RANK_CHUNK,
+    LU_RANK_WALK,
+    LU_RANK_LEAF, /* no lock is taken above                                                */
+    LU_RANKS
 };
 
-/* Its address stands for the thread; the value is not used. */
-extern __thread char lu__thread_token
+struct lu__lock {
+    uint32_t word;
+    uint32_t rank; /* enum lu__rank; of static locks only in debug builds */
+};
+
+#if LU_DEBUG >= 1
+#define LU_LOCK_INIT(its_rank) \
+    { .word = 0, .rank = (its_rank) }
+#else
+#define LU_LOCK_INIT(its_rank) \
+    { .word = 0 } /* nothing that had to be written when loaded */
+#endif
+
+/* Tests are told of every lock that was just taken, in the middle of the library. */
+#ifndef LU_LOCK_TAKEN
+#define LU_LOCK_TAKEN(lock) ((void)0)
+#endif
+
+struct lu__lock_thread {
+    uint32_t name;   /* twice a number that no other thread has; 0: none yet */
+    uint32_t inside; /* 1: see above                                        */
+#if LU_DEBUG >= 1
+    uint8_t held[LU_RANKS]; /* locks of each rank                           */
+#endif
+};
+extern __thread struct lu__lock_thread lu__lock_thread
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
-LU_COLD void lu__lock_acquire_slow(struct lu__lock *lock);
+/* ---------------------------------------------------------------- inside */
 
-LU_INLINE void *lu__lock_me(void) {
-    return &lu__thread_token;
+LU_INLINE bool lu__is_inside(void) {
+    return __atomic_load_n(&lu__lock_thread.inside, __ATOMIC_RELAXED) != 0;
+}
+/* The compiler may not move what is done inside across the mark. */
+LU_INLINE void lu__inside_set(uint32_t inside) {
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    __atomic_store_n(&lu__lock_thread.inside, inside, __ATOMIC_RELAXED);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+/* Mark the calling thread; lu__inside_leave ends it. False, with nothing done: it is marked
+ * already, and the caller a signal handler above, or a function of ours that was called inside. */
+LU_INLINE LU_MUST_CHECK bool lu__inside_enter(void) {
+    if (LU_UNLIKELY(lu__is_inside())) return false;
+    lu__inside_set(1);
+    return true;
+}
+LU_INLINE void lu__inside_leave(void) {
+    LU_ASSERT(lu__is_inside());
+    lu__inside_set(0);
+}
+
+/* ---------------------------------------------------------------- rules, in debug builds */
+
+#if LU_DEBUG >= 1
+void lu__lock_check(const struct lu__lock *lock);
+LU_INLINE void lu__lock_count(const struct lu__lock *lock, int change) {
+    uint8_t *held = &lu__lock_thread.held[lock->rank];
+    *held = (uint8_t)(*held + change);
+}
+#else
+LU_INLINE void lu__lock_check(const struct lu__lock *lock) {
+    (void)lock;
+}
+LU_INLINE void lu__lock_count(const struct lu__lock *lock, int change) {
+    (void)lock, (void)change;
+}
+#endif
+
+/* ---------------------------------------------------------------- the lock */
+
+LU_COLD void lu__lock_acquire_slow(struct lu__lock *lock);
+LU_COLD uint32_t lu__lock_name_thread(void);
+extern uint32_t lu__lock_names; /* given so far; relaxed atomic */
+
+/* What stands in the word while the calling thread holds a lock. */
+LU_INLINE uint32_t lu__lock_me(void) {
+    uint32_t name = __atomic_load_n(&lu__lock_thread.name, __ATOMIC_RELAXED);
+    return LU_LIKELY(name != 0) ? name : lu__lock_name_thread();
+}
+
+/* For a lock in memory that was zeroed. */
+LU_INLINE void lu__lock_init(struct lu__lock *lock, enum lu__rank rank) {
+    lock->rank = rank;
+}
+
+LU_INLINE bool lu__lock_take(struct lu__lock *lock) {
+    uint32_t expected = 0;
+    return __atomic_compare_exchange_n(&lock->word, &expected, lu__lock_me(), false,
+                                       __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+}
+
+/* Of a leaf, in a signal handler above whatever its thread may hold, but not above its holder. */
+LU_INLINE void lu__lock_acquire_above(struct lu__lock *lock) {
+    if (LU_UNLIKELY(!lu__lock_take(lock))) lu__lock_acquire_slow(lock);
+    lu__lock_count(lock, 1);
+    LU_LOCK_TAKEN(lock);
 }
 
 LU_INLINE void lu__lock_acquire(struct lu__lock *lock) {
-    uint32_t expected = 0;
-    if (LU_UNLIKELY(!__atomic_compare_exchange_n(&lock->word, &expected, 1, false, __ATOMIC_ACQUIRE,
-                                                 __ATOMIC_RELAXED)))
-        lu__lock_acquire_slow(lock);
-    __atomic_store_n(&lock->owner, lu__lock_me(), __ATOMIC_RELAXED);
+    lu__lock_check(lock);
+    lu__lock_acquire_above(lock);
 }
 
 /* True if the lock was free and is now the caller's. */
 LU_INLINE LU_MUST_CHECK bool lu__lock_try(struct lu__lock *lock) {
-    uint32_t expected = 0;
-    if (!__atomic_compare_exchange_n(&lock->word, &expected, 1, false, __ATOMIC_ACQUIRE,
-                                     __ATOMIC_RELAXED))
-        return false;
-    __atomic_store_n(&lock->owner, lu__lock_me(), __ATOMIC_RELAXED);
+    LU_ASSERT(lock->rank == LU_RANK_APART || lu__is_inside());
+    if (!lu__lock_take(lock)) return false;
+    lu__lock_count(lock, 1);
+    LU_LOCK_TAKEN(lock);
     return true;
 }
 
 LU_INLINE void lu__lock_release(struct lu__lock *lock) {
-    __atomic_store_n(&lock->owner, NULL, __ATOMIC_RELAXED);
-    if (LU_UNLIKELY(__atomic_exchange_n(&lock->word, 0, __ATOMIC_RELEASE) == 2))
+    lu__lock_count(lock, -1);
+    if (LU_UNLIKELY((__atomic_exchange_n(&lock->word, 0, __ATOMIC_RELEASE) & 1) != 0))
         lu__os_wake(&lock->word, false);
 }
 
-/* True if the calling thread holds the lock. In a signal handler that came between the exchange
- * and the store of acquire, or between those of release, it says false. */
+/* True if the calling thread holds the lock. */
 LU_INLINE bool lu__lock_is_mine(const struct lu__lock *lock) {
-    return __atomic_load_n(&lock->owner, __ATOMIC_RELAXED) == lu__lock_me();
+    return (__atomic_load_n(&lock->word, __ATOMIC_RELAXED) & ~1u) == lu__lock_me();
 }
 
-/* Make it free, whoever held it: for the child of fork, which has one thread. */
+/* Make it free, whoever held it. */
 LU_INLINE void lu__lock_reset(struct lu__lock *lock) {
-    __atomic_store_n(&lock->owner, NULL, __ATOMIC_RELAXED);
     __atomic_store_n(&lock->word, 0, __ATOMIC_RELEASE);
+}
+
+/* In the child of fork, which has one thread: make the lock free if another thread held it. True if
+ * so: what it guards may be as that thread left it, in the middle of something. */
+LU_INLINE bool lu__lock_fork_child(struct lu__lock *lock) {
+    bool held = __atomic_load_n(&lock->word, __ATOMIC_RELAXED) != 0;
+    if (!held || lu__lock_is_mine(lock)) return false; /* the interrupted call goes on with it */
+    lu__lock_reset(lock);
+    return true;
 }
 
 #endif

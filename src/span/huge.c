@@ -31,7 +31,7 @@
 #define ROUND 64u
 #define COPY_BYTES (2 * LU_MIB)
 
-static struct lu__lock huge_lock; /* guards these */
+static struct lu__lock huge_lock = LU_LOCK_INIT(LU_RANK_LEAF); /* guards these */
 static struct lu__skip blocks;
 static size_t below_count; /* nodes with `below`; those out of the list included */
 
@@ -151,15 +151,24 @@ void *lu__huge_adopt(void *from, size_t had, size_t size, struct heap *owner) {
 
 /* ---------------------------------------------------------------- blocks that are there */
 
-bool lu__huge_find(const void *address, struct lu__huge *out) {
-    if (__atomic_load_n(&lu__span_figures.huge_blocks, __ATOMIC_RELAXED) == 0) return false;
-    bool mine = lu__lock_is_mine(&huge_lock); /* in a signal handler: it would wait for ever */
-    if (!mine) lu__lock_acquire(&huge_lock);
+static bool find_locked(const void *address, struct lu__huge *out) {
     const struct lu__skip_node *node = lu__skip_floor(&blocks, (uintptr_t)address);
     bool found = node != NULL && (uintptr_t)address - (uintptr_t)node->block < node->bytes;
     if (found) *out = (struct lu__huge){node->block, node->bytes, node->owner};
-    if (!mine) lu__lock_release(&huge_lock);
     return found;
+}
+
+enum lu__huge_place lu__huge_find(const void *address, struct lu__huge *out) {
+    if (__atomic_load_n(&lu__span_figures.huge_blocks, __ATOMIC_RELAXED) == 0) return LU_HUGE_NONE;
+    if (lu__lock_is_mine(&huge_lock)) { /* in a signal handler: it would wait for ever */
+        return find_locked(address, out) ? LU_HUGE_FOUND : LU_HUGE_UNKNOWN;
+    }
+    bool entered = lu__inside_enter(); /* else in such a handler, above some other lock */
+    lu__lock_acquire_above(&huge_lock);
+    bool found = find_locked(address, out);
+    lu__lock_release(&huge_lock);
+    if (entered) lu__inside_leave();
+    return found ? LU_HUGE_FOUND : LU_HUGE_NONE;
 }
 
 bool lu__huge_free(void *block) {
@@ -202,7 +211,9 @@ static void put_back(struct lu__skip_node *node, bool was) {
 void *lu__huge_resize(void *block, size_t size) {
     size_t bytes = lu__align_up(size, LU_OS_PAGE);
     struct lu__huge entry;
-    if (bytes < size || !lu__huge_find(block, &entry) || entry.block != block) return NULL;
+    if (bytes < size || lu__huge_find(block, &entry) != LU_HUGE_FOUND || entry.block != block) {
+        return NULL;
+    }
     if (bytes == entry.bytes) return block;
     if (bytes > ADDRESSES) return NULL;
     if (bytes > entry.bytes && !lu__span_charge(bytes - entry.bytes)) return NULL;
@@ -221,7 +232,7 @@ void *lu__huge_resize(void *block, size_t size) {
 
 bool lu__huge_next(const struct heap *owner, uintptr_t *from, struct lu__huge *out) {
     const struct lu__skip_node *node;
-    bool found = false;
+    bool found = false, entered = lu__inside_enter();
     do {
         lu__lock_acquire(&huge_lock);
         node = lu__skip_ceiling(&blocks, *from);
@@ -233,14 +244,13 @@ bool lu__huge_next(const struct heap *owner, uintptr_t *from, struct lu__huge *o
         }
         lu__lock_release(&huge_lock);
     } while (node != NULL && !found);
+    if (entered) lu__inside_leave();
     return found;
 }
 
 void lu__huge_fork_child(void) {
     if (lu__lock_is_mine(&huge_lock)) return; /* its holder goes on */
-    bool was_held = __atomic_load_n(&huge_lock.word, __ATOMIC_RELAXED) != 0;
-    lu__lock_reset(&huge_lock);
-    if (!was_held) return;
+    if (!lu__lock_fork_child(&huge_lock)) return;
     size_t count = 0, below = 0; /* the holder, who is not here, may have changed the list only */
     const struct lu__skip_node *node = lu__skip_ceiling(&blocks, 0);
     for (; node != NULL; node = node->next[0], count++) below += node->below;

@@ -25,8 +25,10 @@ void *lu__huge_alloc(size_t size, size_t align, struct heap *owner);
  * more than `size`. They are moved, and read as zero where they were; the run is the caller's to
  * give to lu__run_free_clean. NULL: all is as it was. */
 void *lu__huge_adopt(void *from, size_t had, size_t size, struct heap *owner) LU_MUST_CHECK;
-/* Copy what is known of the block that holds `address`; false if no block does. */
-bool lu__huge_find(const void *address, struct lu__huge *out);
+/* Copy what is known of the block that holds `address`. UNKNOWN: in a signal handler that
+ * interrupted its thread while it changed the table, where none was found. */
+enum lu__huge_place { LU_HUGE_NONE, LU_HUGE_FOUND, LU_HUGE_UNKNOWN };
+enum lu__huge_place lu__huge_find(const void *address, struct lu__huge *out);
 /* Unmap the block; false if `block` is not the start of one. */
 bool lu__huge_free(void *block);
 /* Resize, moving if needed. NULL, and the block as it was: no memory, or it would become one too

@@ -18,11 +18,13 @@
 #include "span/run_parts.h"
 
 #define STEP_SLICES ((uint32_t)((4 * LU_MIB) >> LU_SLICE_SHIFT))
+#define CALL_BYTES (96 * LU_KIB) /* a call of the kernel costs as much as so many bytes */
 #define REFUSED_MS 1000u /* the kernel is not asked again for so long after it has refused */
 
 struct lu__decay lu__decay;
 static struct lu__span_figures *const figures = &lu__span_figures;
-static uint32_t purging_now;   /* runs that some thread is purging; under lu__span_lock */
+static uint32_t purging_now; /* runs that some thread is purging; under lu__span_lock */
+__thread struct span *lu__my_purge;
 static uint64_t refused_until; /* under lu__span_lock                                    */
 
 bool lu__run_purging(void) {
@@ -30,7 +32,7 @@ bool lu__run_purging(void) {
 }
 
 void lu__purge_fork_child(void) {
-    purging_now = 0;
+    purging_now = lu__my_purge != NULL;
 }
 
 /* Take the last slices of the oldest dirty run, at most STEP_SLICES and what `bytes` need, out of
@@ -56,6 +58,7 @@ static struct span *piece_take(size_t bytes) {
         }
         purging_now++;
     }
+    lu__my_purge = run;
     lu__lock_release(&lu__span_lock);
     return run;
 }
@@ -63,6 +66,7 @@ static struct span *piece_take(size_t bytes) {
 static void piece_give(struct span *run, bool done) {
     size_t bytes = lu__span_bytes(run);
     lu__lock_acquire(&lu__span_lock);
+    lu__my_purge = NULL;
     purging_now--;
     if (done) {
         lu__figure_sub(&figures->dirty, bytes);
@@ -78,8 +82,8 @@ static void piece_give(struct span *run, bool done) {
 
 size_t lu__run_purge(size_t most_bytes) {
     size_t returned = 0;
-    while (returned < most_bytes) {
-        struct span *run = piece_take(most_bytes - returned);
+    for (size_t effort = 0; effort < most_bytes;) {
+        struct span *run = piece_take(most_bytes - effort);
         if (run == NULL) break;
         LU_STEP();
         size_t bytes = lu__span_bytes(run);
@@ -88,6 +92,7 @@ size_t lu__run_purge(size_t most_bytes) {
         piece_give(run, done);
         if (!done) break;
         returned += bytes;
+        effort += bytes + CALL_BYTES;
     }
     return returned;
 }

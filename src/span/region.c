@@ -29,7 +29,7 @@
 
 struct region lu__regions[LU_REGIONS];
 uint32_t lu__region_count;
-struct lu__lock lu__span_lock;
+struct lu__lock lu__span_lock = LU_LOCK_INIT(LU_RANK_LEAF);
 struct lu__span_figures lu__span_figures;
 
 struct region *lu__region_of(const void *address) {

@@ -331,7 +331,9 @@ void lu__run_rebuild(void) {
         for (size_t slice = region->first; slice < region->top;) {
             struct span *run = lu__region_desc(region, slice);
             if (run->kind == LU_KIND_PURGING) run->zero = false;
-            if (run->kind == LU_KIND_FREE || run->kind == LU_KIND_PURGING) {
+            if (run == lu__my_purge) { /* a handler forks above it: it goes on with that */
+                dirty += lu__span_bytes(run);
+            } else if (run->kind == LU_KIND_FREE || run->kind == LU_KIND_PURGING) {
                 unmark_inside(run);
                 lu__run_mark_free(run, run->slices, run->zero);
                 if (!run->zero) dirty += lu__span_bytes(run);

@@ -59,6 +59,10 @@ void lu__bins_clear(void);
 
 extern struct lu__decay lu__decay LU_HIDDEN;
 
+/* What this thread is purging, or NULL. In the child of fork it goes on with it, after a
+ * handler. */
+extern __thread struct span *lu__my_purge
+    __attribute__((tls_model("initial-exec"), visibility("hidden")));
 /* Give back what is too much, in a few steps, after `freed` bytes became free. Not locked. */
 void lu__run_purge_excess(size_t freed);
 /* In the child of fork. */

@@ -166,7 +166,8 @@ bool lu__run_grow(struct span *run, size_t slices);
 void lu__run_shrink(struct span *run, size_t slices);
 /* ---- giving back (purge.c). Bytes that went back, in whole slices. Take the lock for moments. */
 
-/* Free memory that was used, whatever its age, at least `most_bytes` if there is as much. */
+/* Free memory that was used, whatever its age: `most_bytes` at most, rounded up to slices, and less
+ * where it is in many small runs, as every call of the kernel takes its time. 0: there is none. */
 size_t lu__run_purge(size_t most_bytes);
 /* What nobody has needed for purge_delay, at most `most_bytes`; `pressed`: for any time, but for
  * what
@@ -193,9 +194,8 @@ void lu__run_rebuild(void);
  * for one of some ten microseconds. */
 typedef unsigned lu__run_visit_fn(const struct span *run, void *arg);
 /* Visit all runs, in order of address in each region; `between` is called now and then, and after
- * the last, without the lock. Others change runs meanwhile. False: not possible here, in a signal
- * handler that interrupted such a walk of its thread. */
-bool lu__run_walk(lu__run_visit_fn *visit, void (*between)(void *arg), void *arg);
+ * the last, without the lock. Others change runs meanwhile. */
+void lu__run_walk(lu__run_visit_fn *visit, void (*between)(void *arg), void *arg);
 /* In the child of fork. */
 void lu__walk_fork_child(void);
 

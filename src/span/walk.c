@@ -17,7 +17,7 @@
 #define EFFORT 64u /* of the visits under one hold of the lock */
 
 struct span *lu__walk_at;
-static struct lu__lock walk_lock;
+static struct lu__lock walk_lock = LU_LOCK_INIT(LU_RANK_WALK);
 
 /* Visit some runs of the region. False: all were. */
 static bool visit_some(const struct region *region, lu__run_visit_fn *visit, void *arg) {
@@ -35,8 +35,7 @@ static bool visit_some(const struct region *region, lu__run_visit_fn *visit, voi
     return more;
 }
 
-bool lu__run_walk(lu__run_visit_fn *visit, void (*between)(void *arg), void *arg) {
-    if (lu__lock_is_mine(&walk_lock)) return false; /* a signal handler above a walk */
+void lu__run_walk(lu__run_visit_fn *visit, void (*between)(void *arg), void *arg) {
     lu__lock_acquire(&walk_lock);
     for (uint32_t i = 0; i < __atomic_load_n(&lu__region_count, __ATOMIC_ACQUIRE); i++) {
         bool more = true;
@@ -46,11 +45,9 @@ bool lu__run_walk(lu__run_visit_fn *visit, void (*between)(void *arg), void *arg
         }
     }
     lu__lock_release(&walk_lock);
-    return true;
 }
 
 void lu__walk_fork_child(void) {
     if (lu__lock_is_mine(&walk_lock)) return; /* the interrupted call goes on */
-    lu__lock_reset(&walk_lock);
-    lu__walk_at = NULL;
+    if (lu__lock_fork_child(&walk_lock)) lu__walk_at = NULL;
 }

@@ -120,11 +120,12 @@ void lu_stats_get(lu_stats_t *out) {
     memset(out, 0, sizeof *out);
     out->class_count = LU_CLASSES;
     for (unsigned c = 0; c < LU_CLASSES; c++) out->classes[c].block_bytes = lu__class_size[c];
-    struct heap *self = lu__thread_enter(); /* a handler must not find the lock held by us */
-    struct snapshot snapshot = {.out = out, .count = 0};
-    (void)lu__run_walk(note_run, add_noted, &snapshot);
-    add_figures(out);
-    if (self != NULL) lu__thread_leave(self);
+    if (lu__thread_mark()) { /* else a signal handler: without what takes a lock */
+        struct snapshot snapshot = {.out = out, .count = 0};
+        lu__run_walk(note_run, add_noted, &snapshot);
+        add_figures(out);
+        lu__inside_leave();
+    }
     lu__pool_counts(&out->thread_heaps, &out->pooled_heaps);
     out->os_calls = lu__os_call_count();
     lu__guard_figures(&out->live_blocks, &out->live_bytes);

@@ -1,14 +1,16 @@
 /*
  * fork_inside.c - fork while another thread stands in the middle of the library, at each call.
  *
- * A thread works; in front of its n-th system call for memory it is stopped, with whatever locks it
- * holds there and whatever it has changed by half. Then the other thread forks, and the child must
- * be able to do everything: it has only the forking thread, and nobody will release a lock for it.
+ * A thread works; in front of its n-th system call for memory, or with the lock that it just took,
+ * it is stopped, with whatever it holds there and whatever it has changed by half. Then the other
+ * thread forks, and the child must be able to do everything: it has only the forking thread, and
+ * nobody will release a lock for it.
  *
- *     worker   ----- call n: stopped ............ goes on ----- call n + 1: stopped ...
- *     main            fork, wait for the child --^
+ *     worker   ----- place n: stopped ............ goes on ----- place n + 1: stopped ...
+ *     main             fork, wait for the child --^
  *
- * Blocks that the worker holds at that moment are not touched in the child.
+ * Fork waits for who holds the lock of an object cache, so those are not used here. Blocks that the
+ * worker holds at that moment are not touched in the child.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -18,18 +20,36 @@
 #include "lucid/lucid.h"
 #include "os_fault.h"
 
-enum { CALLS = 250, BLOCKS = 60, CHILD_SECONDS = 10, ALL_SECONDS = 100 };
+enum { CALLS = 600, BLOCKS = 60, CHILD_SECONDS = 10, ALL_SECONDS = 100 };
 
 static __thread bool is_worker;
 static atomic_bool stopped, end;
 static _Atomic size_t stops;
 
-static void stop_here(size_t order, enum os_fault_call call, bool first) {
-    (void)order, (void)call, (void)first;
+static void stop(void) {
     if (!is_worker || atomic_load(&end)) return;
     atomic_fetch_add(&stops, 1);
     atomic_store(&stopped, true);
     while (atomic_load(&stopped)) usleep(20);
+}
+
+static void stop_before_call(size_t order, enum os_fault_call call, bool first) {
+    (void)order, (void)call, (void)first;
+    stop();
+}
+
+/* What takes locks that blocks do not. */
+static void use_heaps(void) {
+    lu_stats_t stats;
+    lu_heap_t *heap = lu_heap_create(LU_HEAP_SHARED);
+    CHECK(heap != NULL);
+    for (size_t size = 100; size < 1000000; size *= 3) {
+        void *block = lu_heap_malloc(heap, size);
+        CHECK(block != NULL);
+        if (size % 2 == 0) lu_free(block);
+    }
+    lu_heap_destroy(heap);
+    lu_stats_get(&stats);
 }
 
 static size_t some_size(uint64_t *state) {
@@ -48,6 +68,7 @@ static void use_library(uint64_t seed, int rounds) {
     for (int round = 0; round < rounds; round++) {
         size_t i = check_random(&state) % BLOCKS, size = some_size(&state);
         if (round % 50 == 49) (void)lu_purge();
+        if (round % 40 == 39) use_heaps();
         if (blocks[i].at != NULL && round % 3 != 0) {
             CHECK(blocks[i].at[0] == i && blocks[i].at[blocks[i].size - 1] == i);
             lu_free(blocks[i].at);
@@ -75,7 +96,8 @@ int main(int argc, char **argv) {
     check_begin(argc, argv);
     alarm(ALL_SECONDS);
     use_library(99, 200);
-    os_fault_hook(stop_here);
+    os_fault_hook(stop_before_call);
+    os_fault_lock_hook(stop);
     CHECK_EQ(pthread_create(&worker, NULL, worker_body, NULL), 0);
     for (size_t n = 1; n <= CALLS; n++) {
         while (!atomic_load(&stopped)) usleep(20);
@@ -88,13 +110,13 @@ int main(int argc, char **argv) {
         }
         int status = 0;
         CHECK(waitpid(child, &status, 0) == child);
-        CHECK_THAT(status == 0, "forked while a thread was in call %zu: status 0x%x", n,
+        CHECK_THAT(status == 0, "forked while a thread was at place %zu: status 0x%x", n,
                    (unsigned)status);
         if (n == CALLS) atomic_store(&end, true);
         atomic_store(&stopped, false);
     }
     CHECK_EQ(pthread_join(worker, NULL), 0);
-    check_passed("%zu forks, each while a thread stood in a system call of the library",
+    check_passed("%zu forks, each while a thread stood in the middle of the library",
                  (size_t)atomic_load(&stops));
     return 0;
 }

@@ -12,6 +12,9 @@
 
 #define __SANITIZE_THREAD__ 1
 
+#include <stddef.h>
+#include <string.h>
+
 /* The thread is about to access `address`; another one may go on first. */
 void interleave_point(const volatile void *address);
 
@@ -32,5 +35,13 @@ void interleave_point(const volatile void *address);
     (interleave_point(p), __atomic_fetch_sub(p, value, order))
 #define __atomic_add_fetch(p, value, order) \
     (interleave_point(p), __atomic_add_fetch(p, value, order))
+
+/* What is cleared in one go others may see before anything else is done to it. */
+static inline __attribute__((unused)) void *interleave_memset(void *at, int byte, size_t size) {
+    memset(at, byte, size);
+    if (size >= 4096) interleave_point(at);
+    return at;
+}
+#define memset(at, byte, size) interleave_memset(at, byte, size)
 
 #endif

@@ -42,27 +42,36 @@ TABLE = {
         "__atomic_exchange_n(&heap->pending, NULL, __ATOMIC_ACQUIRE);",
         "__atomic_load_n(&heap->pending, __ATOMIC_ACQUIRE);\n"
         "    __atomic_store_n(&heap->pending, NULL, __ATOMIC_RELAXED);"),
-    # thread.c: the pool without its lock
+    # pool.c: the pool without its lock
     "acquire_without_lock": (
-        "src/heap/thread.c",
-        "    lu__lock_acquire(&pool_lock);\n    struct heap *heap = pool;\n",
-        "    lu__lock_reset(&pool_lock);\n"
-        "    struct heap *heap = __atomic_load_n(&pool, __ATOMIC_RELAXED);\n",
-        "        pool = heap->next_pooled;\n",
-        "        __atomic_store_n(&pool, heap->next_pooled, __ATOMIC_RELAXED);\n"),
+        "src/heap/pool.c",
+        "    lu__lock_acquire(&pool_lock);\n    struct heap *heap = pop_newest(&waiting);\n",
+        "    lu__lock_reset(&pool_lock);\n    struct heap *heap = pop_newest(&waiting);\n",
+        "    struct heap *heap = pool->first;\n    if (heap == NULL) return NULL;\n"
+        "    pool->first = heap->next_pooled;\n",
+        "    struct heap *heap = __atomic_load_n(&pool->first, __ATOMIC_RELAXED);\n"
+        "    if (heap == NULL) return NULL;\n"
+        "    __atomic_store_n(&pool->first, heap->next_pooled, __ATOMIC_RELAXED);\n"),
     # ... a heap is in the pool while it is being swept
     "pool_each_leaves_heaps": (
-        "src/heap/thread.c",
-        "    struct heap *list = pool;\n    pool = NULL;\n    pool_count = 0;\n"
-        "    for (struct heap *heap = list;",
-        "    struct heap *list = pool;\n    for (struct heap *heap = list;"),
-    # ... the heap is in the pool before its lists are in order
+        "src/heap/pool.c",
+        "    struct heap *heap = pop_oldest(&waiting);\n",
+        "    struct heap *heap = pop_oldest(&waiting);\n"
+        "    if (heap != NULL) push(&waiting, heap);\n",
+        "    put_locked(&visited, heap);\n", ""),
+    # ... others find the end of the list of all heaps in a structure that is used again
+    "link_is_cleared": (
+        "src/heap/pool.c",
+        "    memset(heap, 0, link);\n",
+        "    struct heap *next = heap->next_heap;\n    memset(heap, 0, sizeof *heap);\n"
+        "    heap->next_heap = next;\n"),
+    # thread.c: the heap is in the pool before its lists are in order
     "released_before_in_order": (
         "src/heap/thread.c",
-        "    lu__heap_set_busy(heap, 1);\n    lu__remote_flush(heap);\n",
-        "    lu__heap_set_busy(heap, 1);\n    release(heap);\n    lu__remote_flush(heap);\n",
-        "    lu__heap_set_busy(heap, 0);\n    release(heap);\n",
-        "    lu__heap_set_busy(heap, 0);\n"),
+        "    lu__remote_flush(heap);\n",
+        "    lu__pool_release(heap);\n    lu__remote_flush(heap);\n",
+        "    lu__pool_release(heap);\n    lu__inside_leave();\n",
+        "    lu__inside_leave();\n"),
     # emergency.c: the room is taken in two steps
     "emergency_in_two_steps": (
         "src/heap/emergency.c",
@@ -72,10 +81,7 @@ TABLE = {
     # lock.c: a sleeper that does not say that it sleeps
     "sleeper_not_marked": (
         "src/os/lock.c",
-        "while (__atomic_exchange_n(&lock->word, 2, __ATOMIC_ACQUIRE) != 0) "
-        "lu__os_wait(&lock->word, 2);",
-        "while (__atomic_exchange_n(&lock->word, 1, __ATOMIC_ACQUIRE) != 0) "
-        "lu__os_wait(&lock->word, 1);",
+        "seen != 0 ? seen | 1 : me | 1;", "seen != 0 ? seen : me;",
         "enum { SPINS = 100 };", "enum { SPINS = 1 };"),
 }
 

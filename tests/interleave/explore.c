@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "base/options.h"
+#include "os/lock.h"
 #include "os/os.h"
 #include "span/span.h"
 
@@ -192,7 +193,7 @@ static bool is_noise(const volatile void *address) {
     uintptr_t at = (uintptr_t)address;
     return at - (uintptr_t)lu__option_changes < sizeof lu__option_changes ||
            at - (uintptr_t)&lu__span_figures < sizeof lu__span_figures ||
-           at == (uintptr_t)&lu__os_page_bytes;
+           at == (uintptr_t)&lu__os_page_bytes || at == (uintptr_t)&lu__lock_names;
 }
 
 void interleave_point(const volatile void *address);

@@ -32,10 +32,14 @@ static void check_mine(const void *block) {
 }
 
 static void flush(void) {
-    lu__remote_flush(lu__thread_heap());
+    struct heap *mine = lu__thread_enter();
+    lu__remote_flush(mine);
+    lu__thread_leave(mine);
 }
 static void drain(void) {
-    lu__remote_drain(lu__thread_heap());
+    struct heap *mine = lu__thread_enter();
+    lu__remote_drain(mine);
+    lu__thread_leave(mine);
 }
 
 static void take_big(void) {
@@ -206,6 +210,29 @@ static void check_heap_blocks(void) {
     state_check(BLOCKS - 2);
 }
 
+/* A walk of all heaps, by one thread, while another uses the structure of an ended one again. */
+static void count_heap(struct heap *visited, void *arg) {
+    (void)visited;
+    ++*(unsigned *)arg;
+}
+static void make_and_end(void) {
+    lu_heap_t *first = lu_heap_create(LU_HEAP_SHARED), *second = lu_heap_create(LU_HEAP_SHARED);
+    lu_heap_destroy(first);
+    lu_heap_destroy(second);
+}
+static void prepare_ended(void) {
+    explore_as(0, make_and_end);
+    explore_as(1, have_heap);
+}
+static void make_again(void) {
+    EXPLORE_CHECK(lu_heap_create(LU_HEAP_SHARED) != NULL);
+}
+static void walk_heaps(void) {
+    unsigned count = 0;
+    lu__heap_each(count_heap, &count);
+    EXPLORE_CHECK(count == 4); /* of two threads, and two that have ended */
+}
+
 /* ------------------------------------------------------------------ runs --------------------- */
 
 static void prepare_runs(void) {
@@ -226,20 +253,22 @@ static void check_runs(void) {
 
 /* ------------------------------------------------------------------ the lock, emergency ------ */
 
-static struct lu__lock lock;
+static struct lu__lock lock = LU_LOCK_INIT(LU_RANK_LEAF);
 static unsigned inside, entered;
 
 static void lock_twice(void) {
     for (int i = 0; i < 2; i++) {
+        EXPLORE_CHECK(lu__inside_enter());
         lu__lock_acquire(&lock);
         EXPLORE_CHECK(__atomic_fetch_add(&inside, 1, __ATOMIC_RELAXED) == 0);
         entered++;
         __atomic_store_n(&inside, 0, __ATOMIC_RELAXED);
         lu__lock_release(&lock);
+        lu__inside_leave();
     }
 }
 static void check_lock(void) {
-    EXPLORE_CHECK(lock.word == 0 && lock.owner == NULL);
+    EXPLORE_CHECK(lock.word == 0);
 }
 
 static void take_emergency(void) {
@@ -274,6 +303,7 @@ const struct script scripts[] = {
     {"purge of the pool", prepare_sleeper, {take_new, free_all, purge}, check_sleeper, 2},
     {"borrowed heap", prepare_pool, {end_then_borrow, come_and_go}, check_borrowed, 2},
     {"shared heap", prepare_heap, {use_heap, use_heap}, check_heap_blocks, 3},
+    {"walk of all heaps", prepare_ended, {make_again, walk_heaps}, NULL, 3},
     {"runs", prepare_runs, {use_run, use_run, purge}, check_runs, 2},
     {"lock", NULL, {lock_twice, lock_twice, lock_twice}, check_lock, 3},
     {"emergency memory", NULL, {take_emergency, take_emergency}, NULL, 6},

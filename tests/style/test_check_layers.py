@@ -83,6 +83,12 @@ class CheckLayers(unittest.TestCase):
         text += "    ;\n" * 70 + "}\n"
         self.assert_fault({"src/os/a.c": text}, "function of")
 
+    def test_lock_without_rank(self):
+        self.assert_fault({"src/heap/a.c": HEAD + "static struct lu__lock pool_lock;\n"},
+                          "src/heap/a.c:2: a lock without a rank")
+        self.assert_clean({"src/heap/a.c": HEAD + "static struct lu__lock a = LU_LOCK_INIT(R);\n",
+                           "src/classic/a.c": HEAD + "static struct lu__lock lock;\n"})
+
     def test_no_opening_comment(self):
         self.assert_fault({"src/os/a.c": "#include <errno.h>\n"}, "does not open with a comment")
 

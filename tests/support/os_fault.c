@@ -47,6 +47,7 @@ static size_t parameter, seen, budget, reserve_most;
 static unsigned only = ~0u;
 static uint64_t random_state;
 static os_fault_hook_fn *hook;
+static os_fault_lock_fn *lock_hook;
 
 static bool been_here[SITES_MOST]; /* not shared: of this process */
 
@@ -179,6 +180,14 @@ size_t os_fault_failed(enum os_fault_call call) {
 }
 void os_fault_hook(os_fault_hook_fn *new_hook) {
     hook = new_hook;
+}
+
+void os_fault_lock_hook(os_fault_lock_fn *new_hook) {
+    __atomic_store_n(&lock_hook, new_hook, __ATOMIC_RELAXED);
+}
+void os_fault_lock_taken(void) {
+    os_fault_lock_fn *now = __atomic_load_n(&lock_hook, __ATOMIC_RELAXED);
+    if (now != NULL) now();
 }
 
 /* Take `size` bytes from the budget; false if there are not as many. */

@@ -34,6 +34,10 @@ size_t os_fault_failed(enum os_fault_call call);
 typedef void os_fault_hook_fn(size_t number, enum os_fault_call call, bool first);
 void os_fault_hook(os_fault_hook_fn *hook);
 
+/* Called after every lock of the library that was taken. NULL: nothing is called. */
+typedef void os_fault_lock_fn(void);
+void os_fault_lock_hook(os_fault_lock_fn *hook);
+
 /* Count failures for forked children, too, and for programs that they become. To be called once,
  * first. */
 void os_fault_share(void);

@@ -38,6 +38,12 @@ struct os_site *const *os_site_enter(struct os_site *const *site);
 void os_site_leave(struct os_site *const *before);
 void os_site_kernel(struct os_site *const *site);
 
+/* A lock was just taken (os/lock.h): as a system call, a place to interrupt the library. */
+void os_fault_lock_taken(void);
+#ifndef LU_LOCK_TAKEN /* in a test, os/lock.h may come first */
+#define LU_LOCK_TAKEN(lock) os_fault_lock_taken()
+#endif
+
 /* Pointers, because the linker may leave gaps between larger objects of a section. */
 #define OS_SITE_DEFINE(section_name, kind)                                     \
     static struct os_site os_site_here = {__FILE__, __func__, __LINE__, kind}; \

@@ -241,7 +241,7 @@ static void a_walk_sees_all_runs_and_stops_nobody(void **state) {
     (void)lu__run_purge(SIZE_MAX);
     for (size_t i = 0; i < RUNS; i++) runs[i] = alloc_run(1 + i % 3, 1);
     struct walked still = {.runs = runs, .count = RUNS};
-    assert_true(lu__run_walk(walk_visit, nothing_between, &still));
+    lu__run_walk(walk_visit, nothing_between, &still);
     assert_int_equal(still.large, RUNS);
     assert_true(still.holds >= RUNS / 64); /* the lock is let go every few runs */
     for (size_t i = 0; i < RUNS; i += 3) {
@@ -250,7 +250,7 @@ static void a_walk_sees_all_runs_and_stops_nobody(void **state) {
     }
     for (int round = 0; round < 20; round++) {
         struct walked moving = {.runs = runs, .count = RUNS, .at = (size_t)round};
-        assert_true(lu__run_walk(walk_visit, walk_between, &moving));
+        lu__run_walk(walk_visit, walk_between, &moving);
         assert_true(moving.large > RUNS / 3);
         assert_true(moving.large < 2 * RUNS);
         assert_null(lu__walk_at);
@@ -265,7 +265,7 @@ static void a_walk_sees_all_runs_and_stops_nobody(void **state) {
 static int set_up(void **state) {
     (void)state;
     lu__options_init();
-    return 0;
+    return lu__inside_enter() ? 0 : 1; /* as everybody who calls these functions */
 }
 
 int main(void) {

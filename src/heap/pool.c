@@ -1,0 +1,301 @@
+/*
+ * pool.c - the heaps that there are: their structures, and those that wait for a thread.
+ *
+ *     all_heaps -> heap -> heap -> ...            every structure ever made; walked without a lock
+ *     recycled  -> structures of ended lu_heaps, to be used again
+ *
+ *     waiting   newest ... oldest                 finished threads' heaps: a new thread takes the
+ *               in front    sweep takes here      newest, whose memory is the likeliest in a cache
+ *     visited   the same order                    ... that the sweep has visited in this round
+ *
+ * The sweep takes the oldest heap of `waiting`, and puts it in front of `visited` afterwards; when
+ * nothing waits any more, the two change names, and the next round begins. So each step takes one
+ * heap out for the time of one visit, whatever their number, every heap gets its turn, and threads
+ * that start meanwhile find all others.
+ *
+ * A heap is busy (also read by the child of fork) from the moment that it is out of the pool, and
+ * until it is in it. All but lu__heap_each is under pool_lock; the callers are inside.
+ */
+#include <string.h>
+
+#include "base/options.h"
+#include "heap/guard.h"
+#include "heap/harden.h"
+#include "heap/heap.h"
+#include "os/os.h"
+
+#define SOME 8 /* heaps that a sweep of the pool visits */
+
+struct pool {
+    struct heap *first, *last; /* by next_pooled, prev_pooled */
+};
+
+static struct lu__lock pool_lock = LU_LOCK_INIT(LU_RANK_POOL);
+static struct pool waiting, visited;
+static size_t active_count, pooled_count; /* of threads' heaps; those being visited are pooled */
+static struct heap *all_heaps;            /* atomic; linked by next_heap; grows only            */
+static struct heap *recycled;             /* linked by next_pooled                              */
+static char *fresh, *fresh_end;           /* META memory for more structures                    */
+static bool ready;
+
+/* Once, before the first heap. */
+static void init_locked(void) {
+    if (ready) return;
+    lu__options_init();
+    lu__harden_init();
+    lu__guard_init();
+    lu__span_figures.limit = (size_t)lu__option(LU_OPT_LIMIT);
+    lu__link_init();
+    lu__thread_init();
+    ready = true;
+}
+
+/* ---------------------------------------------------------------- structures */
+
+/* Make all of it zero but for next_heap, which others follow at this moment. */
+static void clear(struct heap *heap) {
+    size_t link = offsetof(struct heap, next_heap), behind = link + sizeof heap->next_heap;
+    memset(heap, 0, link);
+    memset((char *)heap + behind, 0, sizeof *heap - behind);
+}
+
+static struct heap *structure_locked(void) {
+    size_t bytes = lu__align_up(sizeof(struct heap), 64);
+    struct heap *heap = recycled;
+    if (heap != NULL) {
+        recycled = heap->next_pooled;
+        clear(heap);
+        return heap;
+    }
+    if (all_heaps == NULL) { /* no page of a region for the only heap of most processes */
+        static struct heap first;
+        fresh = (char *)&first;
+        fresh_end = fresh + bytes;
+    }
+    if ((size_t)(fresh_end - fresh) < bytes) {
+        bool zero;
+        struct span *run = lu__run_alloc(1, 1, LU_KIND_META, &zero);
+        if (run == NULL) return NULL;
+        fresh = lu__span_start(run);
+        fresh_end = fresh + LU_SLICE;
+        if (!zero) memset(fresh, 0, LU_SLICE);
+    }
+    heap = (struct heap *)(void *)fresh;
+    fresh += bytes;
+    heap->next_heap = all_heaps;
+    __atomic_store_n(&all_heaps, heap, __ATOMIC_RELEASE);
+    return heap;
+}
+
+static void recycle_locked(struct heap *heap) {
+    heap->kind = LU_HEAP_OF_USER; /* not one that fork's child could pool */
+    heap->next_pooled = recycled;
+    recycled = heap;
+}
+
+static struct heap *make_locked(enum heap_kind kind) {
+    init_locked();
+    struct heap *heap = structure_locked();
+    if (heap == NULL) return NULL;
+    if (lu__harden.on && (heap->hard = lu__hard_make()) == NULL) {
+        recycle_locked(heap);
+        return NULL;
+    }
+    for (unsigned c = 0; c <= LU_CLASSES; c++) {
+        heap->list[c] = LU_LIST_END;
+        heap->keys[c] = LU_NO_KEY;
+    }
+    heap->class_of[0] = LU_CLASSES;
+    for (size_t size = 1; size <= LU_SMALL_MAX; size++) {
+        heap->class_of[size] = (uint8_t)lu__class_of(size);
+    }
+    lu__heap_see_region(heap);
+    heap->tick_left = 1;
+    heap->cadence = 1; /* adapts itself */
+    heap->sweep_class = LU_CLASSES;
+    heap->kind = (uint8_t)kind;
+    heap->state = LU_HEAP_ACTIVE;
+    lu__lock_init(&heap->lock, LU_RANK_HEAP);
+    lu__guard_prepare(heap);
+    return heap;
+}
+
+struct heap *lu__heap_make(enum heap_kind kind) {
+    struct heap *mine;
+    if (!lu__thread_enter_any(&mine)) return NULL;
+    lu__lock_acquire(&pool_lock);
+    struct heap *heap = make_locked(kind);
+    lu__lock_release(&pool_lock);
+    lu__thread_leave(mine);
+    return heap;
+}
+
+void lu__heap_recycle(struct heap *heap) {
+    lu__lock_acquire(&pool_lock);
+    recycle_locked(heap);
+    lu__lock_release(&pool_lock);
+}
+
+void lu__heap_each(void (*visit)(struct heap *, void *), void *arg) {
+    struct heap *heap = __atomic_load_n(&all_heaps, __ATOMIC_ACQUIRE);
+    for (; heap != NULL; heap = heap->next_heap) visit(heap, arg);
+}
+
+/* ---------------------------------------------------------------- the pool */
+
+static void push(struct pool *pool, struct heap *heap) {
+    heap->prev_pooled = NULL;
+    heap->next_pooled = pool->first;
+    if (pool->first != NULL) {
+        pool->first->prev_pooled = heap;
+    } else {
+        pool->last = heap;
+    }
+    pool->first = heap;
+}
+
+static struct heap *pop_newest(struct pool *pool) {
+    struct heap *heap = pool->first;
+    if (heap == NULL) return NULL;
+    pool->first = heap->next_pooled;
+    if (pool->first != NULL) {
+        pool->first->prev_pooled = NULL;
+    } else {
+        pool->last = NULL;
+    }
+    return heap;
+}
+
+static struct heap *pop_oldest(struct pool *pool) {
+    struct heap *heap = pool->last;
+    if (heap == NULL) return NULL;
+    pool->last = heap->prev_pooled;
+    if (pool->last != NULL) {
+        pool->last->next_pooled = NULL;
+    } else {
+        pool->first = NULL;
+    }
+    return heap;
+}
+
+/* All that was visited waits again, as the oldest. */
+static void begin_round(void) {
+    if (visited.first == NULL) return;
+    if (waiting.last != NULL) {
+        waiting.last->next_pooled = visited.first;
+        visited.first->prev_pooled = waiting.last;
+    } else {
+        waiting.first = visited.first;
+    }
+    waiting.last = visited.last;
+    visited = (struct pool){NULL, NULL};
+}
+
+/* The counts are read without the lock. */
+static void count(size_t *counter, size_t change) {
+    __atomic_store_n(counter, *counter + change, __ATOMIC_RELAXED);
+}
+
+static void put_locked(struct pool *pool, struct heap *heap) {
+    heap->state = LU_HEAP_POOLED;
+    push(pool, heap);
+    lu__heap_set_busy(heap, 0);
+}
+
+struct heap *lu__pool_acquire(void) {
+    lu__lock_acquire(&pool_lock);
+    struct heap *heap = pop_newest(&waiting);
+    if (heap == NULL) heap = pop_newest(&visited);
+    if (heap != NULL) {
+        count(&pooled_count, (size_t)-1);
+    } else {
+        heap = make_locked(LU_HEAP_OF_THREAD);
+    }
+    if (heap != NULL) {
+        count(&active_count, 1);
+        heap->state = LU_HEAP_ACTIVE;
+        lu__heap_set_busy(heap, 1);
+    }
+    lu__lock_release(&pool_lock);
+    return heap;
+}
+
+void lu__pool_release(struct heap *heap) {
+    lu__lock_acquire(&pool_lock);
+    /* An orphan was this thread's when it forked, in a handler: the child has not counted it. */
+    if (heap->state == LU_HEAP_ACTIVE) count(&active_count, (size_t)-1);
+    count(&pooled_count, 1);
+    put_locked(&waiting, heap);
+    lu__lock_release(&pool_lock);
+}
+
+/* Take the oldest that waits out of the pool, or NULL. */
+static struct heap *take_out(void) {
+    lu__lock_acquire(&pool_lock);
+    struct heap *heap = pop_oldest(&waiting);
+    if (heap != NULL) {
+        heap->state = LU_HEAP_ACTIVE;
+        lu__heap_set_busy(heap, 1);
+    }
+    lu__lock_release(&pool_lock);
+    return heap;
+}
+
+static void put_back(struct heap *heap) {
+    lu__lock_acquire(&pool_lock);
+    if (heap->state == LU_HEAP_ORPHAN) count(&pooled_count, 1); /* as in lu__pool_release */
+    put_locked(&visited, heap);
+    lu__lock_release(&pool_lock);
+}
+
+void lu__pool_some(bool (*visit)(struct heap *, void *), void *arg) {
+    lu__lock_acquire(&pool_lock);
+    if (waiting.first == NULL) begin_round();
+    lu__lock_release(&pool_lock);
+    bool more = true;
+    for (unsigned i = 0; i < SOME && more; i++) {
+        struct heap *heap = take_out();
+        if (heap == NULL) return;
+        more = visit(heap, arg);
+        put_back(heap);
+    }
+}
+
+void lu__pool_each(void (*visit)(struct heap *, void *), void *arg) {
+    lu__lock_acquire(&pool_lock);
+    begin_round(); /* what comes later stands in front of those that are there, and is not waited
+                      for */
+    size_t count = pooled_count;
+    lu__lock_release(&pool_lock);
+    while (count-- > 0) {
+        struct heap *heap = take_out();
+        if (heap == NULL) return;
+        visit(heap, arg);
+        put_back(heap);
+    }
+}
+
+void lu__pool_counts(size_t *active, size_t *pooled) {
+    *active = __atomic_load_n(&active_count, __ATOMIC_RELAXED);
+    *pooled = __atomic_load_n(&pooled_count, __ATOMIC_RELAXED);
+}
+
+void lu__pool_fork_child(void) {
+    if (!ready || lu__lock_is_mine(&pool_lock)) return; /* the interrupted call goes on with it */
+    (void)lu__lock_fork_child(&pool_lock);
+    waiting = visited = (struct pool){NULL, NULL};
+    count(&active_count, -active_count);
+    count(&pooled_count, -pooled_count);
+    for (struct heap *heap = all_heaps; heap != NULL; heap = heap->next_heap) {
+        if (heap->kind != LU_HEAP_OF_THREAD) {
+            (void)lu__lock_fork_child(&heap->lock);
+        } else if (heap == lu__thread_heap()) {
+            count(&active_count, 1);
+        } else if (heap->busy || heap->state == LU_HEAP_ORPHAN) {
+            heap->state = LU_HEAP_ORPHAN;
+        } else {
+            count(&pooled_count, 1);
+            put_locked(&waiting, heap);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+/*
+ * test_lock.c - who holds a lock, who may take one, and in which order.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "os/lock.h"
+
+static struct lu__lock heap = LU_LOCK_INIT(LU_RANK_HEAP), other = LU_LOCK_INIT(LU_RANK_HEAP);
+static struct lu__lock pool = LU_LOCK_INIT(LU_RANK_POOL), leaf = LU_LOCK_INIT(LU_RANK_LEAF);
+
+static void *ask(void *arg) {
+    bool *mine = arg;
+    *mine = lu__lock_is_mine(&pool);
+    return NULL;
+}
+
+static void the_holder_is_known(void **state) {
+    (void)state;
+    pthread_t thread;
+    bool mine = true;
+    assert_true(lu__inside_enter());
+    assert_false(lu__lock_is_mine(&pool));
+    lu__lock_acquire(&pool);
+    assert_true(lu__lock_is_mine(&pool));
+    assert_false(lu__lock_try(&pool));
+    assert_int_equal(pthread_create(&thread, NULL, ask, &mine), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_false(mine);
+    lu__lock_release(&pool);
+    assert_false(lu__lock_is_mine(&pool));
+    lu__inside_leave();
+}
+
+static void *hold(void *arg) {
+    lu__inside_set(1);
+    lu__lock_acquire(arg);
+    return NULL;
+}
+
+static void the_child_frees_what_others_held(void **state) {
+    (void)state;
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, hold, &leaf), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_true(lu__inside_enter());
+    lu__lock_acquire(&pool);
+    assert_false(lu__lock_fork_child(&pool)); /* mine */
+    assert_false(lu__lock_fork_child(&heap)); /* free */
+    assert_true(lu__lock_fork_child(&leaf));
+    assert_true(lu__lock_try(&leaf));
+    lu__lock_release(&leaf);
+    lu__lock_release(&pool);
+    lu__inside_leave();
+}
+
+static void who_is_inside_does_not_enter(void **state) {
+    (void)state;
+    assert_true(lu__inside_enter());
+    assert_false(lu__inside_enter());
+    lu__inside_leave();
+    assert_true(lu__inside_enter());
+    lu__inside_leave();
+}
+
+/* ---------------------------------------------------------------- what debug builds refuse */
+
+static void rising(void) {
+    lu__inside_set(1);
+    lu__lock_acquire(&heap);
+    lu__lock_acquire(&other); /* of programs: a visitor may use another heap */
+    lu__lock_acquire(&pool);
+    lu__lock_acquire(&leaf);
+}
+static void falling(void) {
+    lu__inside_set(1);
+    lu__lock_acquire(&pool);
+    lu__lock_acquire(&heap);
+}
+static void two_leaves(void) {
+    static struct lu__lock second = LU_LOCK_INIT(LU_RANK_LEAF);
+    lu__inside_set(1);
+    lu__lock_acquire(&leaf);
+    lu__lock_acquire(&second);
+}
+static void unmarked(void) {
+    lu__lock_acquire(&leaf);
+}
+static void tried_unmarked(void) {
+    if (!lu__lock_try(&leaf)) _exit(1);
+}
+
+static bool ends_well(void (*body)(void)) {
+    int status = 0;
+    pid_t child = fork();
+    if (child == 0) {
+        (void)close(2);
+        body();
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return status == 0;
+}
+
+static void rules_are_enforced_in_debug_builds(void **state) {
+    (void)state;
+    assert_true(ends_well(rising));
+    assert_int_equal(ends_well(falling), LU_DEBUG < 1);
+    assert_int_equal(ends_well(two_leaves), LU_DEBUG < 1);
+    assert_int_equal(ends_well(unmarked), LU_DEBUG < 1);
+    assert_int_equal(ends_well(tried_unmarked), LU_DEBUG < 1);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_holder_is_known),
+        cmocka_unit_test(the_child_frees_what_others_held),
+        cmocka_unit_test(who_is_inside_does_not_enter),
+        cmocka_unit_test(rules_are_enforced_in_debug_builds),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
