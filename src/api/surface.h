@@ -15,11 +15,8 @@ void lu__surface_init(void);
 /* The constructor of the library. malloc.c refers to it, so that a static link takes it in. */
 void lu__at_load(void);
 
-/* fork(2): prepare takes the locks of every object cache; done gives them back, in the parent and
- * in the child. In a signal handler that interrupted the holder of such a lock they leave that one
- * alone. Before the locks of the engine, and after them. */
-void lu__cache_fork_prepare(void);
-void lu__cache_fork_done(void);
+/* In the child of fork, whatever its other threads were doing with object caches. */
+void lu__cache_fork_child(void);
 
 /* The functions of the same names without lu__, as in their manual pages. mallopt.c, info.c. They
  * are glibc's own, and so are the types and constants in their interfaces. */
