@@ -34,9 +34,8 @@ bool lu__limit_is_near(void) {
 
 /* Give everything back that is free; true if less is held now. */
 static bool squeeze(size_t held) {
-    static uint32_t squeezed_ms;
-    uint32_t now = (uint32_t)lu__os_now_ms();
-    uint32_t last = __atomic_load_n(&squeezed_ms, __ATOMIC_RELAXED);
+    static uint64_t squeezed_ms; /* 0: never */
+    uint64_t now = lu__os_now_ms(), last = __atomic_load_n(&squeezed_ms, __ATOMIC_RELAXED);
     if (last != 0 && now - last < SQUEEZE_MS) return false;
     __atomic_store_n(&squeezed_ms, now, __ATOMIC_RELAXED);
     (void)lu__engine_purge();
