@@ -306,17 +306,17 @@ static void own_lock(void **state) {
     lu_cache_destroy(entered);
 }
 
-/* A fork in a fork, each amid a change. */
+/* A fork in a fork, each amid a change; in the child the other thread is only made believe, as the
+ * sanitizers bear none there. */
 static int again(lu_cache_t *cache) {
-    struct holder holder;
+    static char other;
     REQUIRE(lu_cache_alloc(cache) != NULL);
     held = 1;
     lu__cache_enter(cache);
     REQUIRE(cache->epoch == 1);
-    lu__cache_leave(cache);
-    holder_begin(&holder, cache);
+    cache->lock.owner = &other;
     in_child(use_all, cache);
-    holder_end(&holder);
+    lu__cache_leave(cache);
     REQUIRE(lu_cache_alloc(cache) != NULL);
     return 0;
 }
