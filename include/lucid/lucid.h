@@ -132,9 +132,13 @@ LU_API lu_cache_t *lu_cache_create(const char *name, size_t object_size, size_t 
                                    lu_construct_fn *construct, lu_destruct_fn *destruct, void *arg);
 LU_API void *lu_cache_alloc(lu_cache_t *cache);
 LU_API void lu_cache_free(lu_cache_t *cache, void *object); /* NULL is fine */
-/* Destroy the free objects beyond `keep`; returns how many were destroyed. */
+/* Destroy the free objects beyond `keep`, no more than there are at the call; returns how many were
+ * destroyed. Destructors may use the cache; more than 16 calls in one another do nothing. */
 LU_API size_t lu_cache_reap(lu_cache_t *cache, size_t keep);
-/* Destroy the cache and every object in it, free or not (destructors run for all). */
+/* Destroy the cache and every object in it, free or not: the destructor runs once for each. In
+ * there, lu_cache_free is right for what the program has not freed, whether it was destroyed before
+ * or will be; lu_cache_alloc gives NULL with EINVAL, lu_cache_reap 0, and lu_cache_destroy does
+ * nothing. A constructor or destructor may destroy its own cache. */
 LU_API void lu_cache_destroy(lu_cache_t *cache);
 
 /* ------------------------------------------------------------------ options ------------------ */

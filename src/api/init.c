@@ -3,9 +3,9 @@
  *
  * The engine sets itself up at the first allocation, which may come before any constructor. What
  * could allocate in turn waits for ours: pthread_atfork, which asks libc for memory when its static
- * slots are used up. Nothing is locked before a fork but the program's object caches, so a thread
- * that holds a lock of stdio cannot wait for us while fork waits for it; the child puts the engine
- * in order instead (lu__engine_fork_child).
+ * slots are used up. Nothing is locked before a fork, so a thread that holds a lock of stdio, or of
+ * the program's, cannot wait for us while fork waits for it; the child puts the engine in order
+ * instead (lu__engine_fork_child), and object caches when they are used (cache.c).
  */
 #include <pthread.h>
 
@@ -36,21 +36,17 @@ int lu_set_limit(size_t limit_bytes, lu_limit_fn *reached, void *arg) {
     return lu__limit_set(limit_bytes, reached, arg);
 }
 
-static void fork_parent(void) {
-    lu__cache_fork_done(false);
-}
-
 static void fork_child(void) {
     lu__options_fork_child();
     lu__violation_fork_child();
     lu__engine_fork_child();
-    lu__cache_fork_done(true);
+    lu__cache_fork_child();
 }
 
 __attribute__((constructor(101))) void lu__at_load(void) {
     lu__options_init();
     lu__surface_init();
-    (void)pthread_atfork(lu__cache_fork_prepare, fork_parent, fork_child);
+    (void)pthread_atfork(NULL, NULL, fork_child);
 }
 
 __attribute__((destructor(101))) static void at_exit(void) {

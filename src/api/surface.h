@@ -15,11 +15,8 @@ void lu__surface_init(void);
 /* The constructor of the library. malloc.c refers to it, so that a static link takes it in. */
 void lu__at_load(void);
 
-/* fork(2): prepare takes the locks of every object cache; done gives them back, in the parent and
- * in the child. In a signal handler that interrupted its thread in the library they leave all
- * locks alone, and the child does without what others had in hand. */
-void lu__cache_fork_prepare(void);
-void lu__cache_fork_done(bool child);
+/* In the child of fork, whatever its other threads were doing with object caches. */
+void lu__cache_fork_child(void);
 
 /* The functions of the same names without lu__, as in their manual pages. mallopt.c, info.c. They
  * are glibc's own, and so are the types and constants in their interfaces. */

@@ -38,7 +38,10 @@ static struct emergency_region *region_make(size_t need) {
 
 static void *take(struct emergency_region *region, size_t align, size_t size) {
     size_t need = size + HEADER + align;
-    size_t at = __atomic_fetch_add(&region->used, need, __ATOMIC_RELAXED);
+    size_t at = __atomic_load_n(&region->used, __ATOMIC_RELAXED);
+    /* Nothing is added for what cannot fit, or `used` would come round to blocks that are live. */
+    if (at > region->size || region->size - at < need) return NULL;
+    at = __atomic_fetch_add(&region->used, need, __ATOMIC_RELAXED);
     if (at > region->size || region->size - at < need) return NULL;
     uintptr_t block = lu__align_up((uintptr_t)region->base + at + HEADER, align);
     *(size_t *)(block - HEADER) = size;

@@ -48,7 +48,8 @@ static struct lu__lock queue_lock = LU_LOCK_INIT(LU_RANK_LEAF);
 static struct span *queue[QUEUE];
 static uint32_t oldest, count; /* of queue */
 static size_t held;
-static struct span *stock[STOCK]; /* the oldest first; `stamp`: when it came */
+static struct span *stock[STOCK]; /* the oldest first                      */
+static uint64_t came_ms[STOCK];   /* when each came                        */
 static uint32_t stocked;          /* also looked at without the lock */
 static size_t stock_bytes;
 
@@ -59,6 +60,12 @@ static size_t queue_most(void) {
 
 static size_t stock_most(void) {
     return LU_MAX(__atomic_load_n(&live, __ATOMIC_RELAXED) / STOCK_PART, STOCK_BYTES);
+}
+
+/* What came before then has been in the stock for too long. (The clock starts with the system.) */
+static uint64_t too_old(void) {
+    uint64_t now = lu__os_now_ms();
+    return now - LU_MIN(now, STOCK_MS);
 }
 
 static size_t block_bytes(size_t align, size_t size) {
@@ -164,30 +171,31 @@ static void enter(struct span *span) {
 static struct span *unstock(uint32_t i) {
     struct span *span = stock[i];
     __atomic_store_n(&stocked, stocked - 1, __ATOMIC_RELAXED);
-    memmove(&stock[i], &stock[i + 1], (stocked - i) * sizeof(struct span *));
+    memmove(&stock[i], &stock[i + 1], (stocked - i) * sizeof stock[0]);
+    memmove(&came_ms[i], &came_ms[i + 1], (stocked - i) * sizeof came_ms[0]);
     stock_bytes -= lu__span_bytes(span);
     return span;
 }
 
 /* The oldest run of the stock, if there is too much with `coming` bytes, or if it came before `ms`.
  * Locked. */
-static struct span *surplus(size_t coming, size_t most, uint32_t ms) {
+static struct span *surplus(size_t coming, size_t most, uint64_t ms) {
     if (stocked == 0) return NULL;
     bool much = stocked == STOCK || stock_bytes + coming > most;
-    return much || (int32_t)(stock[0]->stamp - ms) < 0 ? unstock(0) : NULL;
+    return much || came_ms[0] < ms ? unstock(0) : NULL;
 }
 
 /* Now. Into the queue if the stock is full, which it is only while the kernel refuses. Locked. */
 static void put_in_stock(struct span *span) {
     if (stocked == STOCK) return enter(span);
-    span->stamp = (uint32_t)lu__os_now_ms();
     stock[stocked] = span;
+    came_ms[stocked] = lu__os_now_ms();
     __atomic_store_n(&stocked, stocked + 1, __ATOMIC_RELAXED);
     stock_bytes += lu__span_bytes(span);
 }
 
 /* Give back what is too much or came before `ms`, and put `span` in, if there is one. */
-static void settle_stock(struct span *span, size_t most, uint32_t ms) {
+static void settle_stock(struct span *span, size_t most, uint64_t ms) {
     size_t coming = span != NULL ? lu__span_bytes(span) : 0;
     for (struct span *old = NULL;;) {
         lu__lock_acquire(&queue_lock);
@@ -210,7 +218,7 @@ static void wait_in_queue(struct span *span) {
         if (old == NULL || tries > QUEUE) enter(span);
         lu__lock_release(&queue_lock);
         if (old == NULL) return;
-        settle_stock(old, stock_most(), (uint32_t)lu__os_now_ms() - STOCK_MS);
+        settle_stock(old, stock_most(), too_old());
         if (tries > QUEUE) return;
     }
 }
@@ -243,7 +251,7 @@ void lu__hard_large_free(struct span *span) {
 
 void lu__hard_large_tidy(bool all) {
     if (__atomic_load_n(&stocked, __ATOMIC_RELAXED) == 0) return;
-    settle_stock(NULL, all ? 0 : stock_most(), (uint32_t)lu__os_now_ms() - (all ? 0 : STOCK_MS));
+    settle_stock(NULL, all ? 0 : stock_most(), all ? UINT64_MAX : too_old());
 }
 
 void lu__hard_large_flush(void) {

@@ -52,7 +52,7 @@ static bool squeeze_heap(struct heap *heap, void *arg) {
 
 /* Give back the runs of spans in which nothing is in use; true if less is held now. */
 static bool squeeze(size_t held) {
-    static uint64_t squeezed_ms;
+    static uint64_t squeezed_ms; /* 0: never */
     uint64_t now = lu__os_now_ms(), last = __atomic_load_n(&squeezed_ms, __ATOMIC_RELAXED);
     if (last != 0 && now - last < SQUEEZE_MS) return false;
     __atomic_store_n(&squeezed_ms, now, __ATOMIC_RELAXED);

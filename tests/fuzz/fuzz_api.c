@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 
+#include "clock.h"
 #include "heap/heap.h"
 #include "os_fault.h"
 
@@ -53,20 +54,16 @@ struct slot *fuzz_slot(void) {
 
 /* ------------------------------------------------------------------ clock and chance --------- */
 
-static uint64_t clock_ms = 1000, chance = 1;
+static uint64_t chance = 1;
 
-uint64_t __wrap_lu__os_now_ms(void);
 uint64_t __wrap_lu__os_random(void);
 
-uint64_t __wrap_lu__os_now_ms(void) {
-    return clock_ms;
-}
 uint64_t __wrap_lu__os_random(void) {
     return check_random(&chance);
 }
 
 static void op_clock(void) {
-    clock_ms += fuzz_byte() * 8;
+    clock_advance(fuzz_byte() * 8);
 }
 
 /* ------------------------------------------------------------------ faults and limits -------- */
@@ -272,7 +269,7 @@ static void begin(const uint8_t *data, size_t size) {
     }
     fuzz.at = data;
     fuzz.end = data + size;
-    clock_ms += 100000; /* what an input before this one did was long ago */
+    clock_advance(100000); /* what an input before this one did was long ago */
     chance = 1;
 }
 

@@ -1,0 +1,106 @@
+/* cache.h - an object cache from inside: what cache.c and cache_end.c share. */
+#ifndef LU_CACHE_H
+#define LU_CACHE_H
+
+#include "api/slabs.h"
+#include "lucid/lucid.h"
+#include "os/lock.h"
+
+struct lu__slab_list {
+    struct lu__slab *first;
+};
+
+struct lu_cache {
+    struct lu__slab_shape shape; /* constant */
+    lu_construct_fn *construct;  /* constant */
+    lu_destruct_fn *destruct;    /* constant */
+    void *arg;                   /* constant */
+    char name[32];               /* constant, cut; for who looks at a core file */
+
+    uint32_t forks; /* atomic: lu__cache_forks when the lock was last known to be in order */
+
+    struct lu__lock lock;            /* protects what follows                              */
+    struct lu__slab_list ready, raw; /* of the slabs of this epoch; the full are on none   */
+    struct lu__slab_set set;         /* all                                                */
+    uint32_t epoch;                  /* slabs of another are on no list, see cache.c       */
+    bool unsettled;                  /* there may be such                                  */
+    bool ending;                     /* lu_cache_destroy was called                        */
+    bool ended;                      /* ... and has done all but what waits for `inside`   */
+    uint64_t settled;                /* the slabs from this number on may be unsettled     */
+    size_t ready_count;              /* free constructed objects in slabs of this epoch    */
+    size_t next_colour;              /* of the next slab                                   */
+    size_t inside;                   /* calls that left the lock and will come back        */
+};
+
+/* How many forks this process is away from where the library was loaded. Changes in the child of
+ * fork only, before it has a second thread. */
+extern uint32_t lu__cache_forks LU_HIDDEN;
+
+/* The cache was last used before a fork: put its lock in order. */
+void lu__cache_see_fork(struct lu_cache *cache);
+LU_INLINE void lu__cache_enter_inside(struct lu_cache *cache) {
+    if (LU_UNLIKELY(__atomic_load_n(&cache->forks, __ATOMIC_ACQUIRE) != lu__cache_forks))
+        lu__cache_see_fork(cache);
+    lu__lock_acquire(&cache->lock);
+}
+/* False where it would be a deadlock: in a signal handler that interrupted its thread inside the
+ * library (os/lock.h). */
+LU_INLINE LU_MUST_CHECK bool lu__cache_enter(struct lu_cache *cache) {
+    if (LU_UNLIKELY(!lu__inside_enter())) return false;
+    lu__cache_enter_inside(cache);
+    return true;
+}
+LU_INLINE void lu__cache_leave(struct lu_cache *cache) {
+    lu__lock_release(&cache->lock);
+    lu__inside_leave();
+}
+
+/* Leave the lock for code that is not ours or may call such, and come back. In between, the cache
+ * may be destroyed: then `ending` says so, its lists are empty, and the structure lives until who
+ * came back last leaves by lu__cache_leave_last. */
+LU_INLINE void lu__cache_go_out(struct lu_cache *cache) {
+    cache->inside++;
+    lu__cache_leave(cache);
+}
+/* For who has held it in this call: what makes lu__cache_enter fail cannot have come since. */
+LU_INLINE void lu__cache_enter_again(struct lu_cache *cache) {
+    lu__inside_set(1);
+    lu__cache_enter_inside(cache);
+}
+LU_INLINE void lu__cache_come_back(struct lu_cache *cache) {
+    lu__cache_enter_again(cache);
+    cache->inside--;
+}
+void lu__cache_leave_last(struct lu_cache *cache);
+
+LU_INLINE uint64_t lu__slab_number(const struct lu_cache *cache, const void *address) {
+    return (uintptr_t)address >> cache->shape.slab_shift;
+}
+
+/* After the counts of a slab of this epoch changed: to the list that it belongs on now. `was` is
+ * the one it is on. */
+LU_INLINE struct lu__slab_list *lu__cache_list_of(struct lu_cache *cache,
+                                                  const struct lu__slab *slab) {
+    return slab->ready > 0 ? &cache->ready : slab->raw > 0 ? &cache->raw : NULL;
+}
+void lu__slab_relink(struct lu__slab *slab, struct lu__slab_list *was, struct lu__slab_list *now);
+LU_INLINE void lu__cache_relink(struct lu_cache *cache, struct lu__slab *slab,
+                                struct lu__slab_list *was) {
+    struct lu__slab_list *now = lu__cache_list_of(cache, slab);
+    if (now != was) lu__slab_relink(slab, was, now);
+}
+
+/* Make the slab one of this epoch, if it is not. Not when the cache is ending. */
+void lu__cache_settle_slow(struct lu_cache *cache, struct lu__slab *slab);
+LU_INLINE void lu__cache_settle(struct lu_cache *cache, struct lu__slab *slab) {
+    if (LU_UNLIKELY(slab->epoch != cache->epoch)) lu__cache_settle_slow(cache, slab);
+}
+/* Do so for the next unsettled slabs, after at most `steps` looks; stops when one has something to
+ * give if `soon`. */
+void lu__cache_settle_some(struct lu_cache *cache, unsigned steps, bool soon);
+
+/* The constructor or destructor of an object of the slab has run, and the cache is ending: give the
+ * slab back if the destruction has left it for this. */
+void lu__cache_drop(struct lu_cache *cache, struct lu__slab *slab);
+
+#endif

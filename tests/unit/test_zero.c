@@ -1,0 +1,86 @@
+/* test_zero.c - heap/zero: how far malloc(0) looks for a name, counted by where it stands. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "heap/zero.h"
+#include "lucid/lucid.h"
+
+enum { LOOKS = 4096 };
+
+static size_t word_of(const void *name) {
+    return ((uintptr_t)name - lu__zero.names) / 16 / 64;
+}
+
+/* Names in order, each once; a full word is passed by. */
+static void in_order(void **state) {
+    (void)state;
+    char *first = lu__zero_alloc(), *last = first;
+    assert_non_null(first);
+    for (size_t i = 1; i < 1000; i++) {
+        char *name = lu__zero_alloc();
+        assert_ptr_equal(name, last + 16);
+        assert_int_equal(lu__zero_find(name), LU_ZERO_LIVE);
+        last = name;
+    }
+    assert_true(lu__zero_free(first));
+    assert_false(lu__zero_free(first));
+    assert_int_equal(lu__zero_find(first), LU_ZERO_FREE);
+    assert_ptr_equal(lu__zero_alloc(), last + 16); /* not what was freed just now */
+    for (char *name = first + 16; name <= last + 16; name += 16) assert_true(lu__zero_free(name));
+}
+
+/* With all 2^26 names live no call looks at more than 4,096 words. */
+static void no_name_is_free(void **state) {
+    (void)state;
+    memset(lu__zero.bits, 0xff, LU_ZERO_WORDS * sizeof lu__zero.bits[0]);
+    lu__zero.next = 100;
+    for (size_t call = 1; call <= 2 * LU_ZERO_WORDS / LOOKS; call++) {
+        assert_null(lu__zero_alloc());
+        assert_int_equal(lu__zero.next, (100 + call * LOOKS) % LU_ZERO_WORDS);
+    }
+    /* malloc(0) is a block then, as any other. */
+    void *block = lu_malloc(0), *other = lu_malloc(0);
+    assert_non_null(block);
+    assert_ptr_not_equal(block, other);
+    assert_int_equal(lu__zero_find(block), LU_ZERO_NOT);
+    block = lu_realloc(block, 100);
+    assert_non_null(block);
+    lu_free(block);
+    lu_free_sized(other, 0);
+}
+
+/* One that is free is found, at the latest after one round. */
+static void the_only_one(void **state) {
+    (void)state;
+    static const size_t words[] = {0, 1, LOOKS - 1, LOOKS, 5 * LOOKS + 7, LU_ZERO_WORDS - 1};
+    for (size_t i = 0; i < LU_COUNT_OF(words); i++) {
+        memset(lu__zero.bits, 0xff, LU_ZERO_WORDS * sizeof lu__zero.bits[0]);
+        lu__zero.next = 0;
+        lu__zero.bits[words[i]] &= ~((uint64_t)1 << (i * 12));
+        void *name = NULL;
+        size_t calls = 0;
+        while (name == NULL) {
+            name = lu__zero_alloc();
+            calls++;
+        }
+        assert_int_equal(word_of(name), words[i]);
+        assert_int_equal(calls, words[i] / LOOKS + 1);
+        assert_int_equal(lu__zero.bits[words[i]], UINT64_MAX);
+        assert_int_equal(lu__zero.next, (words[i] + 1) % LU_ZERO_WORDS);
+    }
+    memset(lu__zero.bits, 0, LU_ZERO_WORDS * sizeof lu__zero.bits[0]);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(in_order),
+        cmocka_unit_test(no_name_is_free),
+        cmocka_unit_test(the_only_one),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
