@@ -24,6 +24,7 @@
 #include "heap/guard.h"
 #include "heap/harden.h"
 #include "heap/limit.h"
+#include "heap/track.h"
 #include "heap/user.h"
 #include "heap/zero.h"
 #include "os/os.h"
@@ -219,7 +220,7 @@ static enum place find_hardened(const void *pointer, const char *call, struct fo
 }
 
 static enum place find_small(const void *pointer, const char *call, struct found *found) {
-    const struct span *span = found->span;
+    struct span *span = found->span;
     char *start = lu__span_start(span);
     uint32_t size = lu__class_size[span->class_id];
     uint32_t offset = (uint32_t)((const char *)pointer - start);
@@ -585,6 +586,7 @@ void lu__engine_fork_child(void) {
         if (was_held || lu__run_purging()) lu__run_rebuild();
     }
     lu__walk_fork_child();
+    lu__track_fork_child();
     lu__guard_fork_child();
     lu__hard_span_fork_child();
     lu__hard_large_fork_child();

@@ -51,6 +51,8 @@ void *lu__guard_try(struct heap *heap, size_t align, size_t size, bool *zero);
 /* What small.c tells of heaps that have a sampler. */
 /* `blocks` were put on a list that malloc pops. */
 void lu__guard_count(struct heap *heap, uint32_t blocks);
+/* `blocks` were taken off it again, and not by malloc. */
+void lu__guard_uncount(struct heap *heap, uint32_t blocks);
 /* The span becomes current with `listed` free blocks. */
 void lu__guard_begin(struct heap *heap, const struct span *span, uint32_t listed);
 /* It no longer is, and has `listed` left. */

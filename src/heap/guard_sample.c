@@ -148,6 +148,10 @@ void lu__guard_count(struct heap *heap, uint32_t blocks) {
     if (LU_UNLIKELY(s->left <= 0)) arm(heap, true);
 }
 
+void lu__guard_uncount(struct heap *heap, uint32_t blocks) {
+    if (!heap->sampler->every) heap->sampler->left += blocks;
+}
+
 void lu__guard_begin(struct heap *heap, const struct span *span, uint32_t listed) {
     heap->sampler->given[span->class_id] = 0;
     lu__guard_count(heap, listed);

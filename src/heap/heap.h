@@ -165,7 +165,8 @@ LU_INLINE uintptr_t lu__list_step(uintptr_t key, uintptr_t block) {
  * hold such a word, as a program can copy bytes that it never wrote. So every list that the block
  * can be on is searched: the span's, the posted chain, and what threads have collected. Any thread;
  * lists that change meanwhile are followed with care, and at worst a double free is not seen. */
-bool lu__link_is_free(const struct span *span, uintptr_t block);
+bool lu__link_is_free(struct span *span, uintptr_t block);
+extern uint64_t lu__link_steps LU_HIDDEN; /* atomic: blocks and heaps that it has looked at */
 
 /* ---------------------------------------------------------------- small.c: spans and blocks */
 
@@ -219,12 +220,15 @@ void lu__remote_free(struct heap *heap, struct span *span, uintptr_t block);
 /* Start a batch with `block`, posting what the slot held; post a full one. */
 void lu__remote_begin(struct remote_batch *batch, struct span *span, uintptr_t block);
 void lu__remote_post(struct remote_batch *batch);
-/* The fast path: put the block in the heap's batch for its span. */
-LU_INLINE void lu__remote_collect(struct heap *heap, struct span *span, uintptr_t block) {
-    /* &heap->ring[descriptor number % LU_RING], with one shift less */
+/* The heap's slot for the span: &heap->ring[descriptor number % LU_RING], with one shift less. */
+LU_INLINE struct remote_batch *lu__remote_slot(struct heap *heap, const struct span *span) {
     size_t offset = (uintptr_t)span / ((1u << LU_DESC_SHIFT) / sizeof heap->ring[0]) &
                     (LU_RING - 1) * sizeof heap->ring[0];
-    struct remote_batch *batch = (struct remote_batch *)(void *)((char *)heap->ring + offset);
+    return (struct remote_batch *)(void *)((char *)heap->ring + offset);
+}
+/* The fast path: put the block in the heap's batch for its span. */
+LU_INLINE void lu__remote_collect(struct heap *heap, struct span *span, uintptr_t block) {
+    struct remote_batch *batch = lu__remote_slot(heap, span);
     if (LU_UNLIKELY(batch->span != span)) {
         lu__remote_begin(batch, span, block);
         return;

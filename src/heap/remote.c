@@ -78,18 +78,23 @@ static void post_batch(struct remote_batch *batch) {
     struct span *span = batch->span;
     batch->span = NULL;
     post(span, batch->first, batch->last, batch->most - batch->room);
+    /* Perhaps in a later life of the span, which does not set it anew: a search looks at rings in
+     * vain, but at none too few. */
+    (void)__atomic_fetch_sub(&span->rings, 1, __ATOMIC_RELAXED);
 }
 
 void lu__remote_begin(struct remote_batch *batch, struct span *span, uintptr_t block) {
     if (batch->span != NULL) post_batch(batch);
     uint32_t size = lu__class_size[span->class_id];
-    batch->most = LU_MIN(LU_MAX(BATCH_BYTES / size, 1u), BATCH_BLOCKS);
-    batch->room = batch->most - 1;
+    uint32_t most = LU_MIN(BATCH_BYTES / size, BATCH_BLOCKS);
+    if (most <= 1) return post(span, block, block, 1);
+    batch->most = most;
+    batch->room = most - 1;
     batch->first = batch->last = block;
     __atomic_store_n((uintptr_t *)block, (LU_LIST_END ^ block) ^ span->key, __ATOMIC_RELAXED);
+    (void)__atomic_fetch_add(&span->rings, 1, __ATOMIC_RELAXED);
     __atomic_signal_fence(__ATOMIC_RELEASE); /* a forked child must not see the old chain */
     batch->span = span;
-    if (batch->room == 0) post_batch(batch);
 }
 
 void lu__remote_post(struct remote_batch *batch) {

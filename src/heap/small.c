@@ -28,6 +28,7 @@
  */
 #include "heap/guard.h"
 #include "heap/heap.h"
+#include "heap/track.h"
 #include "os/os.h"
 
 #define WAKE_SHIFT 4 /* a sleeping span wakes when 1/16 of it is free */
@@ -162,6 +163,7 @@ static struct span *span_create(struct heap *heap, unsigned c) {
     span->reserve = 0;
     span->next = span->prev = NULL;
     span->off = 0;
+    span->track = 0;
     span->swept = 0;
     __atomic_store_n(&span->remote, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&span->purged, 0, __ATOMIC_RELAXED);
@@ -185,6 +187,7 @@ void lu__span_release(struct heap *heap, struct span *span) {
     LU_ASSERT(lu__remote_count(span) == 0);
     heap->span_count[span->class_id]--;
     if (heap->kind == LU_HEAP_OF_USER) lu__heap_unlink(heap, span);
+    if (LU_UNLIKELY(span->track != 0)) lu__track_drop(span);
     __atomic_store_n(&span->owner, NULL, __ATOMIC_RELAXED);
     note_touched(span);
     lu__run_free(span);
@@ -224,7 +227,8 @@ static void end_current(struct heap *heap, struct span *span, uintptr_t list, ui
     span->swept = 0;
     if (out == 0) {
         lu__span_release(heap, span);
-    } else if (listed > 0 || span->purged || span->limit < lu__span_capacity_bytes(span)) {
+    } else if (listed > 0 || span->purged || span->off > 0 ||
+               span->limit < lu__span_capacity_bytes(span)) {
         span->state = LU_SPAN_PARTIAL;
         span->needed = out;
         span->reserve = 0;
@@ -250,6 +254,7 @@ void lu__small_needed(struct heap *heap, struct span *span) {
     case LU_SPAN_CURRENT:
         span->needed = lu__cadence(heap);
         if (LU_UNLIKELY(heap->sampler != NULL)) lu__guard_renew(heap, span);
+        if (LU_UNLIKELY(span->track != 0)) (void)lu__track_refill(heap, span);
         lu__tick_slow(heap);
         break;
     case LU_SPAN_SLEEPING:
@@ -352,18 +357,26 @@ static struct span *pick_partial(struct heap *heap, unsigned c) {
     return best;
 }
 
+/* True if the list of the current span has blocks; of a tracked one it gets some. */
+static bool is_stocked(struct heap *heap, struct span *span) {
+    if (LU_UNLIKELY(span->track != 0)) return lu__track_refill(heap, span);
+    return *span->list != LU_LIST_END;
+}
+
 /* Put blocks on the heap's empty list. *fresh: the first was never used, and its memory is zero. */
 static bool refill(struct heap *heap, unsigned c, bool *fresh) {
     *fresh = false;
     heap->lonely[c] = 0;
     if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__remote_drain(heap);
-    while (heap->list[c] == LU_LIST_END) {
-        struct span *span = heap->current[c], *next = pick_partial(heap, c);
+    for (;;) {
+        struct span *span = heap->current[c];
+        if (span != NULL && is_stocked(heap, span)) return true;
+        struct span *next = pick_partial(heap, c);
         if (next != NULL) {
             lu__partial_remove(heap, next);
             if (span != NULL) end_current(heap, span, heap->list[c], 0);
             make_current(heap, next);
-            if (heap->list[c] != LU_LIST_END) return true;
+            if (is_stocked(heap, next)) return true;
             span = next;
         }
         if (span == NULL ||
@@ -378,7 +391,6 @@ static bool refill(struct heap *heap, unsigned c, bool *fresh) {
             return true;
         }
     }
-    return true;
 }
 
 /* True if the list is to be refilled when its last block is taken, not when the next is asked for:

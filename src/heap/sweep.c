@@ -24,6 +24,7 @@
 #include "heap/harden.h"
 #include "heap/heap.h"
 #include "heap/limit.h"
+#include "heap/track.h"
 #include "os/os.h"
 
 #define TICK_SLOW_PATHS 32u
@@ -152,6 +153,7 @@ static void purge_insides(const struct span *span, struct page_purge *purge) {
 }
 
 static void purge_span(struct span *span, struct page_purge *purge) {
+    if (LU_UNLIKELY(span->track != 0)) lu__track_end(span);
     span->swept = 1;
     lu__run_forget_touched(span);
     if (span->slices > 1) {
@@ -210,6 +212,7 @@ static uint32_t visit_current(struct heap *heap, unsigned c, struct page_purge *
 static uint32_t visit_partial(struct heap *heap, struct span *span, struct page_purge *purge) {
     uint32_t mark = span->needed;
     if (span->stamp != mark) {
+        if (LU_UNLIKELY(span->track != 0)) (void)lu__track_refill(heap, span);
         span->stamp = mark;
         span->swept = 0;
         heap->changed = 1;

@@ -3,15 +3,16 @@
  *
  * A lu_heap links every run it owns (heap->all, through span->all_next), so that all can be given
  * back at once and every block can be visited. A block is live if it was carved, is on neither its
- * span's list nor the heap's, and touches no purged page. Huge blocks are found one by one in the
- * list of all: while one is visited or ended, no lock is held but the heap's, which the caller
- * holds if it has one.
+ * span's list nor the heap's nor in a bitmap (track.c), and touches no purged page. Huge blocks are
+ * found one by one in the list of all: while one is visited or ended, no lock is held but the
+ * heap's, which the caller holds if it has one.
  */
 #include "heap/user.h"
 
 #include <string.h>
 
 #include "heap/harden.h"
+#include "heap/track.h"
 #include "span/huge.h"
 
 #define BITS_MOST (LU_SLICE / 8) /* blocks in a span at most */
@@ -24,6 +25,7 @@ void lu__user_clear(struct heap *heap) {
             lu__hard_release(span);
             continue;
         }
+        if (LU_UNLIKELY(span->track != 0)) lu__track_drop(span);
         __atomic_store_n(&span->owner, NULL, __ATOMIC_RELAXED);
         lu__run_free(span);
     }
@@ -61,6 +63,7 @@ static bool walk_small(struct span *span, bool (*visit)(void *block, size_t byte
     uintptr_t start = (uintptr_t)lu__span_start(span);
     memset(free_bits, 0, count / 8 + 1 <= sizeof free_bits ? count / 8 + 1 : sizeof free_bits);
     mark_list(free_bits, span->key, *span->list, start, size);
+    lu__track_mark(span, free_bits);
     for (uint32_t i = 0; i < count; i++) {
         if (free_bits[i / 8] & (1u << (i % 8))) continue;
         if (span->slices == 1 && (lu__block_pages(i * size, size) & span->purged) != 0) continue;

@@ -83,7 +83,9 @@ struct span {
     uint16_t reserve;  /* blocks out that `needed` does not count                             */
     uint16_t purged;   /* bit i: unit i of the span was given back, its blocks are off every
                             list                                                                */
-    uint16_t off;      /* number of such blocks                                               */
+    uint16_t off;      /* blocks on no list: those, and those in a bitmap                   */
+    uint16_t track;    /* atomic: the number of its bitmap, or 0; see heap/track.c            */
+    uint16_t rings;    /* atomic: how many slots of heaps' rings collect frees of its blocks  */
     uint16_t seen;     /* CURRENT: limit / 8 when it was last swept                          */
     uint16_t touched;  /* slice by slice, whatever it is part of: bytes / 8 from its start that a
                             SMALL span once linked and nothing has purged since (see small.c) */

@@ -72,6 +72,12 @@ TABLE = {
         "    lu__pool_release(heap);\n    lu__remote_flush(heap);\n",
         "    lu__pool_release(heap);\n    lu__inside_leave();\n",
         "    lu__inside_leave();\n"),
+    # track.c: a bit is believed that another span may have set
+    "bitmap_of_another": (
+        "src/heap/track.c",
+        "    return __atomic_load_n(&track->span, __ATOMIC_RELAXED) == span &&\n"
+        "           __atomic_load_n(&track->life, __ATOMIC_RELAXED) == life;",
+        "    (void)life;\n    return true;"),
     # emergency.c: the room is taken in two steps
     "emergency_in_two_steps": (
         "src/heap/emergency.c",

@@ -11,6 +11,7 @@
 #include "explore.h"
 #include "heap/engine.h"
 #include "heap/heap.h"
+#include "heap/track.h"
 #include "lucid/lucid.h"
 #include "state.h"
 
@@ -216,9 +217,9 @@ static void count_heap(struct heap *visited, void *arg) {
     ++*(unsigned *)arg;
 }
 static void make_and_end(void) {
-    lu_heap_t *first = lu_heap_create(LU_HEAP_SHARED), *second = lu_heap_create(LU_HEAP_SHARED);
-    lu_heap_destroy(first);
-    lu_heap_destroy(second);
+    lu_heap_t *one = lu_heap_create(LU_HEAP_SHARED), *other = lu_heap_create(LU_HEAP_SHARED);
+    lu_heap_destroy(one);
+    lu_heap_destroy(other);
 }
 static void prepare_ended(void) {
     explore_as(0, make_and_end);
@@ -231,6 +232,53 @@ static void walk_heaps(void) {
     unsigned count = 0;
     lu__heap_each(count_heap, &count);
     EXPLORE_CHECK(count == 4); /* of two threads, and two that have ended */
+}
+
+/* ------------------------------------------------------------------ bitmaps ------------------ */
+
+enum { ROW = 40 }; /* more than a refill takes from a bitmap */
+
+static struct span *first, *second;
+
+static struct span *span_of(void *block) {
+    return lu__span_of(lu__region_of(block), block);
+}
+/* A live block that looks free, by a number that in the second span is a free block's. */
+static void take_row(void) {
+    void *row[ROW];
+    for (size_t i = 0; i < ROW; i++) row[i] = take(SMALL);
+    blocks[0] = row[ROW - 1];
+    first = span_of(blocks[0]);
+    for (size_t i = 0; i < ROW - 1; i++) lu_free(row[i]);
+    *(uintptr_t *)blocks[0] = (LU_LIST_END ^ (uintptr_t)blocks[0]) ^ first->key;
+    EXPLORE_CHECK(lu__track_refill(lu__thread_heap(), first));
+    void *other = take(SMALL - 16);
+    second = span_of(other);
+    lu_free(other);
+}
+static void prepare_bitmap(void) {
+    explore_as(0, take_row);
+    explore_as(1, have_heap);
+}
+/* The bitmap of one span becomes that of another. */
+static void pass_bitmap_on(void) {
+    lu__track_end(first);
+    EXPLORE_CHECK(lu__track_refill(lu__thread_heap(), second));
+    EXPLORE_CHECK(lu__track_count(second) > 0);
+}
+static void ask(void) {
+    EXPLORE_CHECK(!lu__link_is_free(first, (uintptr_t)blocks[0]));
+}
+static void ask_and_free(void) {
+    lu_free(blocks[0]);
+    flush();
+}
+static void check_one_left(void) {
+    state_check(1);
+}
+static void check_none_left(void) {
+    explore_as(0, drain);
+    state_check(0);
 }
 
 /* ------------------------------------------------------------------ runs --------------------- */
@@ -304,6 +352,8 @@ const struct script scripts[] = {
     {"borrowed heap", prepare_pool, {end_then_borrow, come_and_go}, check_borrowed, 2},
     {"shared heap", prepare_heap, {use_heap, use_heap}, check_heap_blocks, 3},
     {"walk of all heaps", prepare_ended, {make_again, walk_heaps}, NULL, 3},
+    {"bitmap of two spans", prepare_bitmap, {pass_bitmap_on, ask}, check_one_left, 2},
+    {"bitmap and a free", prepare_bitmap, {pass_bitmap_on, ask_and_free}, check_none_left, 2},
     {"runs", prepare_runs, {use_run, use_run, purge}, check_runs, 2},
     {"lock", NULL, {lock_twice, lock_twice, lock_twice}, check_lock, 3},
     {"emergency memory", NULL, {take_emergency, take_emergency}, NULL, 6},

@@ -21,7 +21,7 @@
 struct tally {
     const struct span *span;
     uint8_t seen[LISTED_MOST];
-    uint32_t listed, posted, collected;
+    uint32_t listed, posted, collected, rings;
 };
 
 /* Mark the blocks of a list; returns how many. */
@@ -47,6 +47,7 @@ static void mark_ring(struct heap *heap, void *arg) {
         uint32_t count = mark(tally, batch->first);
         EXPLORE_CHECK(count == batch->most - batch->room);
         tally->collected += count;
+        tally->rings++;
     }
 }
 
@@ -80,6 +81,7 @@ static size_t check_span(const struct span *span) {
     EXPLORE_CHECK(tally.posted == lu__remote_count(span));
     EXPLORE_CHECK(times_pending(span) == (span->remote != 0));
     lu__heap_each(mark_ring, &tally);
+    EXPLORE_CHECK(span->rings == tally.rings);
     uint32_t taken = lu__span_carved(span) - span->off - tally.listed;
     EXPLORE_CHECK(taken <= lu__span_carved(span));
     if (span->state == LU_SPAN_CURRENT) {

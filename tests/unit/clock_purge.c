@@ -1,6 +1,6 @@
 /*
- * clock_purge.c - when free memory goes back, over 200 days and at every place where milliseconds in
- * 31 or 32 bits would wrap, by a clock that is the test's (tests/support/clock.h).
+ * clock_purge.c - when free memory goes back, over 200 days and at every place where milliseconds
+ * in 31 or 32 bits would wrap, by a clock that is the test's (tests/support/clock.h).
  */
 #include <setjmp.h>
 #include <stdarg.h>
