@@ -98,8 +98,8 @@ static void threads_start(void) {
     }
 }
 
-enum { MANY = 8000, LIVE = 5000 }; /* mappings are 65,530 at most */
-static char *grown[MANY], *between[MANY];
+enum { MANY = 2000, LIVE = 4500 };
+static char *grown[LIVE], *between[LIVE];
 
 /* A block with another behind it grows by moving. */
 static char *grow(size_t i) {
@@ -142,7 +142,8 @@ static void many_live(void) {
     size_t before = mappings(), count = check_amount(LIVE);
     for (size_t i = 0; i < count; i++) grown[i] = grow(i);
     size_t most = mappings();
-    CHECK_THAT(most <= before + 4300 || !check_strict, "%zu mappings with %zu blocks", most, count);
+    CHECK_THAT(most <= before + 4096 + 200 || !check_strict, "%zu mappings with %zu blocks", most,
+               count);
     threads_start();
     end_blocks(count, before);
     check_passed("%zu blocks that have grown: a bounded number of mappings", count);
@@ -174,21 +175,21 @@ static void grow_until_refused(__rlimit_resource_t resource, int number, size_t 
     small = limit;
     small.rlim_cur = more == HALF ? statm(number) / 2 : statm(number) + more;
     CHECK_EQ(setrlimit(resource, &small), 0);
-    for (size_t step = 0; step < 30; step++) {
+    for (size_t step = 0; step < 20; step++) {
         struct buffer *buffer = &buffers[step % 2];
         refused += !resize(buffer, buffer->size / 3 * 4 + 100000);
     }
     CHECK_EQ(setrlimit(resource, &limit), 0);
     for (size_t i = 0; i < 2; i++) CHECK(resize(&buffers[i], buffers[i].size * 2));
     for (size_t i = 0; i < 2; i++) free(buffers[i].at);
-    check_passed("%s of %s%zu KiB more: %zu of 30 reallocs NULL, all contents whole",
+    check_passed("%s of %s%zu KiB more: %zu of 20 reallocs NULL, all contents whole",
                  number == 0 ? "RLIMIT_AS" : "RLIMIT_DATA",
                  more == HALF ? "half of what there is and " : "what there is and ", more / 1024,
                  refused);
 }
 
 static void refused_by_limits(void) {
-    static const size_t more[] = {HALF, 0, 100000, 1000000, 3000000, 30000000, 300000000};
+    static const size_t more[] = {HALF, 0, 1000000, 3000000, 30000000};
     for (size_t i = 0; i < 2 * CHECK_COUNT_OF(more); i++) {
         pid_t child = fork();
         CHECK(child >= 0);
