@@ -294,8 +294,7 @@ static void free_small(struct span *span, uintptr_t block) {
         return;
     }
     struct heap *heap = lu__thread_enter();
-    /* A heap that is only borrowed must not collect: nobody would post for it. */
-    lu__remote_free(heap == lu__thread_heap() ? heap : NULL, span, block);
+    lu__remote_free(heap, span, block);
     if (heap != NULL) lu__thread_leave(heap);
 }
 
@@ -565,6 +564,7 @@ size_t lu__engine_purge(void) {
     size_t returned = 0;
     __atomic_fetch_add(&lu__purge_request, 1, __ATOMIC_RELAXED);
     lu__remote_flush(heap);
+    heap->purge_seen = lu__purge_request;
     returned += lu__sweep_all(heap);
     lu__pool_each(sweep_visit, &returned);
     returned += lu__run_purge(SIZE_MAX);

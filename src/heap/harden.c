@@ -281,7 +281,7 @@ void *lu__hard_alloc(struct heap *heap, size_t align, size_t size, bool *zero) {
     /* What waits to be used again may be as much as is asked for. */
     lu__hard_let_all_go(heap->hard, true);
     lu__hard_large_flush();
-    lu__hard_sweep(heap, true);
+    lu__hard_sweep(heap);
     return alloc_once(heap, align, size, zero);
 }
 

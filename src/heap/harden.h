@@ -79,8 +79,12 @@ uint32_t lu__hard_live(const struct span *span);
 
 /* Take in a span of which blocks came back. */
 void lu__hard_take_in(struct heap *heap, struct span *span);
-/* Give wholly free spans back, and large blocks that have been free for long, or all. */
-void lu__hard_sweep(struct heap *heap, bool all);
+/* Give wholly free spans back, and large blocks that have been free for long, or all: begin, and go
+ * on for so many units of work (sweep.c), while heap->sweep_at is not NULL. Units used. */
+void lu__hard_sweep_begin(struct heap *heap, bool all);
+uint32_t lu__hard_sweep_some(struct heap *heap, uint32_t units);
+/* All of that at once. */
+void lu__hard_sweep(struct heap *heap);
 /* Give a hardened run of a lu_heap that ends back, now or, if the kernel does not open its guard
  * again, later. */
 void lu__hard_release(struct span *span);

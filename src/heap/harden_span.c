@@ -262,15 +262,13 @@ static struct span *span_of(uintptr_t block) {
 void lu__hard_ready(uintptr_t block) {
     struct span *span = span_of(block);
     uint32_t no = 0;
-    if (__atomic_load_n(&span->stamp, __ATOMIC_RELAXED) == 0 &&
-        __atomic_compare_exchange_n(&span->stamp, &no, 1, false, __ATOMIC_ACQ_REL,
-                                    __ATOMIC_RELAXED)) {
-        struct heap *owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);
-        struct span *top = __atomic_load_n(&owner->pending, __ATOMIC_RELAXED);
-        do {
-            __atomic_store_n(&span->pending_next, top, __ATOMIC_RELAXED);
-        } while (!__atomic_compare_exchange_n(&owner->pending, &top, span, true, __ATOMIC_RELEASE,
-                                              __ATOMIC_RELAXED));
+    if (__atomic_load_n(&span->stamp, __ATOMIC_RELAXED) == 0) {
+        struct heap *noted = lu__remote_pushes(lu__thread_heap(), span);
+        if (__atomic_compare_exchange_n(&span->stamp, &no, 1, false, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_RELAXED)) {
+            lu__remote_push(span);
+        }
+        lu__remote_pushed(noted);
     }
     /* The last touch: it may end now. */
     __atomic_store_n(lu__hard_state(span, block), HARD_READY, __ATOMIC_RELEASE);
@@ -372,7 +370,7 @@ bool lu__hard_refill(struct heap *heap, unsigned c) {
     struct hard *hard = heap->hard;
     struct hard_class *class = &hard->classes[c];
     lu__tick(heap);
-    if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__remote_drain(heap);
+    if (LU_UNLIKELY(lu__remote_waits(heap))) lu__remote_drain(heap);
     uint32_t size = lu__class_size[c], enough = (class->most + 7u) / 8;
     for (unsigned looks = LOOKS;; looks -= looks != 0) {
         struct span *span = hard->spans[c];
@@ -412,22 +410,46 @@ static uint32_t takable(const struct span *span) {
     return free_blocks;
 }
 
-void lu__hard_sweep(struct heap *heap, bool all) {
+/* Units of work, as in sweep.c; about a hundred nanoseconds each. */
+#define UNITS_LOOK 1u
+#define UNITS_RELEASE 100u
+
+/* A span whose blocks are all free ends, and one that was missed is listed; the units of work. */
+static uint32_t visit(struct heap *heap, struct span *span) {
+    uint32_t free_blocks = takable(span), no = 0, units = UNITS_LOOK + lu__span_carved(span) / 64;
+    if (free_blocks != 0 && __atomic_load_n(&span->stamp, __ATOMIC_RELAXED) == 0 &&
+        __atomic_compare_exchange_n(&span->stamp, &no, 1, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_RELAXED)) {
+        list_add(heap->hard, span);
+    }
+    bool listed = span->state == LU_SPAN_PARTIAL;
+    if (!listed || free_blocks != lu__span_carved(span)) return units;
+    span_release(heap, span);
+    return units + UNITS_RELEASE;
+}
+
+void lu__hard_sweep_begin(struct heap *heap, bool all) {
     retry_aside();
     lu__hard_large_tidy(all);
     lu__hard_let_all_go(heap->hard, false);
-    if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__remote_drain(heap);
-    struct span *next;
-    for (struct span *span = heap->all; span != NULL; span = next) {
-        next = span->all_next;
-        if (span->kind != LU_KIND_SMALL || !span->hardened) continue;
-        uint32_t free_blocks = takable(span), no = 0;
-        if (free_blocks != 0 && __atomic_load_n(&span->stamp, __ATOMIC_RELAXED) == 0 &&
-            __atomic_compare_exchange_n(&span->stamp, &no, 1, false, __ATOMIC_ACQ_REL,
-                                        __ATOMIC_RELAXED)) {
-            list_add(heap->hard, span);
-        }
-        bool listed = span->state == LU_SPAN_PARTIAL;
-        if (listed && free_blocks == lu__span_carved(span)) span_release(heap, span);
+    lu__remote_drain(heap);
+    heap->sweep_at = heap->all;
+}
+
+uint32_t lu__hard_sweep_some(struct heap *heap, uint32_t units) {
+    uint32_t used = 0;
+    lu__remote_drain(heap); /* what is pending cannot end */
+    while (heap->sweep_at != NULL && used < units) {
+        struct span *span = heap->sweep_at;
+        heap->sweep_at = span->all_next; /* the span may end */
+        bool small = span->kind == LU_KIND_SMALL && span->hardened;
+        used += small ? visit(heap, span) : UNITS_LOOK;
     }
+    return used;
+}
+
+void lu__hard_sweep(struct heap *heap) {
+    lu__hard_sweep_begin(heap, true);
+    lu__remote_drain_all(heap);
+    (void)lu__hard_sweep_some(heap, UINT32_MAX);
 }

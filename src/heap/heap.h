@@ -44,6 +44,9 @@ struct remote_batch {
 };
 
 enum heap_kind { LU_HEAP_OF_THREAD, LU_HEAP_OF_USER };
+/* A pass that gives back what is free at the first visit, not when it was found idle: none, to
+ * begin with the next tick, running. */
+enum heap_urgent { LU_URGENT_NO, LU_URGENT_ASKED, LU_URGENT_NOW };
 enum heap_state { LU_HEAP_ACTIVE, LU_HEAP_POOLED, LU_HEAP_ORPHAN };
 
 struct heap {
@@ -76,6 +79,7 @@ struct heap {
     uint32_t sweep_left;  /* partial spans of that class still to visit          */
     uint32_t allowed;     /* units of work that the time passed allows           */
     uint32_t purge_seen;  /* lu__purge_request when it was last obeyed           */
+    uint8_t urgent;       /* enum heap_urgent                                    */
     uint8_t restless;     /* the last whole pass found spans that changed        */
     uint8_t changed;      /* the running one has                                 */
     uint8_t owing;        /* more work was to be done than the last tick did     */
@@ -91,6 +95,10 @@ struct heap {
 
     struct heap *front;      /* what the fast paths are to use: this heap, or the empty one */
     struct sampler *sampler; /* of guarded allocations, or NULL; see guard.h */
+    struct span *taken;      /* what was pending and is not taken in yet: see remote.c */
+    struct span *sweep_at;   /* hardened: where in `all` the running pass stands, or NULL */
+    struct span *posting;    /* what the thread is about to push, or has just pushed, on another's
+                                pending stack: for the child of fork. See remote.c      */
 
     struct hard *hard; /* what it has besides when it is hardened, else NULL; see harden.h */
 
@@ -215,7 +223,8 @@ void lu__heap_unlink(struct heap *heap, struct span *span);
 
 /* ---------------------------------------------------------------- remote.c */
 
-/* Free a checked block of another thread's heap. heap: the caller's, to collect in, or NULL. */
+/* Free a checked block of another thread's heap. heap: the caller's or NULL; what is only borrowed
+ * does not collect, as nobody would post for it. */
 void lu__remote_free(struct heap *heap, struct span *span, uintptr_t block);
 /* Start a batch with `block`, posting what the slot held; post a full one. */
 void lu__remote_begin(struct remote_batch *batch, struct span *span, uintptr_t block);
@@ -239,8 +248,29 @@ LU_INLINE void lu__remote_collect(struct heap *heap, struct span *span, uintptr_
 }
 /* Post what the heap has collected. */
 void lu__remote_flush(struct heap *heap);
-/* Take in what others have posted to this heap. */
+/* Mark that the calling thread pushes `span` on its owner's pending stack, if it turns out that
+ * nobody else has to. Returns the heap in which that is noted, for lu__remote_pushed, or NULL. */
+LU_INLINE struct heap *lu__remote_pushes(struct heap *heap, struct span *span) {
+    if (heap == NULL || heap->posting != NULL) return NULL; /* a handler above a push */
+    __atomic_store_n(&heap->posting, span, __ATOMIC_RELAXED);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    return heap;
+}
+LU_INLINE void lu__remote_pushed(struct heap *noted) {
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    if (noted != NULL) __atomic_store_n(&noted->posting, NULL, __ATOMIC_RELAXED);
+}
+/* Push it there. */
+void lu__remote_push(struct span *span);
+/* True if others have posted to this heap what is not taken in yet. */
+LU_INLINE bool lu__remote_waits(const struct heap *heap) {
+    return heap->taken != NULL || __atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL;
+}
+/* Take that in: of a number of spans, or of all that are there now. */
 void lu__remote_drain(struct heap *heap);
+void lu__remote_drain_all(struct heap *heap);
+/* In the child of fork: push what `heap`'s thread, which is not there, would have pushed. */
+void lu__remote_fork_child(struct heap *heap);
 /* First block posted to the span and not taken in yet, or 0; any thread. */
 uintptr_t lu__remote_first(const struct span *span);
 /* How many there are. */
@@ -299,6 +329,8 @@ void lu__thread_leave(struct heap *heap);
 bool lu__thread_mark(void) LU_MUST_CHECK;
 /* lu__perturbing has changed: for this thread now, for others at their next slow path. */
 void lu__thread_see_perturb(void);
+/* True if the heap is the calling thread's, for good or borrowed. */
+bool lu__thread_has(const struct heap *heap);
 /* True in a signal handler that interrupted this thread in a slow path. */
 bool lu__thread_interrupted(void);
 /* The thread's own, or NULL; also while lu__heap is the empty one. */

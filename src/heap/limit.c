@@ -41,9 +41,9 @@ bool lu__limit_is_near(void) {
 
 static bool squeeze_heap(struct heap *heap, void *arg) {
     (void)arg;
-    if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__remote_drain(heap);
+    if (lu__remote_waits(heap)) lu__remote_drain(heap);
     if (heap->hard != NULL) {
-        lu__hard_sweep(heap, true);
+        lu__hard_sweep(heap);
     } else {
         for (unsigned c = 0; c < LU_CLASSES; c++) lu__small_demote(heap, c);
     }

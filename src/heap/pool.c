@@ -298,4 +298,7 @@ void lu__pool_fork_child(void) {
             put_locked(&waiting, heap);
         }
     }
+    for (struct heap *heap = all_heaps; heap != NULL; heap = heap->next_heap) {
+        if (!lu__thread_has(heap)) lu__remote_fork_child(heap); /* its own push goes on */
+    }
 }

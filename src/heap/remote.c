@@ -12,8 +12,13 @@
  * without walking them. Who finds the word 0 also pushes the span on the owner's `pending` stack;
  * the owner takes the whole stack, then each span's word.
  *
- * A span has its word set only while it is on that stack or about to be pushed, and its blocks
- * count as out until drained: so it cannot end meanwhile, and is never on the stack twice.
+ * A span has its word set only while it is on that stack (or in `taken`, to which the owner moves
+ * the stack, to take in a bounded number at a time) or about to be pushed, and its blocks count as
+ * out until drained: so it cannot end meanwhile, and is never on the stack twice.
+ *
+ * A fork may come while another thread has set the word and not pushed the span yet, and nobody
+ * would push it in the child. So the poster notes the span in its heap, before it sets the word and
+ * until it has pushed; the child pushes what it finds noted, with its word set, and on no stack.
  *
  * Memory order: posting releases the chain's links, draining acquires them.
  * What a thread holds back is bounded by LU_RING * 16 KiB; blocks above 8 KiB are posted one by
@@ -26,6 +31,7 @@
 #define POSTED ((uint64_t)1 << 63)
 #define BATCH_BLOCKS 64u
 #define COUNT_MOST 0x7fffu
+#define DRAIN_SPANS 64u /* taken in at a time */
 
 static uintptr_t window_of(uintptr_t block) {
     return block & ~(((uintptr_t)1 << LU_WINDOW_SHIFT) - 1);
@@ -55,9 +61,20 @@ uintptr_t lu__remote_first(const struct span *span) {
     return word == 0 ? 0 : packed_first(word, window_of((uintptr_t)lu__span_start(span)));
 }
 
-static void post(struct span *span, uintptr_t first, uintptr_t last, uint32_t count) {
-    uintptr_t window = window_of(first), key = span->key;
+void lu__remote_push(struct span *span) {
     struct heap *owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);
+    struct span *top = __atomic_load_n(&owner->pending, __ATOMIC_RELAXED);
+    do {
+        __atomic_store_n(&span->pending_next, top, __ATOMIC_RELAXED);
+    } while (!__atomic_compare_exchange_n(&owner->pending, &top, span, true, __ATOMIC_RELEASE,
+                                          __ATOMIC_RELAXED));
+}
+
+/* `heap`: of the calling thread, or NULL. */
+static void post(struct heap *heap, struct span *span, uintptr_t first, uintptr_t last,
+                 uint32_t count) {
+    uintptr_t window = window_of(first), key = span->key;
+    struct heap *noted = lu__remote_pushes(heap, span);
     uint64_t old = __atomic_load_n(&span->remote, __ATOMIC_RELAXED), new;
     do {
         uintptr_t next = old != 0 ? packed_first(old, window) : LU_LIST_END;
@@ -66,28 +83,25 @@ static void post(struct span *span, uintptr_t first, uintptr_t last, uint32_t co
                        : pack(first, last, count);
     } while (!__atomic_compare_exchange_n(&span->remote, &old, new, true, __ATOMIC_RELEASE,
                                           __ATOMIC_RELAXED));
-    if (old != 0) return;
-    struct span *top = __atomic_load_n(&owner->pending, __ATOMIC_RELAXED);
-    do {
-        __atomic_store_n(&span->pending_next, top, __ATOMIC_RELAXED);
-    } while (!__atomic_compare_exchange_n(&owner->pending, &top, span, true, __ATOMIC_RELEASE,
-                                          __ATOMIC_RELAXED));
+    if (old == 0) lu__remote_push(span);
+    lu__remote_pushed(noted);
 }
 
-static void post_batch(struct remote_batch *batch) {
+static void post_batch(struct heap *heap, struct remote_batch *batch) {
     struct span *span = batch->span;
     batch->span = NULL;
-    post(span, batch->first, batch->last, batch->most - batch->room);
+    post(heap, span, batch->first, batch->last, batch->most - batch->room);
     /* Perhaps in a later life of the span, which does not set it anew: a search looks at rings in
      * vain, but at none too few. */
     (void)__atomic_fetch_sub(&span->rings, 1, __ATOMIC_RELAXED);
 }
 
 void lu__remote_begin(struct remote_batch *batch, struct span *span, uintptr_t block) {
-    if (batch->span != NULL) post_batch(batch);
+    struct heap *heap = lu__thread_heap();
+    if (batch->span != NULL) post_batch(heap, batch);
     uint32_t size = lu__class_size[span->class_id];
     uint32_t most = LU_MIN(BATCH_BYTES / size, BATCH_BLOCKS);
-    if (most <= 1) return post(span, block, block, 1);
+    if (most <= 1) return post(heap, span, block, block, 1);
     batch->most = most;
     batch->room = most - 1;
     batch->first = batch->last = block;
@@ -98,12 +112,14 @@ void lu__remote_begin(struct remote_batch *batch, struct span *span, uintptr_t b
 }
 
 void lu__remote_post(struct remote_batch *batch) {
-    post_batch(batch);
+    post_batch(lu__thread_heap(), batch);
 }
 
 void lu__remote_free(struct heap *heap, struct span *span, uintptr_t block) {
     if (heap == NULL) {
-        post(span, block, block, 1);
+        post(NULL, span, block, block, 1);
+    } else if (heap != lu__thread_heap()) {
+        post(heap, span, block, block, 1);
     } else {
         lu__remote_collect(heap, span, block);
     }
@@ -111,26 +127,60 @@ void lu__remote_free(struct heap *heap, struct span *span, uintptr_t block) {
 
 void lu__remote_flush(struct heap *heap) {
     for (size_t i = 0; i < LU_RING; i++) {
-        if (heap->ring[i].span != NULL) post_batch(&heap->ring[i]);
+        if (heap->ring[i].span != NULL) post_batch(heap, &heap->ring[i]);
     }
 }
 
-void lu__remote_drain(struct heap *heap) {
-    struct span *span = __atomic_exchange_n(&heap->pending, NULL, __ATOMIC_ACQUIRE);
-    while (span != NULL) {
-        if (span->hardened) {
-            struct span *behind = __atomic_load_n(&span->pending_next, __ATOMIC_RELAXED);
-            lu__hard_take_in(heap, span);
-            span = behind;
-            continue;
-        }
-        /* Read before the word is cleared: from then on the span may be pushed again. */
-        struct span *next = __atomic_load_n(&span->pending_next, __ATOMIC_RELAXED);
-        uint64_t word = __atomic_exchange_n(&span->remote, 0, __ATOMIC_ACQUIRE);
-        uintptr_t window = window_of((uintptr_t)lu__span_start(span));
-        LU_ASSERT(word != 0);
-        lu__small_return(heap, span, packed_first(word, window), packed_last(word, window),
-                         packed_count(word));
-        span = next;
+/* Take in what was posted to the first span of `taken`. */
+static void take_in_first(struct heap *heap) {
+    struct span *span = heap->taken;
+    /* Read before the word is cleared: from then on the span may be pushed again. */
+    struct span *next = __atomic_load_n(&span->pending_next, __ATOMIC_RELAXED);
+    if (span->hardened) {
+        heap->taken = next;
+        lu__hard_take_in(heap, span);
+        return;
     }
+    uint64_t word = __atomic_exchange_n(&span->remote, 0, __ATOMIC_ACQUIRE);
+    heap->taken = next;
+    uintptr_t window = window_of((uintptr_t)lu__span_start(span));
+    LU_ASSERT(word != 0);
+    lu__small_return(heap, span, packed_first(word, window), packed_last(word, window),
+                     packed_count(word));
+}
+
+static void take_stack(struct heap *heap) {
+    if (heap->taken != NULL) return;
+    heap->taken = __atomic_exchange_n(&heap->pending, NULL, __ATOMIC_ACQUIRE);
+}
+
+void lu__remote_drain(struct heap *heap) {
+    for (unsigned i = 0; i < DRAIN_SPANS; i++) {
+        take_stack(heap);
+        if (heap->taken == NULL) return;
+        take_in_first(heap);
+    }
+}
+
+void lu__remote_drain_all(struct heap *heap) {
+    while (heap->taken != NULL) take_in_first(heap);
+    take_stack(heap);
+    while (heap->taken != NULL) take_in_first(heap);
+}
+
+static bool is_on(const struct span *stack, const struct span *span) {
+    while (stack != NULL && stack != span) stack = stack->pending_next;
+    return stack != NULL;
+}
+
+void lu__remote_fork_child(struct heap *heap) {
+    struct span *span = heap->posting;
+    heap->posting = NULL;
+    if (span == NULL || span->kind != LU_KIND_SMALL || span->owner == NULL) return;
+    bool waits = span->hardened ? span->stamp != 0 && span->state != LU_SPAN_PARTIAL
+                                : span->remote != 0;
+    const struct heap *owner = span->owner;
+    /* A busy owner may have it in hand: an orphan, or interrupted by the handler that forked. */
+    if (owner->busy) return;
+    if (waits && !is_on(owner->pending, span) && !is_on(owner->taken, span)) lu__remote_push(span);
 }

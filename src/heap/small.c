@@ -67,6 +67,7 @@ void lu__heap_link(struct heap *heap, struct span *span) {
 }
 
 void lu__heap_unlink(struct heap *heap, struct span *span) {
+    if (heap->sweep_at == span) heap->sweep_at = span->all_next;
     if (span->all_next != NULL) span->all_next->all_prev = span->all_prev;
     if (span->all_prev != NULL) {
         span->all_prev->all_next = span->all_next;
@@ -367,7 +368,7 @@ static bool is_stocked(struct heap *heap, struct span *span) {
 static bool refill(struct heap *heap, unsigned c, bool *fresh) {
     *fresh = false;
     heap->lonely[c] = 0;
-    if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__remote_drain(heap);
+    if (LU_UNLIKELY(lu__remote_waits(heap))) lu__remote_drain(heap);
     for (;;) {
         struct span *span = heap->current[c];
         if (span != NULL && is_stocked(heap, span)) return true;

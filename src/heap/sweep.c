@@ -200,7 +200,7 @@ static uint32_t visit_current(struct heap *heap, unsigned c, struct page_purge *
     if (span == NULL) return 1;
     uint32_t mark = (uint32_t)heap->list[c] ^ span->needed ^ span->limit;
     uint32_t steps = IDLE_STEPS;
-    if (span->stamp == mark || lu__small_is_idle(heap, c, &steps)) {
+    if (heap->urgent || span->stamp == mark || lu__small_is_idle(heap, c, &steps)) {
         lu__small_demote(heap, c);
         return 1 + IDLE_STEPS - steps;
     }
@@ -211,14 +211,15 @@ static uint32_t visit_current(struct heap *heap, unsigned c, struct page_purge *
 /* Visit a partial span; the units of work that it took. */
 static uint32_t visit_partial(struct heap *heap, struct span *span, struct page_purge *purge) {
     uint32_t mark = span->needed;
-    if (span->stamp != mark) {
+    if (span->stamp != mark && !heap->urgent) {
         if (LU_UNLIKELY(span->track != 0)) (void)lu__track_refill(heap, span);
         span->stamp = mark;
         span->swept = 0;
         heap->changed = 1;
         return 1;
     }
-    if (span->swept) return 1;
+    if (span->swept && span->stamp == mark) return 1;
+    span->stamp = mark;
     purge_span(span, purge);
     heap->changed = 1;
     return UNITS_PURGE;
@@ -250,7 +251,8 @@ static uint32_t sweep_some(struct heap *heap, uint32_t units) {
 
 static void begin_pass(struct heap *heap, uint64_t now) {
     heap->pass_ms = now;
-    if (heap->hard != NULL) return lu__hard_sweep(heap, false);
+    heap->urgent = heap->urgent != LU_URGENT_NO ? LU_URGENT_NOW : LU_URGENT_NO;
+    if (heap->hard != NULL) return lu__hard_sweep_begin(heap, heap->urgent);
     heap->changed = 0;
     heap->sweep_class = 0;
     struct page_purge purge = {.count = 0, .bytes = 0};
@@ -261,11 +263,11 @@ static void begin_pass(struct heap *heap, uint64_t now) {
 
 size_t lu__sweep_all(struct heap *heap) {
     if (heap->hard != NULL) {
-        lu__hard_sweep(heap, true);
+        lu__hard_sweep(heap);
         return 0;
     }
     struct page_purge purge = {.count = 0, .bytes = 0};
-    if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__remote_drain(heap);
+    lu__remote_drain_all(heap);
     for (unsigned c = 0; c < LU_CLASSES; c++) {
         lu__small_demote(heap, c);
         for (struct span *span = heap->partial[c]; span != NULL; span = span->next) {
@@ -284,17 +286,29 @@ struct pooled_sweep {
     uint32_t units;
 };
 
-static uint32_t sweep_paced(struct heap *heap, uint64_t now, uint64_t delay, uint32_t units) {
-    if (heap->sweep_class == LU_CLASSES && now - heap->pass_ms >= delay / 4 + 1) {
-        begin_pass(heap, now);
-    }
-    return heap->sweep_class < LU_CLASSES ? sweep_some(heap, units) : 0;
+/* True while a pass is under way. */
+static bool is_sweeping(const struct heap *heap) {
+    return heap->sweep_class < LU_CLASSES || heap->sweep_at != NULL;
 }
 
-static void sweep_pooled(struct heap *heap, void *arg) {
-    const struct pooled_sweep *how = arg;
-    if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__remote_drain(heap);
-    (void)sweep_paced(heap, how->now, how->delay, how->units);
+/* The units of work used. */
+static uint32_t sweep_paced(struct heap *heap, uint64_t now, uint64_t delay, uint32_t units) {
+    bool idle = !is_sweeping(heap);
+    if (heap->urgent == LU_URGENT_ASKED || (idle && now - heap->pass_ms >= delay / 4 + 1)) {
+        begin_pass(heap, now);
+    }
+    if (!is_sweeping(heap)) return 0;
+    uint32_t used = heap->hard != NULL ? lu__hard_sweep_some(heap, units) : sweep_some(heap, units);
+    if (heap->urgent == LU_URGENT_NOW && !is_sweeping(heap)) heap->urgent = LU_URGENT_NO;
+    return used;
+}
+
+/* Until the units are used up, by one heap or by many. */
+static bool sweep_pooled(struct heap *heap, void *arg) {
+    struct pooled_sweep *how = arg;
+    if (lu__remote_waits(heap)) lu__remote_drain(heap);
+    how->units -= LU_MIN(sweep_paced(heap, how->now, how->delay, how->units), how->units);
+    return how->units != 0;
 }
 
 static uint32_t purging; /* some thread is in purge_runs */
@@ -319,7 +333,7 @@ static bool work_some(struct heap *heap, uint64_t now, uint64_t delay) {
     uint32_t purged = purge_runs(now, units), left = units - purged, used = 0;
     if (left >= UNITS_LEAST) used = sweep_paced(heap, now, delay, left);
     heap->allowed -= LU_MIN(purged + used, heap->allowed);
-    return heap->sweep_class < LU_CLASSES || purged >= units / 2;
+    return is_sweeping(heap) || purged >= units / 2;
 }
 
 /* Beside the work: what is done once for every millisecond in which the heap ticks. */
@@ -327,16 +341,16 @@ static void tick_duties(struct heap *heap, uint64_t now, uint64_t delay) {
     static uint64_t pool_swept_ms;
     uint64_t swept = __atomic_load_n(&pool_swept_ms, __ATOMIC_RELAXED);
     uint32_t request = __atomic_load_n(&lu__purge_request, __ATOMIC_RELAXED);
-    if (heap->purge_seen != request) {
+    if (heap->purge_seen != request && heap->urgent == LU_URGENT_NO) { /* one after the other */
         heap->purge_seen = request;
-        (void)lu__sweep_all(heap);
+        heap->urgent = LU_URGENT_ASKED;
     }
     if (heap->kind != LU_HEAP_OF_THREAD) return;
     lu__remote_flush(heap);
     if (now - swept >= 16 && __atomic_compare_exchange_n(&pool_swept_ms, &swept, now, false,
                                                          __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
         struct pooled_sweep how = {now, delay, UNITS_MOST / 2};
-        lu__pool_each(sweep_pooled, &how);
+        lu__pool_some(sweep_pooled, &how);
     }
 }
 

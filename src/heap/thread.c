@@ -32,6 +32,7 @@ __thread struct heap *lu__own_heap, *lu__hard_heap;
 bool lu__perturbing; /* fast paths are off; see engine.c */
 
 static __thread bool gone __attribute__((tls_model("initial-exec"))); /* its destructor has run */
+static __thread struct heap *borrowed __attribute__((tls_model("initial-exec")));
 static pthread_key_t exit_key;
 static bool has_exit_key; /* without, heaps of finished threads are not used again */
 
@@ -53,6 +54,10 @@ void lu__heap_see_region(struct heap *heap) {
 bool lu__thread_interrupted(void) {
     const struct heap *heap = lu__own_heap; /* the short ways of harden_fast.c mark only the heap */
     return lu__is_inside() || (heap != NULL && heap->busy);
+}
+
+bool lu__thread_has(const struct heap *heap) {
+    return heap == lu__own_heap || heap == borrowed;
 }
 
 bool lu__thread_mark(void) {
@@ -77,7 +82,7 @@ void lu__thread_see_perturb(void) {
 /* For a thread that has none; it is inside. */
 static struct heap *acquire(void) {
     struct heap *heap = lu__pool_acquire();
-    if (heap == NULL || gone) return heap;
+    if (heap == NULL || gone) return borrowed = heap;
     lu__own_heap = heap;
     set_front(heap);
     if (!has_exit_key) return heap;
@@ -128,7 +133,8 @@ void lu__thread_leave(struct heap *heap) {
     if (LU_LIKELY(heap != NULL)) {
         lu__heap_see_region(heap);
         if (LU_UNLIKELY(lu__own_heap != heap)) {
-            lu__pool_release(heap); /* borrowed */
+            borrowed = NULL;
+            lu__pool_release(heap);
         } else {
             lu__heap_set_busy(heap, 0);
             set_front(heap);
@@ -143,15 +149,17 @@ static void thread_exit(void *unused) {
     if (heap == NULL || !lu__thread_mark()) return;
     lu__heap_set_busy(heap, 1);
     lu__heap = LU_EMPTY_HEAP;
+    borrowed = heap;
     lu__own_heap = lu__hard_heap = NULL;
     gone = true;
     lu__remote_flush(heap);
     if (heap->hard != NULL) lu__hard_thread_exit(heap);
-    if (__atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL) lu__remote_drain(heap);
+    lu__remote_drain(heap); /* what there is more of, whoever has the heap next takes in */
     for (unsigned c = 0; c < LU_CLASSES; c++) lu__small_demote(heap, c);
     size_t most = (size_t)lu__option(LU_OPT_ARENA_MAX), active, pooled;
     lu__pool_counts(&active, &pooled);
-    if (most != 0 && pooled >= most) (void)lu__sweep_all(heap);
+    if (most != 0 && pooled >= most) heap->urgent = LU_URGENT_ASKED;
+    borrowed = NULL;
     lu__pool_release(heap);
     lu__inside_leave();
 }

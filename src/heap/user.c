@@ -29,7 +29,7 @@ void lu__user_clear(struct heap *heap) {
         __atomic_store_n(&span->owner, NULL, __ATOMIC_RELAXED);
         lu__run_free(span);
     }
-    heap->all = NULL;
+    heap->all = heap->sweep_at = NULL;
     lu__hard_reset(heap);
     struct lu__huge huge;
     uintptr_t from = 0;

@@ -13,9 +13,9 @@ import sys
 ORDERS = "true, __ATOMIC_RELEASE,\n" + 42 * " " + "__ATOMIC_RELAXED));\n"
 POST = "    } while (!__atomic_compare_exchange_n(&span->remote, &old, new, " + ORDERS
 PUSH = "    } while (!__atomic_compare_exchange_n(&owner->pending, &top, span, " + ORDERS
-NEXT = """        struct span *next = __atomic_load_n(&span->pending_next, __ATOMIC_RELAXED);
+NEXT = """    struct span *next = __atomic_load_n(&span->pending_next, __ATOMIC_RELAXED);
 """
-TAKE = """        uint64_t word = __atomic_exchange_n(&span->remote, 0, __ATOMIC_ACQUIRE);
+TAKE = """    uint64_t word = __atomic_exchange_n(&span->remote, 0, __ATOMIC_ACQUIRE);
 """
 
 TABLE = {
@@ -29,14 +29,23 @@ TABLE = {
         "src/heap/remote.c", PUSH,
         "    } while (0);\n    __atomic_store_n(&owner->pending, span, __ATOMIC_RELEASE);\n"),
     # ... every post pushes the span, not only that which finds the word empty
-    "push_always": ("src/heap/remote.c", "    if (old != 0) return;\n", ""),
+    "push_always": (
+        "src/heap/remote.c", "    if (old == 0) lu__remote_push", "    lu__remote_push"),
+    # ... who is about to push a span does not say so
+    "push_is_not_noted": (
+        "src/heap/remote.c",
+        "    struct heap *noted = lu__remote_pushes(heap, span);\n",
+        "    struct heap *noted = NULL;\n    (void)heap;\n"),
     # ... drain reads and clears in two steps
     "drain_in_two_steps": (
         "src/heap/remote.c", TAKE,
-        "        uint64_t word = __atomic_load_n(&span->remote, __ATOMIC_ACQUIRE);\n"
-        "        __atomic_store_n(&span->remote, 0, __ATOMIC_RELAXED);\n"),
+        "    uint64_t word = __atomic_load_n(&span->remote, __ATOMIC_ACQUIRE);\n"
+        "    __atomic_store_n(&span->remote, 0, __ATOMIC_RELAXED);\n"),
     # ... drain follows the stack after the span may be on it again
-    "drain_reads_next_late": ("src/heap/remote.c", NEXT + TAKE, TAKE + NEXT),
+    "drain_reads_next_late": (
+        "src/heap/remote.c", NEXT, "", TAKE, TAKE + NEXT,
+        "        heap->taken = next;\n        lu__hard_take_in",
+        "        heap->taken = span->pending_next;\n        lu__hard_take_in"),
     "pending_taken_in_two_steps": (
         "src/heap/remote.c",
         "__atomic_exchange_n(&heap->pending, NULL, __ATOMIC_ACQUIRE);",

@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "base/options.h"
+#include "heap/engine.h"
 #include "os/lock.h"
 #include "os/os.h"
 #include "span/span.h"
@@ -231,6 +232,16 @@ void explore_as(unsigned thread, void (*function)(void)) {
     become(thread);
     function();
     become(before);
+}
+
+void explore_fork(void) {
+    interleave_point(NULL); /* the others may have come to any place */
+    for (unsigned i = 0; i < x->count; i++) {
+        if (i == x->current) continue;
+        x->threads[i].finished = true;
+        x->threads[i].waits = NULL;
+    }
+    lu__engine_fork_child();
 }
 
 /* ------------------------------------------------------------------ one run ------------------ */

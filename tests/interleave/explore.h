@@ -28,6 +28,9 @@ struct script {
 void explore_as(unsigned thread, void (*function)(void));
 /* What glibc does when a thread ends: the destructor of the library's key. */
 void explore_thread_end(void);
+/* The running thread forks, and the process goes on as its child: all others are gone, wherever
+ * they were, and the library puts itself in order. */
+void explore_fork(void);
 /* Which thread is running. */
 unsigned explore_self(void);
 /* Something is wrong: print it with the order that led to it, and end the program. */

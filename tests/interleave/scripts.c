@@ -186,6 +186,24 @@ static void check_borrowed(void) {
     state_check(0);
 }
 
+/* ------------------------------------------------------------------ fork -------------------- */
+
+/* The child has the owner of the blocks; the thread that frees some of them is gone. */
+static void fork_then_drain(void) {
+    explore_fork();
+    drain();
+}
+static void check_forked(void) {
+    size_t count = state_count(); /* a post that is half done is live, or is free: never lost */
+    EXPLORE_CHECK(count >= BLOCKS - 4 && count <= BLOCKS);
+}
+/* The child has a thread that comes, while another came or went. */
+static void fork_then_come(void) {
+    explore_fork();
+    come_and_go();
+    (void)lu_purge();
+}
+
 /* ------------------------------------------------------------------ shared heaps ------------- */
 
 static lu_heap_t *heap;
@@ -351,6 +369,10 @@ const struct script scripts[] = {
     {"purge of the pool", prepare_sleeper, {take_new, free_all, purge}, check_sleeper, 2},
     {"borrowed heap", prepare_pool, {end_then_borrow, come_and_go}, check_borrowed, 2},
     {"shared heap", prepare_heap, {use_heap, use_heap}, check_heap_blocks, 3},
+    {"fork and post", prepare_big, {fork_then_drain, free_0_1, free_2_3}, check_forked, 3},
+    {"fork and batches", prepare_small, {fork_then_drain, free_0_2_flush}, check_forked, 3},
+    {"fork and pool", prepare_pool, {fork_then_come, come_and_go}, NULL, 2},
+    {"fork and end", prepare_big, {fork_then_come, end, free_0_1}, NULL, 2},
     {"walk of all heaps", prepare_ended, {make_again, walk_heaps}, NULL, 3},
     {"bitmap of two spans", prepare_bitmap, {pass_bitmap_on, ask}, check_one_left, 2},
     {"bitmap and a free", prepare_bitmap, {pass_bitmap_on, ask_and_free}, check_none_left, 2},

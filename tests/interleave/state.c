@@ -60,13 +60,17 @@ static unsigned times_in_list(const struct span *list, const struct span *span) 
     return times;
 }
 
-static unsigned times_pending(const struct span *span) {
+static unsigned times_on(const struct span *stack, const struct span *span) {
     unsigned times = 0, steps = 0;
-    for (const struct span *at = span->owner->pending; at != NULL; at = at->pending_next) {
+    for (const struct span *at = stack; at != NULL; at = at->pending_next) {
         times += at == span;
         if (++steps > 1000) explore_fail("a pending stack has no end");
     }
     return times;
+}
+
+static unsigned times_pending(const struct span *span) {
+    return times_on(span->owner->pending, span) + times_on(span->owner->taken, span);
 }
 
 /* Live blocks of the span. */
@@ -113,12 +117,17 @@ static void check_heap(struct heap *heap, void *arg) {
     for (const struct span *span = heap->pending; span != NULL; span = span->pending_next) {
         EXPLORE_CHECK(span->owner == heap && span->remote != 0);
     }
-    EXPLORE_CHECK(!heap->busy);
+    EXPLORE_CHECK(!heap->busy || heap->state == LU_HEAP_ORPHAN); /* of a parent's thread */
 }
 
-void state_check(size_t live) {
+size_t state_count(void) {
     size_t found = 0;
     for (uint32_t i = 0; i < lu__region_count; i++) found += check_region(&lu__regions[i]);
     lu__heap_each(check_heap, NULL);
+    return found;
+}
+
+void state_check(size_t live) {
+    size_t found = state_count();
     if (found != live) explore_fail("%zu blocks are live, expected %zu", found, live);
 }
