@@ -5,7 +5,8 @@
 #include "base/base.h"
 
 /* A block for malloc(0), unlike every other live one; NULL if there can be none, if none was found
- * where this call looked, or if guard_zero is 0. Any thread, not in a signal handler that interrupted it. */
+ * where this call looked, or if guard_zero is 0. Any thread, not in a signal handler that
+ * interrupted it. */
 void *lu__zero_alloc(void);
 /* What `pointer` is there. */
 enum lu__zero_place { LU_ZERO_NOT, LU_ZERO_LIVE, LU_ZERO_FREE, LU_ZERO_INTERIOR };
