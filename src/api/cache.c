@@ -238,7 +238,8 @@ static void *constructed(struct lu_cache *cache, struct lu__slab *slab, uint32_t
 
 /* No object is ready in a settled slab. Called with the lock; returns without it. */
 static LU_NOINLINE void *alloc_slow(struct lu_cache *cache) {
-    if (!find_room(cache)) {
+    bool search = cache->raw.first == NULL || cache->unsettled;
+    if (search && !find_room(cache)) {
         lu__cache_leave_last(cache);
         return NULL;
     }

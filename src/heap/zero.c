@@ -9,8 +9,8 @@
  *
  * Names are given in order, round and round, so that one that was freed is not soon given again.
  * Where the address space cannot be had, malloc(0) gives a block of the smallest class instead; so
- * does a call that finds no name among the LOOKS words where the search stands, for it is made
- * under a lock. The next call goes on behind them.
+ * does a call that finds no name among the LOOKS words where the search stands, as that is under a
+ * lock. The next call goes on behind them.
  *
  * The lock guards the search; a bit is cleared without it.
  */

@@ -1,6 +1,5 @@
-/* clock_limit.c - heap/limit: at the limit all that is free is given back, at most every 10 ms,
- * also
- * after a time that arithmetic in 32 bits would take for none. */
+/* clock_limit.c - heap/limit: at the limit all that is free is given back, at most every 10 ms, and
+ * also after a time that arithmetic in 32 bits would take for none. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,6 +1,5 @@
-/* clock_stock.c - heap/harden_large: freed large blocks that wait for the next malloc are given
- * back
- * once they are too old, however long the process has been idle. Run with harden:1. */
+/* clock_stock.c - heap/harden_large: freed large blocks that wait for the next malloc go back once
+ * they are too old, however long the process has been idle. Run with harden:1. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
