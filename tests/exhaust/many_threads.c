@@ -127,6 +127,7 @@ static void lifetimes(size_t count) {
 
 int main(int argc, char **argv) {
     check_begin(argc, argv);
+    check_small_pages();
     CHECK_THAT(argc >= 3, "usage: many_threads alive|lifetimes N");
     size_t count = strtoul(argv[2], NULL, 10);
     if (strcmp(argv[1], "alive") == 0) {

@@ -97,7 +97,6 @@ static void set_up(void) {
     mount_at("sysfs", "/sys", NULL);
     mount_at("devpts", "/dev/pts", NULL);
     mount_at("tmpfs", "/dev/shm", NULL);
-    mount_at("tmpfs", "/tmp", NULL);
     mount_at("cgroup2", "/sys/fs/cgroup", NULL);
     write_file("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
     struct utsname name;
