@@ -38,7 +38,8 @@ static void start(pthread_t *thread, void *(*body)(void *), size_t number) {
     static bool ready;
     if (!ready) {
         CHECK_EQ(pthread_attr_init(&attr), 0);
-        CHECK_EQ(pthread_attr_setstacksize(&attr, 64 * CHECK_KIB), 0);
+        size_t least = (size_t)sysconf(_SC_THREAD_STACK_MIN), most = 64 * CHECK_KIB;
+        CHECK_EQ(pthread_attr_setstacksize(&attr, least > most ? least : most), 0);
         ready = true;
     }
     int error = pthread_create(thread, &attr, body, (void *)number);

@@ -13,7 +13,7 @@
  * MIB other than 0 has the program run in a memory control group with that limit. Its output goes
  * to files and is printed when it has ended; what is not printable becomes \xHH. A backslash does,
  * too. Whatever a program leaves running is killed before the next begins. What the kernel logged
- * is printed of programs that were killed by SIGKILL or took too long.
+ * meanwhile is printed of programs that were killed by SIGKILL or took too long.
  *
  * Linked statically: it must run where nothing is mounted yet. A failure here ends the machine with
  * a line that begins with "init:", and there is no @done.
@@ -36,7 +36,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WORDS_MOST = 64, TEXT_MOST = 256 << 10, LOG_MOST = 8 << 10 };
+enum { WORDS_MOST = 64, TEXT_MOST = 256 << 10, LOG_MOST = 8 << 10, READ_LOG = 3, CLEAR_LOG = 5 };
 
 #define GROUP "/sys/fs/cgroup/program"
 #define OUT "/tmp/out"
@@ -151,7 +151,7 @@ static void say_file(const char *kind, const char *path) {
 
 static void say_log(void) {
     static char text[LOG_MOST];
-    int length = klogctl(3 /* the last of it */, text, sizeof text);
+    int length = klogctl(READ_LOG, text, sizeof text);
     if (length > 0) say_lines("log", text, (size_t)length);
 }
 
@@ -223,6 +223,7 @@ static void run(const struct program *program) {
         (void)snprintf(text, sizeof text, "%ldM", program->mib);
         write_file(GROUP "/memory.max", text);
     }
+    (void)klogctl(CLEAR_LOG, NULL, 0);
     long begin = now_ms();
     pid_t child = fork();
     require(child >= 0, "fork");
