@@ -5,6 +5,8 @@ PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
 MINUTES ?= 10
 PRESETS = release debug clang asan tsan aarch64
+# Those that `make kernels` boots; all if there are none.
+KERNELS ?=
 # Further options of bench/run.py, and other allocators: PEERS="name=path,name=path".
 BENCH ?=
 PEERS ?=
@@ -71,6 +73,11 @@ portability: ## the library by both compilers with all sets of flags, on musl, o
 	cmake --preset release -DLUCID_TEST_MATRIX=OFF --log-level=WARNING >/dev/null
 	ctest --test-dir build/aarch64 --output-on-failure --no-tests=error --timeout 600 -j $(JOBS)
 
+kernels: ## Debian's kernels in QEMU run the tests; KERNELS="name..." of tests/kernels/kernels.txt
+	@scripts/deps.sh build test cross kernels
+	@$(MAKE) --no-print-directory build-release build-aarch64
+	scripts/kernels $(KERNELS)
+
 deb: ## Debian packages in build/deb: built in a copy, looked at by lintian, unpacked and used
 	@scripts/deps.sh build deb
 	scripts/deb
@@ -92,5 +99,5 @@ build-%: FORCE
 	    cmake --preset $* $(if $(WERROR),-DLU_WERROR=$(WERROR)) --log-level=WARNING >/dev/null
 	cmake --build --preset $* -j $(JOBS) $(if $(TARGET),--target $(TARGET))
 
-.PHONY: help release run test slow check bench portability deb install format clean FORCE
+.PHONY: help release run test slow check bench portability kernels deb install format clean FORCE
 FORCE:

@@ -4,7 +4,8 @@
 #   scripts/deps.sh GROUP...          install what is missing (as root)
 #   scripts/deps.sh --list GROUP...   print the packages of the groups
 #
-# Groups: build, run, test, bench, cross (other processors and libcs), deb (Debian packages).
+# Groups: build, run, test, bench, cross (other processors and libcs), kernels (other kernels),
+# deb (Debian packages).
 # Nothing is done, and no network used, when all are there.
 # Services that come with a package (redis, nginx) are installed but not started.
 #
@@ -21,6 +22,7 @@ test="clang clang-format-14 libclang-rt-14-dev valgrind libc6-dbg gdb mandoc str
       chromium chromium-driver python3-selenium fonts-dejavu-core
       $(grep -v '^#' "$(dirname "$0")/../tests/real/packages.txt")"
 cross="gcc-aarch64-linux-gnu g++-aarch64-linux-gnu libc6-dev-arm64-cross musl-tools lld"
+kernels="qemu-system-x86 qemu-system-arm"
 deb="debhelper lintian dpkg-dev fakeroot"
 bench="libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4 valgrind libc6-dbg strace
        python3-minimal python3 python3-matplotlib sqlite3 perl ruby lua5.4 z3 git xz-utils
@@ -40,9 +42,10 @@ for argument in "$@"; do
     test) wanted="$wanted $test" ;;
     bench) wanted="$wanted $bench" ;;
     cross) wanted="$wanted $cross" ;;
+    kernels) wanted="$wanted $kernels" ;;
     deb) wanted="$wanted $deb" ;;
     *)
-        say "unknown group '$argument' (build, run, test, bench, cross, deb)"
+        say "unknown group '$argument' (build, run, test, bench, cross, kernels, deb)"
         exit 2
         ;;
     esac

@@ -172,6 +172,30 @@ struct fault {
     const char *call;
 };
 
+#if defined(__aarch64__)
+/* What the syndrome register says, which the kernel puts among records behind the registers. */
+static const char *kind_of_access(const ucontext_t *context) {
+    static const uint32_t esr_magic = 0x45535201;
+    struct record {
+        uint32_t magic, size;
+        uint64_t syndrome;
+    } record;
+    const unsigned char *at = context->uc_mcontext.__reserved;
+    const unsigned char *end = at + sizeof context->uc_mcontext.__reserved;
+    while ((size_t)(end - at) >= sizeof record) {
+        memcpy(&record, at, sizeof record);
+        if (record.magic == esr_magic) {
+            uint64_t instruction_abort = 0x20, class = record.syndrome >> 26;
+            if (class == instruction_abort) return "execute";
+            return (record.syndrome & 64) != 0 ? "write" : "read";
+        }
+        if (record.magic == 0 || record.size < 8 || record.size > (size_t)(end - at)) break;
+        at += record.size;
+    }
+    return "access"; /* an emulator that leaves it out */
+}
+#endif
+
 static struct fault read_context(const void *context) {
     const ucontext_t *c = context;
 #if defined(__x86_64__)
@@ -182,7 +206,7 @@ static struct fault read_context(const void *context) {
                           (uintptr_t)c->uc_mcontext.gregs[REG_RBP], call};
 #else
     return (struct fault){(uintptr_t)c->uc_mcontext.pc, (uintptr_t)c->uc_mcontext.sp,
-                          (uintptr_t)c->uc_mcontext.regs[29], "access"};
+                          (uintptr_t)c->uc_mcontext.regs[29], kind_of_access(c)};
 #endif
 }
 

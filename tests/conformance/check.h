@@ -11,6 +11,7 @@
  *   CHECK_SYMBOL=S   fail unless the dynamic symbol S is there: proof that the preload took place
  *   CHECK_QUIRKS=a,b known deviations of the malloc under test; the output says what they excuse
  *   CHECK_SCALE=N    a malloc that is slow: divide the amounts of work by N
+ *   CHECK_SLOW=N     a machine that is slow: take a program for hung only after N times the time
  */
 #ifndef CHECK_H
 #define CHECK_H
@@ -25,6 +26,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #define CHECK_UNUSED __attribute__((unused))
@@ -101,13 +103,24 @@ CHECK_UNUSED static bool check_quirk(const char *name) {
     return false;
 }
 
+/* The number in the variable `name`, 1 if there is none. */
+CHECK_UNUSED static size_t check_factor(const char *name) {
+    const char *text = getenv(name);
+    if (text == NULL || *text == '\0') return 1;
+    size_t factor = strtoul(text, NULL, 10);
+    CHECK_THAT(factor > 0, "%s=%s is not a number above 0", name, text);
+    return factor;
+}
+
 /* An amount of work, or its part by CHECK_SCALE. */
 CHECK_UNUSED static size_t check_amount(size_t full) {
-    const char *text = getenv("CHECK_SCALE");
-    if (text == NULL || *text == '\0') return full;
-    size_t scale = strtoul(text, NULL, 10);
-    CHECK_THAT(scale > 0, "CHECK_SCALE=%s is not a number above 0", text);
+    size_t scale = check_factor("CHECK_SCALE");
     return full > scale ? full / scale : 1;
+}
+
+/* Who is not done by then hangs, and is ended by SIGALRM. */
+CHECK_UNUSED static void check_alarm(unsigned seconds) {
+    (void)alarm(seconds * (unsigned)check_factor("CHECK_SLOW"));
 }
 
 /* To be called first in main. */
@@ -221,6 +234,14 @@ CHECK_UNUSED static size_t check_random_size(uint64_t *state, unsigned bits) {
     return (size_t)((word >> 8) & (((uint64_t)2 << shift) - 1));
 }
 
+/*
+ * Have the kernel fill no huge pages of its own accord: they hold 2 MiB, or 32 MiB where pages have
+ * 16 KiB, for a word that is touched. For programs that measure closely what malloc touches.
+ */
+CHECK_UNUSED static void check_small_pages(void) {
+    CHECK_THAT(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0, "PR_SET_THP_DISABLE: errno %d", errno);
+}
+
 /* Resident memory of this process, in bytes. */
 CHECK_UNUSED static size_t check_rss_bytes(void) {
     char text[128];
@@ -232,7 +253,7 @@ CHECK_UNUSED static size_t check_rss_bytes(void) {
     text[length] = '\0';
     const char *at = strchr(text, ' ');
     CHECK(at != NULL);
-    return strtoul(at, NULL, 10) * 4096;
+    return strtoul(at, NULL, 10) * (size_t)sysconf(_SC_PAGESIZE);
 }
 
 #endif

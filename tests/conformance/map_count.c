@@ -20,7 +20,7 @@ static size_t refused;
 
 /* Split until no more mappings are to be had, then give `spare` back. */
 static char *use_up_mappings(size_t *length, size_t spare) {
-    size_t pages = 0, most = 0;
+    size_t pages = 0, most = 0, page = (size_t)sysconf(_SC_PAGESIZE);
     char text[32] = "";
     int fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
     CHECK_THAT(fd >= 0 && read(fd, text, sizeof text - 1) > 0, "vm.max_map_count is not readable");
@@ -28,17 +28,17 @@ static char *use_up_mappings(size_t *length, size_t spare) {
     most = strtoul(text, NULL, 10);
     CHECK_THAT(most >= 1000 && most <= 4000000, "vm.max_map_count is %zu: out of this test's range",
                most);
-    *length = 2 * (most + 1000) * 4096;
+    *length = 2 * (most + 1000) * page;
     char *area = mmap(NULL, *length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     CHECK(area != MAP_FAILED);
-    while (mprotect(area + pages * 4096, 4096, PROT_READ) == 0) {
+    while (mprotect(area + pages * page, page, PROT_READ) == 0) {
         pages += 2;
-        CHECK_THAT(pages < *length / 4096, "the kernel does not limit the mappings");
+        CHECK_THAT(pages < *length / page, "the kernel does not limit the mappings");
     }
     CHECK_EQ(errno, ENOMEM);
     for (size_t i = 0; i < spare / 2 && pages >= 2; i++) {
         pages -= 2;
-        CHECK_EQ(mprotect(area + pages * 4096, 4096, PROT_NONE), 0);
+        CHECK_EQ(mprotect(area + pages * page, page, PROT_NONE), 0);
     }
     return area;
 }

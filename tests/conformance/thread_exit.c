@@ -231,6 +231,7 @@ static void end_while_threads_run(void) {
 
 int main(int argc, char **argv) {
     check_begin(argc, argv);
+    check_small_pages();
     churn();
     waves();
     destructors();

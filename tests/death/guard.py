@@ -49,10 +49,14 @@ OTHERS = {
 }
 
 
+def options_of(case):
+    """The LUCID_OPTIONS that a case wants."""
+    return "guard_sample:1" + (",abort:0" if case == "goes-on" else "")
+
+
 def run(program, library, case):
     env = {k: v for k, v in os.environ.items() if k not in ("LUCID_OPTIONS", "LD_PRELOAD")}
-    env["LD_PRELOAD"] = library
-    env["LUCID_OPTIONS"] = "guard_sample:1" + (",abort:0" if case == "goes-on" else "")
+    env |= {"LD_PRELOAD": library, "LUCID_OPTIONS": options_of(case)}
     return subprocess.run([program, case], env=env, capture_output=True, text=True, timeout=60)
 
 
@@ -111,23 +115,34 @@ def check_other(done, case):
     return f"stdout lacks {missing}" if missing else None
 
 
-def main():
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
-    program, library = sys.argv[1:]
+def judge(case, done):
+    """What is wrong with a run that ended (a CompletedProcess), or None."""
+    try:
+        wrong = (check_report if case in REPORTS else check_other)(done, case)
+    except (ValueError, KeyError) as error:
+        wrong = repr(error)
+    return f"{wrong}\n{done.stdout}{done.stderr}" if wrong else None
+
+
+def known_cases(program):
+    """The cases of the program, which must be those of the tables."""
     known = subprocess.run([program, "--list"], capture_output=True, text=True, check=True)
     known = known.stdout.split()
     if set(known) != set(REPORTS) | set(OTHERS):
         sys.exit(f"in one table only: {sorted(set(known) ^ (set(REPORTS) | set(OTHERS)))}")
+    return known
+
+
+def main():
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    program, library = sys.argv[1:]
     failures = 0
+    known = known_cases(program)
     for case in known:
-        done = run(program, library, case)
-        try:
-            wrong = (check_report if case in REPORTS else check_other)(done, case)
-        except (ValueError, KeyError) as error:
-            wrong = repr(error)
+        wrong = judge(case, run(program, library, case))
         failures += wrong is not None
-        print(f"FAIL: {case}: {wrong}\n{done.stdout}{done.stderr}" if wrong else f"ok: {case}")
+        print(f"FAIL: {case}: {wrong}" if wrong else f"ok: {case}")
     if failures:
         sys.exit(f"{failures} of {len(known)} cases failed")
 

@@ -191,25 +191,32 @@ GOES_ON |= {
 }
 
 
-def run(program, library, case, options=""):
-    """Exit status, the facts that the program announced, its stdout and its stderr lines."""
+def options_of(case):
+    """The LUCID_OPTIONS that a case wants."""
+    if case in HARDENED:
+        return OPTIONS[case.split("-")[0]]
+    return GOES_ON[case][0] if case in GOES_ON else ""
+
+
+def run(program, library, case):
     env = {k: v for k, v in os.environ.items() if k not in ("LUCID_OPTIONS", "LD_PRELOAD")}
     env["LD_PRELOAD"] = library
-    if options:
-        env["LUCID_OPTIONS"] = options
-    done = subprocess.run([program, case], env=env, capture_output=True, text=True, timeout=60)
-    facts = [dict(word.split("=") for word in line.split())
-             for line in done.stdout.splitlines() if line.startswith("pointer=")]
-    return done.returncode, facts, done.stdout, done.stderr.splitlines()
+    if options_of(case):
+        env["LUCID_OPTIONS"] = options_of(case)
+    return subprocess.run([program, case], env=env, capture_output=True, text=True, timeout=60)
+
+
+def facts_of(done):
+    """What the program announced, a dictionary for each misuse."""
+    return [dict(word.split("=") for word in line.split())
+            for line in done.stdout.splitlines() if line.startswith("pointer=")]
 
 
 def status_text(status):
     return signal.Signals(-status).name if status < 0 else f"exit status {status}"
 
 
-def check_abort(program, library, case):
-    """None, or what is wrong."""
-    status, facts, stdout, lines = run(program, library, case)
+def judge_abort(case, status, facts, stdout, lines):
     templates = ABORTS[case] if isinstance(ABORTS[case], list) else [ABORTS[case]]
     if not facts:
         return f"the program announced nothing, {status_text(status)}, stderr {lines}"
@@ -224,9 +231,7 @@ def check_abort(program, library, case):
     return None
 
 
-def check_hardened(program, library, case):
-    """None, or what is wrong."""
-    status, facts, stdout, lines = run(program, library, case, OPTIONS[case.split("-")[0]])
+def judge_hardened(case, status, facts, stdout, lines):
     want = HARDENED[case]
     if not facts:
         return f"the program announced nothing, {status_text(status)}, stderr {lines}"
@@ -245,10 +250,8 @@ def check_hardened(program, library, case):
     return None if status == -signal.SIGABRT else f"ended with {status_text(status)}"
 
 
-def check_goes_on(program, library, case):
-    """None, or what is wrong."""
-    options, templates, word = GOES_ON[case]
-    status, facts, stdout, lines = run(program, library, case, options)
+def judge_goes_on(case, status, facts, stdout, lines):
+    _, templates, word = GOES_ON[case]
     if templates and len(facts) != len(templates):
         return f"{len(facts)} misuses announced, {status_text(status)}, stderr {lines}"
     expected = ["lucid: " + t.format(**fact) for t, fact in zip(templates, facts)]
@@ -259,27 +262,41 @@ def check_goes_on(program, library, case):
     return None
 
 
-def main():
-    if len(sys.argv) != 4:
-        sys.exit(__doc__)
-    program, library, group = sys.argv[1:]
+def judge(case, done):
+    """What is wrong with a run that ended (a CompletedProcess), or None."""
+    by_kind = judge_abort if case in ABORTS else judge_goes_on
+    if case in HARDENED:
+        by_kind = judge_hardened
+    return by_kind(case, done.returncode, facts_of(done), done.stdout, done.stderr.splitlines())
+
+
+def known_cases(program):
+    """The cases of the program, which must be those of the tables."""
     known = subprocess.run([program, "--list"], capture_output=True, text=True, check=True)
     known = known.stdout.split()
     table = set(ABORTS) | set(GOES_ON) | set(HARDENED)
     if set(known) != table:
         sys.exit(f"in the program or in the table only: {sorted(set(known) ^ table)}")
+    return known
+
+
+def is_of_group(case, group):
+    return group == "--all" or re.match(rf"{re.escape(group)}(-|$)", case)
+
+
+def main():
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    program, library, group = sys.argv[1:]
     if not os.path.exists(library):
         sys.exit(f"no library {library}")
-    cases = [c for c in known if group == "--all" or re.match(rf"{re.escape(group)}(-|$)", c)]
+    cases = [case for case in known_cases(program) if is_of_group(case, group)]
     if not cases:
         sys.exit(f"no case of group {group}")
     failures = 0
     for case in cases:
-        check = check_abort if case in ABORTS else check_goes_on
-        if case in HARDENED:
-            check = check_hardened
         try:
-            wrong = check(program, library, case)
+            wrong = judge(case, run(program, library, case))
         except subprocess.TimeoutExpired:
             wrong = "still running after 60 s"
         print(f"{'FAIL' if wrong else 'ok'}: {case}{': ' + wrong if wrong else ''}")

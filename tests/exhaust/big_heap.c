@@ -140,6 +140,7 @@ static void many_blocks(size_t count) {
 
 int main(int argc, char **argv) {
     check_begin(argc, argv);
+    check_small_pages();
     CHECK_THAT(argc >= 3, "usage: big_heap bytes GIB | big_heap blocks COUNT");
     size_t number = strtoul(argv[2], NULL, 10);
     if (strcmp(argv[1], "bytes") == 0) {

@@ -17,6 +17,7 @@ import sys
 
 MIB = 1 << 20
 GROUP_MIB = 160
+TAKEN_MIB = ["100", "150"]  # the least and the most that a program must get in it
 NONE = 1 << 60
 
 
@@ -130,7 +131,7 @@ def main():
         if got != expected:
             sys.exit(f"in a group of {GROUP_MIB} MiB limit:cgroup gives {got}, not {expected}")
         print(f"in a group of {GROUP_MIB} MiB:")
-        print(run([at_limit, "100", "150"], group, **preload, LUCID_OPTIONS="limit:cgroup"))
+        print(run([at_limit, *TAKEN_MIB], group, **preload, LUCID_OPTIONS="limit:cgroup"))
     finally:
         os.rmdir(group)
 

@@ -38,7 +38,8 @@ static void start(pthread_t *thread, void *(*body)(void *), size_t number) {
     static bool ready;
     if (!ready) {
         CHECK_EQ(pthread_attr_init(&attr), 0);
-        CHECK_EQ(pthread_attr_setstacksize(&attr, 64 * CHECK_KIB), 0);
+        size_t least = (size_t)sysconf(_SC_THREAD_STACK_MIN), most = 64 * CHECK_KIB;
+        CHECK_EQ(pthread_attr_setstacksize(&attr, least > most ? least : most), 0);
         ready = true;
     }
     int error = pthread_create(thread, &attr, body, (void *)number);
@@ -127,6 +128,7 @@ static void lifetimes(size_t count) {
 
 int main(int argc, char **argv) {
     check_begin(argc, argv);
+    check_small_pages();
     CHECK_THAT(argc >= 3, "usage: many_threads alive|lifetimes N");
     size_t count = strtoul(argv[2], NULL, 10);
     if (strcmp(argv[1], "alive") == 0) {

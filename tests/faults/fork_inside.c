@@ -94,7 +94,7 @@ static void *worker_body(void *arg) {
 int main(int argc, char **argv) {
     pthread_t worker;
     check_begin(argc, argv);
-    alarm(ALL_SECONDS);
+    check_alarm(ALL_SECONDS);
     use_library(99, 200);
     os_fault_hook(stop_before_call);
     os_fault_lock_hook(stop);
@@ -104,7 +104,7 @@ int main(int argc, char **argv) {
         pid_t child = fork();
         CHECK(child >= 0);
         if (child == 0) {
-            alarm(CHILD_SECONDS);
+            check_alarm(CHILD_SECONDS);
             use_library(n, 120);
             _exit(0);
         }

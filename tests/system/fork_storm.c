@@ -72,7 +72,7 @@ static void allocate_all_sizes(void) {
 
 /* What a child does, forked number `number`. */
 static __attribute__((noreturn)) void be_child(size_t number) {
-    alarm(CHILD_SECONDS);
+    check_alarm(CHILD_SECONDS);
     allocate_all_sizes();
     for (size_t i = 0; i < SLOTS; i++) end_block(atomic_exchange(&slots[i], NULL));
     uint64_t state = number;
@@ -88,7 +88,7 @@ static __attribute__((noreturn)) void be_child(size_t number) {
         pid_t grandchild = fork();
         CHECK(grandchild >= 0);
         if (grandchild == 0) {
-            alarm(CHILD_SECONDS);
+            check_alarm(CHILD_SECONDS);
             allocate_all_sizes();
             _exit(0);
         }
@@ -180,7 +180,7 @@ static void forking_handler(int signal_number) {
         pid_t child = fork();
         if (child == 0) {
             is_child = 1;
-            alarm(CHILD_SECONDS);
+            check_alarm(CHILD_SECONDS);
         } else if (child > 0) {
             atomic_fetch_add(&forked, 1);
         } else {
@@ -261,7 +261,7 @@ static void fork_in_handlers(bool threaded) {
 int main(int argc, char **argv) {
     check_begin(argc, argv);
     CHECK_THAT(argc >= 2, "usage: fork_storm threads|handler|handlers");
-    alarm(ALL_SECONDS);
+    check_alarm(ALL_SECONDS);
     sink = fopen("/dev/null", "w");
     CHECK(sink != NULL);
     if (strcmp(argv[1], "threads") == 0) {

@@ -85,7 +85,7 @@ static void in_parent(void) {
 }
 
 static void in_child(void) {
-    alarm(CHILD_SECONDS);
+    check_alarm(CHILD_SECONDS);
     prepare();
     if (depth > 0) return;
     depth++;
@@ -177,7 +177,7 @@ static void exec_from_thread(void) {
         pid_t child = fork();
         CHECK(child >= 0);
         if (child == 0) {
-            alarm(CHILD_SECONDS);
+            check_alarm(CHILD_SECONDS);
             pthread_t thread;
             start_workers();
             CHECK_EQ(pthread_create(&thread, NULL, executing_body, NULL), 0);
@@ -192,12 +192,12 @@ static void exec_from_thread(void) {
 /* ------------------------------------------------------------------ daemon ------------------- */
 
 static __attribute__((noreturn)) void be_daemon(void) {
-    alarm(CHILD_SECONDS);
+    check_alarm(CHILD_SECONDS);
     if (setsid() < 0) _exit(2);
     pid_t child = fork();
     if (child < 0) _exit(3);
     if (child > 0) _exit(0);
-    alarm(CHILD_SECONDS);
+    check_alarm(CHILD_SECONDS);
     for (int fd = 0; fd < 1024; fd++) close(fd);
     if (chdir("/") != 0) _exit(4);
     use_heap(11);
@@ -229,7 +229,7 @@ static void daemons(void) {
 int main(int argc, char **argv) {
     check_begin(argc, argv);
     CHECK_THAT(argc >= 2, "usage: spawn_storm atfork|spawn|exec|daemon");
-    alarm(ALL_SECONDS);
+    check_alarm(ALL_SECONDS);
     if (strcmp(argv[1], "worker") == 0) {
         use_heap(5);
         return EXPECTED;
