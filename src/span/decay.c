@@ -50,32 +50,47 @@ static void advance(struct lu__decay *decay, uint64_t now_ms, long delay_ms) {
     decay->climb = LU_MIN(decay->climb, decay->high);
 }
 
+/* Every run that is allocated or freed comes here, and most are no extreme of anything: so there are
+ * branches instead of values that are chosen and stored. */
+
 void lu__decay_freed(struct lu__decay *decay, size_t amount, size_t used, uint64_t now_ms,
                      long delay_ms) {
     advance(decay, now_ms, delay_ms);
     decay->amount = amount;
     decay->used = used;
-    decay->top = LU_MAX(decay->top, used);
-    decay->bottom = LU_MIN(decay->bottom, used);
-    decay->peak = LU_MAX(decay->peak, used);
-    decay->running.high = LU_MAX(decay->running.high, amount);
-    decay->climb += minus(amount, decay->high);
-    decay->high = LU_MAX(decay->high, amount);
+    if (LU_UNLIKELY(used > decay->top)) decay->top = used;
+    if (used < decay->bottom) decay->bottom = used;
+    if (LU_UNLIKELY(used > decay->peak)) decay->peak = used;
+    if (amount <= decay->running.high) return;
+    decay->running.high = amount;
+    if (amount <= decay->high) return;
+    decay->climb += amount - decay->high;
+    decay->high = amount;
+}
+
+static void note_regain(struct lu__decay *decay, size_t regain) {
+    decay->running.regain = regain;
+    if (regain > decay->regain) decay->regain = regain;
+}
+
+static void note_fall(struct lu__decay *decay, size_t fall) {
+    decay->running.fall = fall;
+    if (fall > decay->fall) decay->fall = fall;
 }
 
 void lu__decay_taken(struct lu__decay *decay, size_t amount, size_t used) {
-    size_t regain = minus(LU_MIN(used, decay->top), decay->bottom);
-    decay->running.regain = LU_MAX(decay->running.regain, regain);
-    decay->regain = LU_MAX(decay->regain, regain);
+    size_t most = LU_MIN(used, decay->top), fallen = decay->amount - amount;
+    if (most > decay->bottom + decay->running.regain) note_regain(decay, most - decay->bottom);
     decay->used = used;
-    if (used >= decay->top) decay->top = decay->bottom = used;
-    decay->peak = LU_MAX(decay->peak, used);
+    if (LU_UNLIKELY(used >= decay->top)) {
+        decay->top = decay->bottom = used;
+        if (used > decay->peak) decay->peak = used;
+    }
     if (amount >= decay->amount) return;
-    decay->climb = minus(decay->climb, decay->amount - amount);
+    if (decay->climb != 0) decay->climb = minus(decay->climb, fallen);
     decay->amount = amount;
-    decay->running.low = LU_MIN(decay->running.low, amount);
-    decay->running.fall = LU_MAX(decay->running.fall, minus(decay->high, amount));
-    decay->fall = LU_MAX(decay->fall, decay->running.fall);
+    if (amount < decay->running.low) decay->running.low = amount;
+    if (decay->high > amount + decay->running.fall) note_fall(decay, decay->high - amount);
 }
 
 static void epoch_purged(struct lu__decay_epoch *epoch, size_t bytes) {
