@@ -212,7 +212,7 @@ void lu__remote_free(struct heap *heap, struct span *span, uintptr_t block);
 /* Start a batch with `block`, posting what the slot held; post a full one. */
 void lu__remote_begin(struct heap *heap, struct remote_batch *batch, struct span *span,
                       uintptr_t block);
-void lu__remote_post(struct remote_batch *batch);
+void lu__remote_post(struct heap *heap, struct remote_batch *batch);
 /* The fast path: put the block in the heap's batch for its span. */
 LU_INLINE void lu__remote_collect(struct heap *heap, struct span *span, uintptr_t block) {
     /* &heap->ring[descriptor number % LU_RING], with one shift less */
@@ -225,21 +225,22 @@ LU_INLINE void lu__remote_collect(struct heap *heap, struct span *span, uintptr_
     }
     __atomic_store_n((uintptr_t *)block, (batch->first ^ block) ^ heap->key, __ATOMIC_RELAXED);
     batch->first = block;
-    if (LU_UNLIKELY(--batch->room == 0)) lu__remote_post(batch);
+    if (LU_UNLIKELY(--batch->room == 0)) lu__remote_post(heap, batch);
 }
 /* Post what the heap has collected. */
 void lu__remote_flush(struct heap *heap);
-/* Mark that the calling thread pushes `span` on its owner's pending stack, if it turns out that
- * nobody else has to. Returns the heap in which that is noted, for lu__remote_pushed, or NULL. */
-LU_INLINE struct heap *lu__remote_pushes(struct heap *heap, struct span *span) {
-    if (heap == NULL || heap->posting != NULL) return NULL; /* a handler above a push */
+/* Note that the calling thread, whose heap it is, pushes `span` on its owner's pending stack, if it
+ * turns out that nobody else has to. Returns what was noted before, by what a signal handler that
+ * does this has interrupted, for lu__remote_pushed. */
+LU_INLINE struct span *lu__remote_pushes(struct heap *heap, struct span *span) {
+    struct span *before = __atomic_load_n(&heap->posting, __ATOMIC_RELAXED);
     __atomic_store_n(&heap->posting, span, __ATOMIC_RELAXED);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    return heap;
+    return before;
 }
-LU_INLINE void lu__remote_pushed(struct heap *noted) {
+LU_INLINE void lu__remote_pushed(struct heap *heap, struct span *before) {
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    if (noted != NULL) __atomic_store_n(&noted->posting, NULL, __ATOMIC_RELAXED);
+    __atomic_store_n(&heap->posting, before, __ATOMIC_RELAXED);
 }
 /* Push it there. */
 void lu__remote_push(struct span *span);
