@@ -263,12 +263,13 @@ void lu__hard_ready(uintptr_t block) {
     struct span *span = span_of(block);
     uint32_t no = 0;
     if (__atomic_load_n(&span->stamp, __ATOMIC_RELAXED) == 0) {
-        struct heap *noted = lu__remote_pushes(lu__thread_heap(), span);
+        struct heap *mine = lu__thread_heap();
+        struct span *before = mine != NULL ? lu__remote_pushes(mine, span) : NULL;
         if (__atomic_compare_exchange_n(&span->stamp, &no, 1, false, __ATOMIC_ACQ_REL,
                                         __ATOMIC_RELAXED)) {
             lu__remote_push(span);
         }
-        lu__remote_pushed(noted);
+        if (mine != NULL) lu__remote_pushed(mine, before);
     }
     /* The last touch: it may end now. */
     __atomic_store_n(lu__hard_state(span, block), HARD_READY, __ATOMIC_RELEASE);

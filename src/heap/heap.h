@@ -227,8 +227,9 @@ void lu__heap_unlink(struct heap *heap, struct span *span);
  * does not collect, as nobody would post for it. */
 void lu__remote_free(struct heap *heap, struct span *span, uintptr_t block);
 /* Start a batch with `block`, posting what the slot held; post a full one. */
-void lu__remote_begin(struct remote_batch *batch, struct span *span, uintptr_t block);
-void lu__remote_post(struct remote_batch *batch);
+void lu__remote_begin(struct heap *heap, struct remote_batch *batch, struct span *span,
+                      uintptr_t block);
+void lu__remote_post(struct heap *heap, struct remote_batch *batch);
 /* The heap's slot for the span: &heap->ring[descriptor number % LU_RING], with one shift less. */
 LU_INLINE struct remote_batch *lu__remote_slot(struct heap *heap, const struct span *span) {
     size_t offset = (uintptr_t)span / ((1u << LU_DESC_SHIFT) / sizeof heap->ring[0]) &
@@ -239,26 +240,27 @@ LU_INLINE struct remote_batch *lu__remote_slot(struct heap *heap, const struct s
 LU_INLINE void lu__remote_collect(struct heap *heap, struct span *span, uintptr_t block) {
     struct remote_batch *batch = lu__remote_slot(heap, span);
     if (LU_UNLIKELY(batch->span != span)) {
-        lu__remote_begin(batch, span, block);
+        lu__remote_begin(heap, batch, span, block);
         return;
     }
     __atomic_store_n((uintptr_t *)block, (batch->first ^ block) ^ span->key, __ATOMIC_RELAXED);
     batch->first = block;
-    if (LU_UNLIKELY(--batch->room == 0)) lu__remote_post(batch);
+    if (LU_UNLIKELY(--batch->room == 0)) lu__remote_post(heap, batch);
 }
 /* Post what the heap has collected. */
 void lu__remote_flush(struct heap *heap);
-/* Mark that the calling thread pushes `span` on its owner's pending stack, if it turns out that
- * nobody else has to. Returns the heap in which that is noted, for lu__remote_pushed, or NULL. */
-LU_INLINE struct heap *lu__remote_pushes(struct heap *heap, struct span *span) {
-    if (heap == NULL || heap->posting != NULL) return NULL; /* a handler above a push */
+/* Note that the calling thread, whose heap it is, pushes `span` on its owner's pending stack, if it
+ * turns out that nobody else has to. Returns what was noted before, by what a signal handler that
+ * does this has interrupted, for lu__remote_pushed. */
+LU_INLINE struct span *lu__remote_pushes(struct heap *heap, struct span *span) {
+    struct span *before = __atomic_load_n(&heap->posting, __ATOMIC_RELAXED);
     __atomic_store_n(&heap->posting, span, __ATOMIC_RELAXED);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    return heap;
+    return before;
 }
-LU_INLINE void lu__remote_pushed(struct heap *noted) {
+LU_INLINE void lu__remote_pushed(struct heap *heap, struct span *before) {
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    if (noted != NULL) __atomic_store_n(&noted->posting, NULL, __ATOMIC_RELAXED);
+    __atomic_store_n(&heap->posting, before, __ATOMIC_RELAXED);
 }
 /* Push it there. */
 void lu__remote_push(struct span *span);

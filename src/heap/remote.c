@@ -61,7 +61,7 @@ uintptr_t lu__remote_first(const struct span *span) {
     return word == 0 ? 0 : packed_first(word, window_of((uintptr_t)lu__span_start(span)));
 }
 
-void lu__remote_push(struct span *span) {
+LU_INLINE void push(struct span *span) {
     struct heap *owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);
     struct span *top = __atomic_load_n(&owner->pending, __ATOMIC_RELAXED);
     do {
@@ -70,11 +70,12 @@ void lu__remote_push(struct span *span) {
                                           __ATOMIC_RELAXED));
 }
 
-/* `heap`: of the calling thread, or NULL. */
-static void post(struct heap *heap, struct span *span, uintptr_t first, uintptr_t last,
-                 uint32_t count) {
+void lu__remote_push(struct span *span) {
+    push(span);
+}
+
+LU_INLINE void post(struct span *span, uintptr_t first, uintptr_t last, uint32_t count) {
     uintptr_t window = window_of(first), key = span->key;
-    struct heap *noted = lu__remote_pushes(heap, span);
     uint64_t old = __atomic_load_n(&span->remote, __ATOMIC_RELAXED), new;
     do {
         uintptr_t next = old != 0 ? packed_first(old, window) : LU_LIST_END;
@@ -83,25 +84,32 @@ static void post(struct heap *heap, struct span *span, uintptr_t first, uintptr_
                        : pack(first, last, count);
     } while (!__atomic_compare_exchange_n(&span->remote, &old, new, true, __ATOMIC_RELEASE,
                                           __ATOMIC_RELAXED));
-    if (old == 0) lu__remote_push(span);
-    lu__remote_pushed(noted);
+    if (old == 0) push(span);
+}
+
+/* By the thread whose heap it is. */
+LU_INLINE void post_noted(struct heap *heap, struct span *span, uintptr_t first, uintptr_t last,
+                          uint32_t count) {
+    struct span *before = lu__remote_pushes(heap, span);
+    post(span, first, last, count);
+    lu__remote_pushed(heap, before);
 }
 
 static void post_batch(struct heap *heap, struct remote_batch *batch) {
     struct span *span = batch->span;
     batch->span = NULL;
-    post(heap, span, batch->first, batch->last, batch->most - batch->room);
+    post_noted(heap, span, batch->first, batch->last, batch->most - batch->room);
     /* Perhaps in a later life of the span, which does not set it anew: a search looks at rings in
      * vain, but at none too few. */
     (void)__atomic_fetch_sub(&span->rings, 1, __ATOMIC_RELAXED);
 }
 
-void lu__remote_begin(struct remote_batch *batch, struct span *span, uintptr_t block) {
-    struct heap *heap = lu__thread_heap();
+void lu__remote_begin(struct heap *heap, struct remote_batch *batch, struct span *span,
+                      uintptr_t block) {
     if (batch->span != NULL) post_batch(heap, batch);
     uint32_t size = lu__class_size[span->class_id];
     uint32_t most = LU_MIN(BATCH_BYTES / size, BATCH_BLOCKS);
-    if (most <= 1) return post(heap, span, block, block, 1);
+    if (most <= 1) return post_noted(heap, span, block, block, 1);
     batch->most = most;
     batch->room = most - 1;
     batch->first = batch->last = block;
@@ -111,15 +119,15 @@ void lu__remote_begin(struct remote_batch *batch, struct span *span, uintptr_t b
     batch->span = span;
 }
 
-void lu__remote_post(struct remote_batch *batch) {
-    post_batch(lu__thread_heap(), batch);
+void lu__remote_post(struct heap *heap, struct remote_batch *batch) {
+    post_batch(heap, batch);
 }
 
 void lu__remote_free(struct heap *heap, struct span *span, uintptr_t block) {
     if (heap == NULL) {
-        post(NULL, span, block, block, 1);
+        post(span, block, block, 1);
     } else if (heap != lu__thread_heap()) {
-        post(heap, span, block, block, 1);
+        post_noted(heap, span, block, block, 1);
     } else {
         lu__remote_collect(heap, span, block);
     }

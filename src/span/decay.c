@@ -50,7 +50,8 @@ static void advance(struct lu__decay *decay, uint64_t now_ms, long delay_ms) {
     decay->climb = LU_MIN(decay->climb, decay->high);
 }
 
-/* Every run that is allocated or freed comes here, and most are no extreme of anything: so there are
+/* Every run that is allocated or freed comes here, and most are no extreme of anything: so there
+ * are
  * branches instead of values that are chosen and stored. */
 
 void lu__decay_freed(struct lu__decay *decay, size_t amount, size_t used, uint64_t now_ms,

@@ -30,12 +30,12 @@ TABLE = {
         "    } while (0);\n    __atomic_store_n(&owner->pending, span, __ATOMIC_RELEASE);\n"),
     # ... every post pushes the span, not only that which finds the word empty
     "push_always": (
-        "src/heap/remote.c", "    if (old == 0) lu__remote_push", "    lu__remote_push"),
+        "src/heap/remote.c", "    if (old == 0) push(span);", "    push(span);"),
     # ... who is about to push a span does not say so
     "push_is_not_noted": (
         "src/heap/remote.c",
-        "    struct heap *noted = lu__remote_pushes(heap, span);\n",
-        "    struct heap *noted = NULL;\n    (void)heap;\n"),
+        "    struct span *before = lu__remote_pushes(heap, span);\n",
+        "    struct span *before = heap->posting;\n"),
     # ... drain reads and clears in two steps
     "drain_in_two_steps": (
         "src/heap/remote.c", TAKE,

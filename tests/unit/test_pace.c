@@ -167,8 +167,9 @@ static void a_purge_that_was_asked_for_is_paced(void **state) {
         mine->ticked_ms = (uint32_t)lu__os_now_ms() - 1; /* a millisecond has passed */
         lu__tick_slow(mine);
         lu__thread_leave(mine);
-        /* The clock may have gone on meanwhile: of the 20 ms that count at most. */
-        assert_true(lu__os_call_count() - call <= SPANS);
+        /* The clock may have gone on meanwhile; at most 20 ms count, of 4,000 units of work, of
+         * which a purge takes 250. */
+        assert_true(lu__os_call_count() - call <= SPANS * 3 / 4);
         assert_true(++ticks < 10 * SPANS);
     } while (mine->urgent != LU_URGENT_NO);
     calls = lu__os_call_count() - before;
