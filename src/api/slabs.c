@@ -7,8 +7,8 @@
  * Nothing about a free object stands inside it, for it stays constructed. Two bits tell what it is,
  *
  *     out    0      0      1      1
- *     built  0      1      1      0        moving: its constructor or destructor runs, or the
- *            raw    ready  live   moving   cache was destroyed around it (cache_end.c)
+ *     built  0      1      1      0
+ *            raw    ready  live   moving: its constructor or destructor runs
  *
  * and the numbers of those that are free also stand in two stacks that grow towards each other:
  *

@@ -240,8 +240,13 @@ static int settle_slowly(lu_cache_t *cache) {
     for (size_t i = 0; i < slabs / 16; i++) REQUIRE(lu_cache_alloc(cache) != NULL);
     /* A free settles its own slab only. */
     REQUIRE(cache->unsettled);
+    number = lu__slab_number(cache, objects[count - 1]);
+    slab = lu__slab_set_find(&cache->set, number);
+    size_t ready = cache->ready_count;
+    REQUIRE(slab->epoch != cache->epoch);
     lu_cache_free(cache, objects[count - 1]);
-    REQUIRE(violations == 0);
+    REQUIRE(slab->epoch == cache->epoch && slab->ready == 1 && cache->ready_count == ready + 1);
+    REQUIRE(violations == 0 && cache->ready.first == slab);
     return 0;
 }
 
