@@ -168,7 +168,7 @@ static const struct guard_slot *find_block(uintptr_t at, lu_violation_kind_t *ki
 /* ---------------------------------------------------------------- the signal */
 
 struct fault {
-    uintptr_t pc, sp, fp;
+    struct lu__registers at;
     const char *call;
 };
 
@@ -201,12 +201,17 @@ static struct fault read_context(const void *context) {
 #if defined(__x86_64__)
     unsigned long error = (unsigned long)c->uc_mcontext.gregs[REG_ERR];
     const char *call = (error & 16) != 0 ? "execute" : (error & 2) != 0 ? "write" : "read";
-    return (struct fault){(uintptr_t)c->uc_mcontext.gregs[REG_RIP],
-                          (uintptr_t)c->uc_mcontext.gregs[REG_RSP],
-                          (uintptr_t)c->uc_mcontext.gregs[REG_RBP], call};
+    const greg_t *registers = c->uc_mcontext.gregs;
+    return (struct fault){{.pc = (uintptr_t)registers[REG_RIP],
+                           .sp = (uintptr_t)registers[REG_RSP],
+                           .fp = (uintptr_t)registers[REG_RBP]},
+                          call};
 #else
-    return (struct fault){(uintptr_t)c->uc_mcontext.pc, (uintptr_t)c->uc_mcontext.sp,
-                          (uintptr_t)c->uc_mcontext.regs[29], kind_of_access(c)};
+    return (struct fault){{.pc = (uintptr_t)c->uc_mcontext.pc,
+                           .sp = (uintptr_t)c->uc_mcontext.sp,
+                           .fp = (uintptr_t)c->uc_mcontext.regs[29],
+                           .lr = (uintptr_t)c->uc_mcontext.regs[30]},
+                          kind_of_access(c)};
 #endif
 }
 
@@ -219,7 +224,7 @@ static bool report_fault(uintptr_t at, const void *context) {
     uintptr_t frames[LU_GUARD_FRAMES];
     char text[80];
     struct report report = {slot, text, frames, 0};
-    report.count = lu__stack_from(fault.pc, fault.sp, fault.fp, frames, LU_GUARD_FRAMES);
+    report.count = lu__stack_from(&fault.at, frames, LU_GUARD_FRAMES);
     describe(text, sizeof text, fault.call, at, slot);
     return lu__violation_told(kind, fault.call, (void *)at, (void *)slot->block, slot->size,
                               print_report, &report) &&

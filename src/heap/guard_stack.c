@@ -175,20 +175,36 @@ static LU_COLD bool step_by_pointer(struct frame *frame) {
     return true;
 }
 
-LU_INLINE bool step(struct frame *frame, bool interrupted) {
+LU_INLINE bool step(struct frame *frame) {
     struct lu__frame_rule rule;
     if (LU_UNLIKELY(!has_tables)) return step_by_pointer(frame);
-    bool known = interrupted ? find_in_tables(frame->pc, &rule) : find_rule(frame->pc, &rule);
-    return known && step_by_rule(frame, &rule);
+    return find_rule(frame->pc, &rule) && step_by_rule(frame, &rule);
 }
 
-unsigned lu__stack_from(uintptr_t pc, uintptr_t sp, uintptr_t fp, uintptr_t *frames,
-                        unsigned most) {
-    struct frame frame = {pc, sp, fp, stack_top(sp)};
-    unsigned count = 0;
-    do {
+/* Out of a function that was interrupted anywhere. Where calls leave the return address in a
+ * register, `lr`, it is still there if the function has not saved it. */
+static LU_COLD bool step_interrupted(struct frame *frame, uintptr_t lr) {
+    struct lu__frame_rule rule;
+    if (!has_tables) return step_by_pointer(frame);
+    if (!find_in_tables(frame->pc, &rule)) return false;
+    if (rule.ra_known || lr == 0) return step_by_rule(frame, &rule);
+    if (rule.cfa_base != CFA_OF_SP || rule.deref || rule.fp_place != FP_SAME) return false;
+    uintptr_t cfa = frame->sp + (uintptr_t)rule.cfa_offset;
+    if (cfa < frame->sp || cfa > frame->top) return false;
+    frame->pc = code_address(lr);
+    frame->sp = cfa;
+    return true;
+}
+
+unsigned lu__stack_from(const struct lu__registers *from, uintptr_t *frames, unsigned most) {
+    struct frame frame = {from->pc, from->sp, from->fp, stack_top(from->sp)};
+    unsigned count = 1;
+    frames[0] = from->pc;
+    if (most == 1 || !step_interrupted(&frame, from->lr)) return count;
+    while (frame.pc != 0) {
         frames[count++] = frame.pc;
-    } while (count < most && step(&frame, count == 1) && frame.pc != 0);
+        if (count == most || !step(&frame)) break;
+    }
     return count;
 }
 
@@ -203,7 +219,7 @@ LU_NOINLINE unsigned lu__stack_here(uintptr_t *frames, unsigned most) {
 #endif
     frame.top = stack_top(frame.sp);
     unsigned inner = 0, count = 0;
-    while (count < most && step(&frame, false) && frame.pc != 0) {
+    while (count < most && step(&frame) && frame.pc != 0) {
         if (count == 0 && inner < INNER && frame.pc - own_start < own_end - own_start) {
             inner++;
         } else {

@@ -10,7 +10,11 @@ void lu__stack_init(void);
  * is linked into the program's own file); how many. */
 unsigned lu__stack_here(uintptr_t *frames, unsigned most);
 /* The same from the registers of an interrupted place, itself the first. For signal handlers. */
-unsigned lu__stack_from(uintptr_t pc, uintptr_t sp, uintptr_t fp, uintptr_t *frames, unsigned most);
+struct lu__registers {
+    uintptr_t pc, sp, fp;
+    uintptr_t lr; /* where calls leave the return address; 0 if that is the stack */
+};
+unsigned lu__stack_from(const struct lu__registers *from, uintptr_t *frames, unsigned most);
 /* The file that was loaded at `address`, *name "" for the program itself, and the address in the
  * terms of the file. False if that cannot be known. */
 bool lu__stack_module(uintptr_t address, const char **name, uintptr_t *offset);
@@ -28,7 +32,7 @@ struct lu__frame_rule {
     uint8_t cfa_base; /* enum cfa_base */
     uint8_t deref;
     uint8_t fp_place; /* enum fp_place */
-    uint8_t ra_known; /* 0: the outermost frame */
+    uint8_t ra_known; /* 0: the outermost frame, or not saved yet */
 };
 /* The rule at the instruction `pc`; false: none is known. `table`: the module's .eh_frame_hdr. */
 bool lu__frame_rule_find(const void *table, uintptr_t pc, struct lu__frame_rule *rule);

@@ -149,6 +149,7 @@ static void overflow_24(void) {
     overflow(24, 24);
 }
 static void overflow_medium(void) {
+    pass_the_first(); /* where it fits a page */
     overflow(5000, 5000);
 }
 static void underflow(void) {
