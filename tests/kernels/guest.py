@@ -40,7 +40,8 @@ MACHINES = {
 
 
 def needed_by(path):
-    text = subprocess.run(["readelf", "-d", path], check=True, capture_output=True, text=True).stdout
+    text = subprocess.run(["readelf", "-d", path], check=True, capture_output=True,
+                          text=True).stdout
     return re.findall(r"\(NEEDED\).*\[(.*)\]", text)
 
 
