@@ -562,9 +562,8 @@ size_t lu__engine_purge(void) {
     struct heap *heap = lu__thread_enter();
     if (heap == NULL) return 0;
     size_t returned = 0;
-    __atomic_fetch_add(&lu__purge_request, 1, __ATOMIC_RELAXED);
     lu__remote_flush(heap);
-    heap->purge_seen = lu__purge_request;
+    heap->purge_seen = __atomic_add_fetch(&lu__purge_request, 1, __ATOMIC_RELAXED);
     returned += lu__sweep_all(heap);
     lu__pool_each(sweep_visit, &returned);
     returned += lu__run_purge(SIZE_MAX);

@@ -183,8 +183,9 @@ static bool is_on(const struct span *stack, const struct span *span) {
 
 void lu__remote_fork_child(struct heap *heap) {
     struct span *span = heap->posting;
+    if (span == NULL) return; /* nothing written: that would copy a page for every heap */
     heap->posting = NULL;
-    if (span == NULL || span->kind != LU_KIND_SMALL || span->owner == NULL) return;
+    if (span->kind != LU_KIND_SMALL || span->owner == NULL) return;
     bool waits = span->hardened ? span->stamp != 0 && span->state != LU_SPAN_PARTIAL
                                 : span->remote != 0;
     const struct heap *owner = span->owner;

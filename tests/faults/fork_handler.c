@@ -123,7 +123,7 @@ static void end(void *place) {
 
 static void call_malloc(void) {
     void *blocks[COUNT];
-    for (size_t i = 0; i < COUNT; i++) blocks[i] = take(lu_malloc(24 << (i % 11)));
+    for (size_t i = 0; i < COUNT; i++) blocks[i] = take(lu_malloc((size_t)24 << (i % 11)));
     for (size_t i = 0; i < COUNT; i++) lu_free(blocks[i]);
 }
 static void call_calloc(void) {
