@@ -73,6 +73,9 @@ static unsigned times_pending(const struct span *span) {
     return times_on(span->owner->pending, span) + times_on(span->owner->taken, span);
 }
 
+/* In the child of fork a thread may be missing that had still to take its ring off the count. */
+static bool some_are_gone;
+
 /* Live blocks of the span. */
 static size_t check_span(const struct span *span) {
     static struct tally tally;
@@ -85,7 +88,7 @@ static size_t check_span(const struct span *span) {
     EXPLORE_CHECK(tally.posted == lu__remote_count(span));
     EXPLORE_CHECK(times_pending(span) == (span->remote != 0));
     lu__heap_each(mark_ring, &tally);
-    EXPLORE_CHECK(span->rings == tally.rings);
+    EXPLORE_CHECK(span->rings == tally.rings || (some_are_gone && span->rings > tally.rings));
     uint32_t taken = lu__span_carved(span) - span->off - tally.listed;
     EXPLORE_CHECK(taken <= lu__span_carved(span));
     if (span->state == LU_SPAN_CURRENT) {
@@ -120,14 +123,21 @@ static void check_heap(struct heap *heap, void *arg) {
     EXPLORE_CHECK(!heap->busy || heap->state == LU_HEAP_ORPHAN); /* of a parent's thread */
 }
 
-size_t state_count(void) {
+static size_t count_all(void) {
     size_t found = 0;
     for (uint32_t i = 0; i < lu__region_count; i++) found += check_region(&lu__regions[i]);
     lu__heap_each(check_heap, NULL);
     return found;
 }
 
+size_t state_count_forked(void) {
+    some_are_gone = true;
+    size_t found = count_all();
+    some_are_gone = false;
+    return found;
+}
+
 void state_check(size_t live) {
-    size_t found = state_count();
+    size_t found = count_all();
     if (found != live) explore_fail("%zu blocks are live, expected %zu", found, live);
 }

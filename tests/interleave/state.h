@@ -7,7 +7,7 @@
 /* Every block of every span is live, or free in exactly one place; the counts say the same; and
  * `live` blocks are live. What is wrong ends the program. */
 void state_check(size_t live);
-/* The same, for any number; how many. */
-size_t state_count(void);
+/* The same in the child of fork, for any number; how many. */
+size_t state_count_forked(void);
 
 #endif
