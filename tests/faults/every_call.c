@@ -25,6 +25,7 @@
 #include <sys/wait.h>
 
 #include "check.h"
+#include "closed_runs.h"
 #include "lucid/lucid.h"
 #include "os_fault.h"
 #include "span/run_parts.h"
@@ -413,9 +414,11 @@ static void refuse_each_kind(void) {
         /* So many that their table grows; few where they are cleared. */
         size_t count = has_quarantine ? 5 : kind == OS_FAULT_UNMAP ? MAPPINGS : MAPPINGS / 6;
         make_burst();
+        leave_closed_runs();
         may_fail = true;
         os_fault_only(1u << kind);
         os_fault_from(1);
+        use_closed_runs();
         for (size_t i = 0; i < MAPPINGS / 4 || i < count; i++) {
             step();
             if (i >= count) continue;
