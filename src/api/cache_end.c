@@ -118,14 +118,9 @@ void lu__cache_drop(struct lu_cache *cache, struct lu__slab *slab) {
     lu__cache_come_back(cache);
 }
 
-<<<<<<< HEAD
 /* While the cache is ending nothing is constructed or reaped, and no slab comes or goes: each
  * object
  * is met once, and neither the set nor the bits of what is built need the lock. */
-=======
-/* While the cache is ending nothing is constructed or reaped, no slab comes or goes: each object
- * is met once, and neither the set nor what the bits say of it needs the lock. */
->>>>>>> 3299a7376d5875474095cfb9eb2f4f808a26ac5f
 static void destruct_all(struct lu_cache *cache) {
     const struct lu__slab_shape *shape = &cache->shape;
     uint64_t number = 0;
