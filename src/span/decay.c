@@ -120,15 +120,21 @@ size_t lu__decay_excess(const struct lu__decay *decay, long delay_ms) {
     return excess >= LU_DECAY_STEP ? excess : 0;
 }
 
-size_t lu__decay_due(struct lu__decay *decay, uint64_t now_ms, long delay_ms, bool soon,
+/* The lowest amount of the last whole epochs, and of the running one. */
+static size_t lowest(const struct lu__decay *decay, unsigned epochs) {
+    size_t low = decay->running.low;
+    for (unsigned i = 1; i <= epochs; i++) {
+        low = LU_MIN(low, decay->past[(decay->at + LU_DECAY_EPOCHS - i) % LU_DECAY_EPOCHS].low);
+    }
+    return low;
+}
+
+size_t lu__decay_due(struct lu__decay *decay, uint64_t now_ms, long delay_ms, size_t soon_above,
                      bool pressed) {
     advance(decay, now_ms, delay_ms);
     if (delay_ms < 0 && !pressed) return 0;
     if (delay_ms == 0) return decay->amount;
-    size_t due = decay->running.low;
-    unsigned epochs = soon ? 1 : LU_DECAY_EPOCHS;
-    for (unsigned i = 1; i <= epochs; i++) {
-        due = LU_MIN(due, decay->past[(decay->at + LU_DECAY_EPOCHS - i) % LU_DECAY_EPOCHS].low);
-    }
+    size_t soon = minus(minus(lowest(decay, 1), soon_above), reuse(decay));
+    size_t due = LU_MAX(lowest(decay, LU_DECAY_EPOCHS), soon);
     return pressed ? LU_MAX(due, minus(decay->amount, reuse(decay))) : due;
 }

@@ -60,10 +60,9 @@ void lu__decay_taken(struct lu__decay *decay, size_t amount, size_t used);
 void lu__decay_purged(struct lu__decay *decay, size_t bytes);
 /* What is to go back because of a flood. A delay of 0 keeps nothing, a negative one all. */
 size_t lu__decay_excess(const struct lu__decay *decay, long delay_ms);
-/* What is to go back for its age; `soon`: an eighth of it is enough. `pressed`: of what is free
- * only
- * what is used again and again may stay. */
-size_t lu__decay_due(struct lu__decay *decay, uint64_t now_ms, long delay_ms, bool soon,
+/* What is to go back for its age; of what is more than `soon_above` an eighth of it is enough.
+ * `pressed`: of what is free only what is used again and again may stay. */
+size_t lu__decay_due(struct lu__decay *decay, uint64_t now_ms, long delay_ms, size_t soon_above,
                      bool pressed);
 
 #endif

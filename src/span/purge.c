@@ -111,9 +111,9 @@ void lu__run_purge_excess(size_t freed) {
 size_t lu__run_purge_due(uint64_t now_ms, bool pressed, size_t most_bytes) {
     long delay = lu__option(LU_OPT_PURGE_DELAY);
     if (__atomic_load_n(&figures->dirty, __ATOMIC_RELAXED) == 0) return 0;
-    if (!lu__lock_try(&lu__span_lock)) return 0; /* another tick will do */
-    bool soon = figures->dirty > (size_t)lu__option(LU_OPT_TRIM_THRESHOLD);
-    size_t due = lu__decay_due(&lu__decay, now_ms, delay, soon, pressed);
+    if (!lu__lock_try(&lu__span_lock)) return 0;                   /* another tick will do */
+    size_t soon_above = (size_t)lu__option(LU_OPT_TRIM_THRESHOLD); /* -1 is the greatest */
+    size_t due = lu__decay_due(&lu__decay, now_ms, delay, soon_above, pressed);
     if (now_ms < refused_until) due = 0;
     lu__lock_release(&lu__span_lock);
     return due != 0 ? lu__run_purge(LU_MIN(due, most_bytes)) : 0;

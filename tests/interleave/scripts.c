@@ -194,7 +194,8 @@ static void fork_then_drain(void) {
     drain();
 }
 static void check_forked(void) {
-    size_t count = state_count_forked(); /* a post that is half done is live, or is free: never lost */
+    size_t count =
+        state_count_forked(); /* a post that is half done is live, or is free: never lost */
     EXPLORE_CHECK(count >= BLOCKS - 4 && count <= BLOCKS);
 }
 /* The child has a thread that comes, while another came or went. */

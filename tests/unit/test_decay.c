@@ -47,7 +47,7 @@ static void give_back(size_t bytes) {
 }
 
 static size_t due(void) {
-    return lu__decay_due(&decay, now, DELAY, false, false);
+    return lu__decay_due(&decay, now, DELAY, SIZE_MAX, false);
 }
 
 static void free_for_the_delay_is_due(void **state) {
@@ -88,20 +88,25 @@ static void what_is_used_again_and_again_stays(void **state) {
         now += DELAY / 4;
         release(50 * LU_MIB);
         assert_int_equal(due(), 0);
-        assert_int_equal(lu__decay_due(&decay, now, DELAY, false, true), 0); /* pressed */
-        if (i > 0) assert_int_equal(lu__decay_excess(&decay, DELAY), 0);     /* it is no flood */
+        assert_int_equal(lu__decay_due(&decay, now, DELAY, SIZE_MAX, true), 0); /* pressed */
+        if (i > 0) assert_int_equal(lu__decay_excess(&decay, DELAY), 0);        /* it is no flood */
     }
 }
 
-static void soon_is_an_eighth_of_the_delay(void **state) {
+static size_t due_above(size_t bytes) {
+    return lu__decay_due(&decay, now, DELAY, bytes, false);
+}
+
+static void of_much_an_eighth_of_the_delay_is_enough(void **state) {
     (void)state;
     begin(1000);
     grow(100 * LU_MIB);
     release(5 * LU_MIB);
     now += DELAY / 8 + 1;
-    assert_int_equal(lu__decay_due(&decay, now, DELAY, true, false), 0);
+    assert_int_equal(due_above(2 * LU_MIB), 0);
     now += DELAY / 8 + 1;
-    assert_int_equal(lu__decay_due(&decay, now, DELAY, true, false), 5 * LU_MIB);
+    assert_int_equal(due_above(2 * LU_MIB), 3 * LU_MIB);
+    assert_int_equal(due_above(5 * LU_MIB), 0);
     assert_int_equal(due(), 0);
 }
 
@@ -161,10 +166,10 @@ static void no_delay_keeps_nothing_and_none_for_ever(void **state) {
     grow(LU_MIB);
     release(64 * LU_KIB);
     assert_int_equal(lu__decay_excess(&decay, 0), 64 * LU_KIB);
-    assert_int_equal(lu__decay_due(&decay, now, 0, false, false), 64 * LU_KIB);
+    assert_int_equal(lu__decay_due(&decay, now, 0, SIZE_MAX, false), 64 * LU_KIB);
     for (int day = 0; day < 200; day++) {
         now += DAY;
-        assert_int_equal(lu__decay_due(&decay, now, -1, true, false), 0);
+        assert_int_equal(lu__decay_due(&decay, now, -1, 0, false), 0);
         assert_int_equal(lu__decay_excess(&decay, -1), 0);
     }
 }
@@ -213,7 +218,7 @@ int main(void) {
         cmocka_unit_test(free_for_the_delay_is_due),
         cmocka_unit_test(use_of_a_part_keeps_no_more_than_the_part),
         cmocka_unit_test(what_is_used_again_and_again_stays),
-        cmocka_unit_test(soon_is_an_eighth_of_the_delay),
+        cmocka_unit_test(of_much_an_eighth_of_the_delay_is_enough),
         cmocka_unit_test(a_flood_leaves_an_eighth_of_the_peak),
         cmocka_unit_test(churn_before_a_flood_is_forgotten),
         cmocka_unit_test(a_loop_over_one_block_is_no_flood),
