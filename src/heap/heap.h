@@ -70,24 +70,26 @@ struct heap {
     uint32_t span_count[LU_CLASSES];
     uint64_t created_ms[LU_CLASSES]; /* when the class last got a span, as ticked_ms */
     struct remote_batch ring[LU_RING];
-    uint64_t ticked_ms;   /* when the clock was read last                        */
-    uint64_t pass_ms;     /* when the running or last sweep began                */
-    uint32_t tick_left;   /* slow paths until it is read again                   */
-    uint32_t cadence;     /* frees of a current span between looks at the clock */
-    uint32_t skipped;     /* looks at the clock left out                         */
-    uint32_t sweep_class; /* where it stands; LU_CLASSES: done                   */
-    uint32_t sweep_left;  /* partial spans of that class still to visit          */
-    uint32_t allowed;     /* units of work that the time passed allows           */
-    uint32_t purge_seen;  /* lu__purge_request when it was last obeyed           */
-    uint8_t urgent;       /* enum heap_urgent                                    */
-    uint8_t restless;     /* the last whole pass found spans that changed        */
-    uint8_t changed;      /* the running one has                                 */
-    uint8_t owing;        /* more work was to be done than the last tick did     */
-    uint8_t busy;         /* the owner is in a slow path (also read after fork)  */
-    uint8_t kind;         /* enum heap_kind */
-    uint8_t shared;       /* LU_HEAP_OF_USER: take the lock                      */
-    uint8_t state;        /* enum heap_state; under the pool lock                */
-    uint8_t has_huge;     /* LU_HEAP_OF_USER, under the lock: it had a huge block */
+    uint64_t ticked_ms;    /* when the clock was read last                        */
+    uint64_t pass_ms;      /* when the running or last sweep began                */
+    uint32_t tick_left;    /* slow paths until it is read again                   */
+    uint32_t cadence;      /* frees of a current span between looks at the clock */
+    uint32_t skipped;      /* looks at the clock left out                         */
+    uint32_t sweep_class;  /* where it stands; LU_CLASSES: done                   */
+    uint32_t sweep_left;   /* partial spans of that class still to visit          */
+    uint32_t allowed;      /* units of work that the time passed allows           */
+    uint32_t ticks;        /* since the clock has moved                           */
+    uint32_t ticks_before; /* between its last two moves                         */
+    uint32_t purge_seen;   /* lu__purge_request when it was last obeyed           */
+    uint8_t urgent;        /* enum heap_urgent                                    */
+    uint8_t restless;      /* the last whole pass found spans that changed        */
+    uint8_t changed;       /* the running one has                                 */
+    uint8_t owing;         /* more work was to be done than the last tick did     */
+    uint8_t busy;          /* the owner is in a slow path (also read after fork)  */
+    uint8_t kind;          /* enum heap_kind */
+    uint8_t shared;        /* LU_HEAP_OF_USER: take the lock                      */
+    uint8_t state;         /* enum heap_state; under the pool lock                */
+    uint8_t has_huge;      /* LU_HEAP_OF_USER, under the lock: it had a huge block */
 
     /* LU_HEAP_OF_USER only, under the lock. */
     struct lu__lock lock;

@@ -35,7 +35,8 @@
 #define CADENCE_MOST 128u
 #define UNITS_PER_MS 4000u /* work allowed per millisecond passed; a unit is about 0.1 us      */
 #define PASSED_MOST 20u    /* milliseconds counted at a time                                  */
-#define UNITS_MOST 5000u   /* at a time: no call takes a millisecond for it                   */
+#define UNITS_MOST 2500u   /* at a time: no call takes half a millisecond for it              */
+#define UNITS_SHARE 400u   /* where many ticks share it, each does no less than this          */
 #define UNITS_LEAST 200u   /* less is not worth a call                                        */
 #define UNIT_BYTES LU_KIB  /* of free runs purged                                             */
 #define IDLE_STEPS 2048u   /* blocks looked at to see that a current span is idle; a unit each */
@@ -328,7 +329,9 @@ static uint32_t purge_runs(uint64_t now, uint32_t units) {
 
 /* Work for some of what is allowed; true if there is more to do. */
 static bool work_some(struct heap *heap, uint64_t now, uint64_t delay) {
-    uint32_t units = LU_MIN(heap->allowed, UNITS_MOST);
+    /* In even shares: a busy program has many ticks at the same time of the clock. */
+    uint32_t share = LU_MAX(heap->allowed / LU_MAX(heap->ticks_before, 1u), UNITS_SHARE);
+    uint32_t units = LU_MIN(LU_MIN(share, heap->allowed), UNITS_MOST);
     if (units < UNITS_LEAST) return false;
     uint32_t purged = purge_runs(now, units), left = units - purged, used = 0;
     if (left >= UNITS_LEAST) used = sweep_paced(heap, now, delay, left);
@@ -357,7 +360,10 @@ static void tick_duties(struct heap *heap, uint64_t now, uint64_t delay) {
 void lu__tick_slow(struct heap *heap) {
     uint64_t now = lu__os_now_ms(), delay = delay_ms(), passed = now - heap->ticked_ms;
     heap->tick_left = is_eager(heap) ? TICK_EAGER : TICK_SLOW_PATHS;
+    heap->ticks++;
     if (passed != 0) {
+        heap->ticks_before = heap->ticks;
+        heap->ticks = 0;
         if (passed > 4) heap->cadence = LU_MAX(heap->cadence / 4, CADENCE_LEAST);
         heap->ticked_ms = now;
         heap->allowed += (uint32_t)LU_MIN(passed, PASSED_MOST) * UNITS_PER_MS;

@@ -31,7 +31,7 @@
 
 #define LU_DECAY_EPOCHS 8u
 #define LU_DECAY_KEEP (8 * LU_MIB)
-#define LU_DECAY_STEP LU_MIB /* a flood goes back when there is so much of it at least */
+#define LU_DECAY_STEP (256 * LU_KIB) /* a flood goes back when there is so much of it at least */
 
 struct lu__decay_epoch {
     size_t low;    /* lowest amount                                           */

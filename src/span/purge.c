@@ -104,7 +104,7 @@ void lu__run_purge_excess(size_t freed) {
     if (refused_until != 0 && lu__os_now_ms() < refused_until) excess = 0;
     lu__lock_release(&lu__span_lock);
     /* Twice what came, so that it becomes less; what is freed at once may take as long. */
-    size_t most = LU_MAX(2 * freed, (size_t)STEP_SLICES << LU_SLICE_SHIFT);
+    size_t most = LU_MAX(2 * (freed + CALL_BYTES), 2 * LU_DECAY_STEP);
     if (excess != 0) (void)lu__run_purge(LU_MIN(excess, most));
 }
 
