@@ -3,8 +3,8 @@
  *
  * The kernel then answers otherwise than programs are used to: pages cannot be given back
  * (madvise(MADV_DONTNEED): EINVAL), what is mapped or made writable is filled at once, and where
- * RLIMIT_MEMLOCK counts, mappings are refused with EAGAIN. Contents must survive, calloc's memory be
- * zero, and a refusal be NULL with ENOMEM.
+ * RLIMIT_MEMLOCK counts, mappings are refused with EAGAIN. Contents must survive, calloc give
+ * zeros, and a refusal be NULL with ENOMEM.
  */
 #include <malloc.h>
 #include <pthread.h>

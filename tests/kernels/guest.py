@@ -40,8 +40,8 @@ MACHINES = {
 
 
 def needed_by(path):
-    text = subprocess.run(["readelf", "-d", path], check=True, capture_output=True, text=True).stdout
-    return re.findall(r"\(NEEDED\).*\[(.*)\]", text)
+    done = subprocess.run(["readelf", "-d", path], check=True, capture_output=True, text=True)
+    return re.findall(r"\(NEEDED\).*\[(.*)\]", done.stdout)
 
 
 def is_elf(path):
