@@ -60,7 +60,7 @@ static void *thread_body(void *arg) {
 
 int main(int argc, char **argv) {
     check_begin(argc, argv);
-    check_small_pages(); /* in a control group they count whole, also while they are put together */
+    check_small_pages(); /* of a huge page in a control group also parts given back may count */
     CHECK_THAT(argc >= 3, "usage: at_limit LEAST MOST");
     size_t least = strtoul(argv[1], NULL, 10), most = strtoul(argv[2], NULL, 10), bytes;
     static const unsigned bits[] = {10, 16, 20, 7, 12, 26};

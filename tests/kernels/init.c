@@ -3,7 +3,7 @@
  * (scripts/kernels): mounts what they need, runs the lines of /plan one after the other, says on
  * the console what came of each, and switches the machine off.
  *
- * plan line ID <tab> SECONDS <tab> MIB <tab> [NAME=VALUE <tab>...] /PROGRAM [<tab> ARGUMENT...]
+ *     plan line     ID SECONDS MIB [NAME=VALUE...] /PROGRAM [ARGUMENT...], with tabs between
  *     console       @kernel RELEASE VERSION, pages of N bytes, N processors
  *                   @start ID
  *                   @out TEXT, @err TEXT, @log TEXT     lines of stdout, stderr, the kernel
