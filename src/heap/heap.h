@@ -43,7 +43,11 @@ struct remote_batch {
     uint32_t most; /* room of an empty one                  */
 };
 
-enum heap_kind { LU_HEAP_OF_THREAD, LU_HEAP_OF_USER };
+enum heap_kind {
+    LU_HEAP_UNMADE, /* a structure that is being made: fork's child leaves it alone */
+    LU_HEAP_OF_THREAD,
+    LU_HEAP_OF_USER
+};
 /* A pass that gives back what is free at the first visit, not when it was found idle: none, to
  * begin with the next tick, running. */
 enum heap_urgent { LU_URGENT_NO, LU_URGENT_ASKED, LU_URGENT_NOW };

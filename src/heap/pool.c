@@ -52,8 +52,10 @@ static void init_locked(void) {
 
 /* ---------------------------------------------------------------- structures */
 
-/* Make all of it zero but for next_heap, which others follow at this moment. */
+/* Make all of it zero but for next_heap, which others follow at this moment. It is no heap then. */
 static void clear(struct heap *heap) {
+    __atomic_store_n(&heap->kind, LU_HEAP_UNMADE, __ATOMIC_RELAXED);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
     size_t link = offsetof(struct heap, next_heap), behind = link + sizeof heap->next_heap;
     memset(heap, 0, link);
     memset((char *)heap + behind, 0, sizeof *heap - behind);
@@ -113,10 +115,12 @@ static struct heap *make_locked(enum heap_kind kind) {
     heap->tick_left = 1;
     heap->cadence = 1; /* adapts itself */
     heap->sweep_class = LU_CLASSES;
-    heap->kind = (uint8_t)kind;
     heap->state = LU_HEAP_ACTIVE;
     lu__lock_init(&heap->lock, LU_RANK_HEAP);
     lu__guard_prepare(heap);
+    /* Last: until then it is none that the child of fork could pool, and then it is in use. */
+    lu__heap_set_busy(heap, kind == LU_HEAP_OF_THREAD);
+    __atomic_store_n(&heap->kind, (uint8_t)kind, __ATOMIC_RELEASE);
     return heap;
 }
 

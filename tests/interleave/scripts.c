@@ -375,6 +375,7 @@ const struct script scripts[] = {
     {"fork and pool", prepare_pool, {fork_then_come, come_and_go}, NULL, 2},
     {"fork and end", prepare_big, {fork_then_come, end, free_0_1}, NULL, 2},
     {"walk of all heaps", prepare_ended, {make_again, walk_heaps}, NULL, 3},
+    {"fork and a new heap", prepare_ended, {fork_then_come, make_again}, NULL, 3},
     {"bitmap of two spans", prepare_bitmap, {pass_bitmap_on, ask}, check_one_left, 2},
     {"bitmap and a free", prepare_bitmap, {pass_bitmap_on, ask_and_free}, check_none_left, 2},
     {"runs", prepare_runs, {use_run, use_run, purge}, check_runs, 2},
