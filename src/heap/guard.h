@@ -43,7 +43,7 @@ struct sampler {
 /* Read the option and make the pool; once, under the pool lock of thread.c. */
 void lu__guard_init(void);
 /* Set heap->front and heap->sampler of a fresh heap; under the same lock. */
-void lu__guard_prepare(struct heap *heap);
+void lu__guard_prepare(struct heap *heap, enum heap_kind kind);
 /* In the slow path of malloc, the heap entered and with a sampler: a guarded block if a sample is
  * due and the request fits, else NULL. It is zero. */
 void *lu__guard_try(struct heap *heap, size_t align, size_t size, bool *zero);

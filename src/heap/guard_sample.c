@@ -92,10 +92,10 @@ static struct sampler *make_sampler(void) {
     return s;
 }
 
-void lu__guard_prepare(struct heap *heap) {
+void lu__guard_prepare(struct heap *heap, enum heap_kind kind) {
     static uint64_t count;
     heap->front = heap;
-    if (mean == 0 || heap->kind != LU_HEAP_OF_THREAD) return;
+    if (mean == 0 || kind != LU_HEAP_OF_THREAD) return;
     struct sampler *s = make_sampler();
     if (s == NULL) return; /* then this heap is not sampled */
     s->random = lu__os_random() + ++count * 0x9e3779b97f4a7c15u;

@@ -117,7 +117,7 @@ static struct heap *make_locked(enum heap_kind kind) {
     heap->sweep_class = LU_CLASSES;
     heap->state = LU_HEAP_ACTIVE;
     lu__lock_init(&heap->lock, LU_RANK_HEAP);
-    lu__guard_prepare(heap);
+    lu__guard_prepare(heap, kind);
     /* Last: until then it is none that the child of fork could pool, and then it is in use. */
     lu__heap_set_busy(heap, kind == LU_HEAP_OF_THREAD);
     __atomic_store_n(&heap->kind, (uint8_t)kind, __ATOMIC_RELEASE);
