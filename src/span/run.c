@@ -3,7 +3,8 @@
  *
  *     lu__run_alloc   bins first (dirty, then clean), then the fresh top of a region; then what can
  *                     be had by giving back free memory, and by looking at every free run
- * lu__run_free merges with free neighbours of the same kind (dirty or clean), and into the bins
+ *     lu__run_free    merges with free neighbours of the same kind (dirty or clean), and puts what
+ *                     comes of it into the bins
  *
  * The truth is in the descriptors: head marks tile every region from `first` to `top`. A change
  * writes the new inner heads before the outer one (release stores), so that a walk at any instant
@@ -220,6 +221,13 @@ void lu__run_forget_touched(struct span *run) {
     }
 }
 
+/* Let go of the lock, under which `bytes` became free, and give back what is too much then. */
+static void release_and_settle(size_t bytes) {
+    bool much = lu__decay_excess(&lu__decay, delay_ms()) != 0;
+    lu__lock_release(&lu__span_lock);
+    if (LU_UNLIKELY(much)) lu__run_purge_excess(bytes);
+}
+
 /* Free the slices of `run`, which the caller has taken out of use. Locked. */
 static void free_locked(struct span *run, bool zero, uint64_t now_ms) {
     size_t bytes = lu__span_bytes(run);
@@ -239,9 +247,7 @@ void lu__run_free(struct span *run) {
         for (size_t i = 1; i < run->slices; i++) lu__run_unmark(run + i);
     }
     free_locked(run, false, now_ms);
-    bool much = lu__decay_excess(&lu__decay, delay_ms()) != 0;
-    lu__lock_release(&lu__span_lock);
-    if (LU_UNLIKELY(much)) lu__run_purge_excess(bytes);
+    release_and_settle(bytes);
 }
 
 void lu__run_free_clean(struct span *run) {
@@ -284,9 +290,7 @@ void lu__run_shrink(struct span *run, size_t slices) {
     LU_MARK(rest->kind, LU_KIND_LARGE);
     LU_MARK(run->slices, (uint32_t)slices);
     free_locked(rest, false, now_ms);
-    bool much = lu__decay_excess(&lu__decay, delay_ms()) != 0;
-    lu__lock_release(&lu__span_lock);
-    if (LU_UNLIKELY(much)) lu__run_purge_excess(bytes);
+    release_and_settle(bytes);
 }
 
 bool lu__span_charge(size_t bytes) {
