@@ -81,7 +81,8 @@ struct heap {
     uint32_t skipped;      /* looks at the clock left out                         */
     uint32_t sweep_class;  /* where it stands; LU_CLASSES: done                   */
     uint32_t sweep_left;   /* partial spans of that class still to visit          */
-    uint32_t allowed;      /* units of work that the time passed allows           */
+    uint32_t pace;         /* units of work for each millisecond                  */
+    uint32_t allowed;      /* and what the time passed allows                     */
     uint32_t ticks;        /* since the clock has moved                           */
     uint32_t ticks_before; /* between its last two moves                         */
     uint32_t purge_seen;   /* lu__purge_request when it was last obeyed           */

@@ -31,7 +31,8 @@
 #define POSTED ((uint64_t)1 << 63)
 #define BATCH_BLOCKS 64u
 #define COUNT_MOST 0x7fffu
-#define DRAIN_SPANS 64u /* taken in at a time */
+#define DRAIN_SPANS 64u                /* taken in at a time */
+#define DRAIN_UNSETTLED (128 * LU_KIB) /* or until so much became free that is to go back */
 
 static uintptr_t window_of(uintptr_t block) {
     return block & ~(((uintptr_t)1 << LU_WINDOW_SHIFT) - 1);
@@ -163,11 +164,17 @@ static void take_stack(struct heap *heap) {
 }
 
 void lu__remote_drain(struct heap *heap) {
-    for (unsigned i = 0; i < DRAIN_SPANS; i++) {
+    uint32_t tick_left = heap->tick_left, spans = 0;
+    heap->tick_left = UINT32_MAX; /* the work of one call: a tick may follow, not come between */
+    lu__run_settle_later();
+    while (spans < DRAIN_SPANS && lu__run_unsettled() < DRAIN_UNSETTLED) {
         take_stack(heap);
-        if (heap->taken == NULL) return;
+        if (heap->taken == NULL) break;
         take_in_first(heap);
+        spans++;
     }
+    lu__run_settle();
+    heap->tick_left = tick_left > spans ? tick_left - spans : 1;
 }
 
 void lu__remote_drain_all(struct heap *heap) {

@@ -33,14 +33,22 @@
 #define SKIPPED 4u       /* and then the clock is not even read every time */
 #define CADENCE_LEAST 1u /* else: adapted so that the clock is read every few milliseconds */
 #define CADENCE_MOST 128u
-#define UNITS_PER_MS 4000u /* work allowed per millisecond passed; a unit is about 0.1 us      */
-#define PASSED_MOST 20u    /* milliseconds counted at a time                                  */
-#define UNITS_MOST 2500u   /* at a time: no call takes half a millisecond for it              */
-#define UNITS_SHARE 400u   /* where many ticks share it, each does no less than this          */
-#define UNITS_LEAST 200u   /* less is not worth a call                                        */
-#define UNIT_BYTES LU_KIB  /* of free runs purged                                             */
-#define IDLE_STEPS 2048u   /* blocks looked at to see that a current span is idle; a unit each */
-#define UNITS_PURGE 250u   /* what purging one span costs */
+/* Work is counted in units of about 0.1 us. What is allowed grows with the time that passes. */
+#define PACE_LEAST 250u  /* for each millisecond */
+#define PACE_MOST 4000u  /* two fifths of the time */
+#define DELAY_LEAST 64u  /* ms; for the pace, purge_delay counts as no less */
+#define PASSED_MOST 20u  /* ms counted at a time */
+#define UNITS_MOST 2500u /* of a tick: no call takes half a millisecond for it */
+#define UNITS_SHARE 150u /* where several ticks share it, each does no less than this */
+#define UNITS_LEAST 100u /* less is not worth a call */
+#define TICKS_BUSY 8u    /* at one time of the clock: many calls */
+#define UNITS_POOL 250u  /* for pooled heaps, every POOL_MS, by whatever thread */
+#define POOL_MS 4u
+#define UNIT_BYTES LU_KIB /* of free runs purged */
+#define IDLE_STEPS 512u   /* blocks looked at to see that a current span is idle; a unit each */
+#define UNITS_SPAN 100u   /* what it costs to see which pages of a span are free */
+#define UNITS_CALL 50u    /* and a call of the kernel for some of them */
+#define CALLS_LEAST 2u    /* of the kernel, at a visit to a span */
 #define RANGES 64
 #define SLICE_UNITS (LU_SLICE >> LU_UNIT_SHIFT)
 
@@ -70,13 +78,20 @@ bool lu__may_skip_tick(struct heap *heap) {
 struct page_purge {
     struct lu__os_range ranges[RANGES];
     size_t count;
-    size_t bytes; /* returned so far */
+    uint32_t calls; /* so far, of the kernel */
+    size_t bytes;   /* returned so far */
 };
 
 static void flush_ranges(struct page_purge *purge) {
     size_t done = lu__os_purge_many(purge->ranges, purge->count);
     for (size_t i = 0; i < done; i++) purge->bytes += purge->ranges[i].size;
+    purge->calls += (uint32_t)purge->count;
     purge->count = 0;
+}
+
+/* Calls of the kernel, also those to come. */
+static uint32_t calls_of(const struct page_purge *purge) {
+    return purge->calls + (uint32_t)purge->count;
 }
 
 /* Flush, and count what was returned. */
@@ -143,30 +158,52 @@ static void unlist(struct span *span, uintptr_t start, uint32_t pages) {
 }
 
 /* Give back the pages inside the free blocks of a span of several slices, whose blocks are large:
- * each keeps the page of its link and stays on the list. */
-static void purge_insides(const struct span *span, struct page_purge *purge) {
-    uint32_t size = lu__class_size[span->class_id];
-    for (uintptr_t b = span->head; b != LU_LIST_END; b = lu__list_step(span->key, b)) {
+ * each keeps the page of its link and stays on the list. At most `calls` blocks, after the first
+ * span->seen; true if that were all. */
+static bool purge_insides(struct span *span, struct page_purge *purge, uint32_t calls) {
+    uint32_t size = lu__class_size[span->class_id], at = 0;
+    for (uintptr_t b = span->head; b != LU_LIST_END; b = lu__list_step(span->key, b), at++) {
+        if (at < span->seen) continue;
         uintptr_t first = lu__align_up(b + sizeof b, LU_OS_PAGE);
         uintptr_t end = lu__align_down(b + size, LU_OS_PAGE);
-        if (end > first) add_range(purge, first, end - first);
+        if (end <= first) continue;
+        if (calls-- == 0) {
+            span->seen = (uint16_t)at;
+            return false;
+        }
+        add_range(purge, first, end - first);
     }
+    return true;
 }
 
-static void purge_span(struct span *span, struct page_purge *purge) {
-    if (LU_UNLIKELY(span->track != 0)) lu__track_end(span);
-    span->swept = 1;
-    lu__run_forget_touched(span);
-    if (span->slices > 1) {
-        purge_insides(span, purge);
-        return;
+/* Bits of the first runs of ones, at most `runs`. */
+static uint32_t first_runs(uint32_t bits, uint32_t runs) {
+    uint32_t rest = bits;
+    while (rest != 0 && runs-- > 0) {
+        rest &= rest + (rest & -rest); /* a carry goes through the first run */
     }
-    if (LU_OS_PAGE >= LU_SLICE) return; /* no page is free while a block is out */
+    return bits & ~rest;
+}
+
+/* Give back the free pages of a span, in at most `calls` calls of the kernel; true if that were
+ * all. */
+static bool purge_span(struct span *span, struct page_purge *purge, uint32_t calls) {
+    if (LU_UNLIKELY(span->track != 0)) lu__track_end(span);
+    lu__run_forget_touched(span);
+    span->swept = 1;
+    if (span->slices > 1) {
+        bool done = purge_insides(span, purge, calls);
+        span->swept = done;
+        return done;
+    }
+    if (LU_OS_PAGE >= LU_SLICE) return true; /* no page is free while a block is out */
     uintptr_t start = (uintptr_t)lu__span_start(span);
     /* Of a page that was taken back into use in part, the rest is as good as free. */
     uint32_t units = free_units(span, start) | span->purged;
-    uint32_t pages = whole_pages(units) & ~whole_pages(span->purged);
-    if (pages == 0) return;
+    uint32_t all = whole_pages(units) & ~whole_pages(span->purged);
+    uint32_t pages = first_runs(all, calls);
+    if (pages == 0) return true;
+    span->swept = pages == all;
     unlist(span, start, pages);
     __atomic_store_n(&span->purged, (uint16_t)(span->purged | pages), __ATOMIC_RELAXED);
     __atomic_store_n(&span->bound, 0, __ATOMIC_RELAXED); /* frees look at `purged` first */
@@ -177,6 +214,7 @@ static void purge_span(struct span *span, struct page_purge *purge) {
                   (size_t)length << LU_UNIT_SHIFT);
         pages &= ~(((1u << length) - 1) << first);
     }
+    return span->swept;
 }
 
 /* ---------------------------------------------------------------- passes over a heap */
@@ -191,7 +229,7 @@ static uint32_t purge_rest(struct span *span, struct page_purge *purge) {
     span->swept = 1;
     lu__run_forget_touched(span);
     add_range(purge, (uintptr_t)lu__span_start(span) + rest, end - rest);
-    return UNITS_PURGE;
+    return UNITS_CALL;
 }
 
 /* Demote the current span of the class if nothing has happened to it since the last pass, or
@@ -209,26 +247,31 @@ static uint32_t visit_current(struct heap *heap, unsigned c, struct page_purge *
     return purge_rest(span, purge) + IDLE_STEPS - steps;
 }
 
-/* Visit a partial span; the units of work that it took. */
-static uint32_t visit_partial(struct heap *heap, struct span *span, struct page_purge *purge) {
+/* Visit a partial span, for about `units` of work; those that it took. *done: no more need be done
+ * with it in this pass. */
+static uint32_t visit_partial(struct heap *heap, struct span *span, struct page_purge *purge,
+                              uint32_t units, bool *done) {
+    *done = true;
     uint32_t mark = span->needed;
     if (span->stamp != mark && !heap->urgent) {
         if (LU_UNLIKELY(span->track != 0)) (void)lu__track_refill(heap, span);
         span->stamp = mark;
         span->swept = 0;
+        span->seen = 0;
         heap->changed = 1;
         return 1;
     }
     if (span->swept && span->stamp == mark) return 1;
     span->stamp = mark;
-    purge_span(span, purge);
+    uint32_t calls = calls_of(purge);
+    *done = purge_span(span, purge, LU_MAX(units / UNITS_CALL, CALLS_LEAST));
     heap->changed = 1;
-    return UNITS_PURGE;
+    return UNITS_SPAN + (calls_of(purge) - calls) * UNITS_CALL;
 }
 
 /* Go on with the pass for at most `units` of work, or a little more; what was used. */
 static uint32_t sweep_some(struct heap *heap, uint32_t units) {
-    struct page_purge purge = {.count = 0, .bytes = 0};
+    struct page_purge purge = {.count = 0};
     uint32_t used = 0;
     while (heap->sweep_class < LU_CLASSES && used < units) {
         unsigned c = heap->sweep_class;
@@ -240,10 +283,12 @@ static uint32_t sweep_some(struct heap *heap, uint32_t units) {
             continue;
         }
         struct span *span = heap->partial[c];
+        bool done;
+        used += visit_partial(heap, span, &purge, units - used, &done);
+        if (!done) continue; /* with the same one, perhaps at the next tick */
         heap->sweep_left--;
         lu__partial_remove(heap, span);
         lu__partial_append(heap, span);
-        used += visit_partial(heap, span, &purge);
     }
     if (heap->sweep_class == LU_CLASSES) heap->restless = heap->changed;
     finish(&purge);
@@ -256,7 +301,7 @@ static void begin_pass(struct heap *heap, uint64_t now) {
     if (heap->hard != NULL) return lu__hard_sweep_begin(heap, heap->urgent);
     heap->changed = 0;
     heap->sweep_class = 0;
-    struct page_purge purge = {.count = 0, .bytes = 0};
+    struct page_purge purge = {.count = 0};
     (void)visit_current(heap, 0, &purge);
     finish(&purge);
     heap->sweep_left = heap->partial_count[0];
@@ -267,12 +312,12 @@ size_t lu__sweep_all(struct heap *heap) {
         lu__hard_sweep(heap);
         return 0;
     }
-    struct page_purge purge = {.count = 0, .bytes = 0};
+    struct page_purge purge = {.count = 0};
     lu__remote_drain_all(heap);
     for (unsigned c = 0; c < LU_CLASSES; c++) {
         lu__small_demote(heap, c);
         for (struct span *span = heap->partial[c]; span != NULL; span = span->next) {
-            purge_span(span, &purge);
+            (void)purge_span(span, &purge, UINT32_MAX);
             span->stamp = span->needed;
         }
     }
@@ -327,16 +372,35 @@ static uint32_t purge_runs(uint64_t now, uint32_t units) {
     return (uint32_t)LU_MIN(bytes / UNIT_BYTES, units);
 }
 
+/* How much the running tick may do, or 0. A busy program has many ticks at one time of the clock,
+ * and many more calls: few of them work, and much. In another every call is one of few, and what is
+ * allowed is shared by the ticks. */
+static uint32_t share_of(const struct heap *heap) {
+    if (heap->ticks_before >= TICKS_BUSY) return heap->allowed >= UNITS_MOST ? UNITS_MOST : 0;
+    uint32_t share = LU_MAX(heap->allowed / LU_MAX(heap->ticks_before, 1u), UNITS_SHARE);
+    uint32_t units = LU_MIN(LU_MIN(share, heap->allowed), LU_MIN(heap->pace, UNITS_MOST));
+    return units >= UNITS_LEAST ? units : 0;
+}
+
+/* Units of work for each millisecond, so that a pass, and purging, end within twice the delay or
+ * so; no more, as each unit delays a call. */
+static uint32_t pace_of(const struct heap *heap, uint64_t delay) {
+    uint64_t bytes = __atomic_load_n(&lu__span_figures.dirty, __ATOMIC_RELAXED), spans = 0;
+    for (unsigned c = 0; heap->restless && c < LU_CLASSES; c++) spans += heap->partial_count[c];
+    uint64_t work = LU_MAX(spans * (UNITS_SPAN + 2 * UNITS_CALL), bytes / UNIT_BYTES);
+    uint64_t pace = work / (2 * LU_MAX(delay, (uint64_t)DELAY_LEAST));
+    return (uint32_t)LU_MIN(LU_MAX(pace, PACE_LEAST), PACE_MOST);
+}
+
 /* Work for some of what is allowed; true if there is more to do. */
 static bool work_some(struct heap *heap, uint64_t now, uint64_t delay) {
-    /* In even shares: a busy program has many ticks at the same time of the clock. */
-    uint32_t share = LU_MAX(heap->allowed / LU_MAX(heap->ticks_before, 1u), UNITS_SHARE);
-    uint32_t units = LU_MIN(LU_MIN(share, heap->allowed), UNITS_MOST);
-    if (units < UNITS_LEAST) return false;
+    uint32_t units = share_of(heap);
+    if (units == 0) return heap->owing;
+    if (lu__remote_waits(heap)) lu__remote_drain(heap);
     uint32_t purged = purge_runs(now, units), left = units - purged, used = 0;
     if (left >= UNITS_LEAST) used = sweep_paced(heap, now, delay, left);
     heap->allowed -= LU_MIN(purged + used, heap->allowed);
-    return is_sweeping(heap) || purged >= units / 2;
+    return is_sweeping(heap) || purged >= units / 2 || lu__remote_waits(heap);
 }
 
 /* Beside the work: what is done once for every millisecond in which the heap ticks. */
@@ -350,9 +414,9 @@ static void tick_duties(struct heap *heap, uint64_t now, uint64_t delay) {
     }
     if (heap->kind != LU_HEAP_OF_THREAD) return;
     lu__remote_flush(heap);
-    if (now - swept >= 16 && __atomic_compare_exchange_n(&pool_swept_ms, &swept, now, false,
-                                                         __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-        struct pooled_sweep how = {now, delay, UNITS_MOST / 2};
+    if (now - swept >= POOL_MS && __atomic_compare_exchange_n(&pool_swept_ms, &swept, now, false,
+                                                              __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+        struct pooled_sweep how = {now, delay, UNITS_POOL};
         lu__pool_some(sweep_pooled, &how);
     }
 }
@@ -366,8 +430,9 @@ void lu__tick_slow(struct heap *heap) {
         heap->ticks = 0;
         if (passed > 4) heap->cadence = LU_MAX(heap->cadence / 4, CADENCE_LEAST);
         heap->ticked_ms = now;
-        heap->allowed += (uint32_t)LU_MIN(passed, PASSED_MOST) * UNITS_PER_MS;
-        heap->allowed = LU_MIN(heap->allowed, PASSED_MOST * UNITS_PER_MS);
+        heap->pace = pace_of(heap, delay);
+        heap->allowed += (uint32_t)LU_MIN(passed, PASSED_MOST) * heap->pace;
+        heap->allowed = LU_MIN(heap->allowed, PASSED_MOST * heap->pace);
         tick_duties(heap, now, delay);
         heap->owing = work_some(heap, now, delay);
     } else if (heap->owing) { /* the clock counts in larger steps than calls come */

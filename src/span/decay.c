@@ -114,10 +114,14 @@ static size_t reuse(const struct lu__decay *decay) {
 
 size_t lu__decay_excess(const struct lu__decay *decay, long delay_ms) {
     if (delay_ms <= 0) return delay_ms == 0 ? decay->amount : 0;
-    size_t eighth = decay->peak / 8;
+    size_t eighth = decay->peak / 8, keep = LU_DECAY_KEEP - LU_DECAY_STEP + eighth / 2;
     if (minus(decay->top - decay->used, decay->regain) <= eighth) return 0;
-    size_t excess = minus(decay->amount, eighth + LU_DECAY_KEEP - LU_DECAY_STEP + reuse(decay));
+    size_t excess = minus(decay->amount, keep + reuse(decay));
     return excess >= LU_DECAY_STEP ? excess : 0;
+}
+
+bool lu__decay_is_late(const struct lu__decay *decay, long delay_ms, size_t excess) {
+    return delay_ms == 0 || excess > decay->peak / 16;
 }
 
 /* The lowest amount of the last whole epochs, and of the running one. */

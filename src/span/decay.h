@@ -14,11 +14,11 @@
  *
  * Flood: when what is in use has fallen far below its recent top, more than an eighth of the peak
  * and LU_DECAY_KEEP is not kept for its age alone, as a program that frees so much may fall silent
- * and never call again. The ordinary ups and downs of a program are no flood: a fall counts from
- * where it is deeper than what the program took back after falls of the last EPOCHS epochs
- * (`regain`), and what it takes out of the free memory again and again may stay as well: the
- * deepest fall of the amount by use, less what the amount has since climbed above its recent
- * height.
+ * and never call again. It begins at half of that eighth, so that it can go back in small steps.
+ * The ordinary ups and downs of a program are no flood: a fall counts from where it is deeper than
+ * what the program took back after falls of the last EPOCHS epochs (`regain`), and what it takes
+ * out of the free memory again and again may stay as well: the deepest fall of the amount by use,
+ * less what the amount has since climbed above its recent height.
  *
  * Amounts are bytes, times milliseconds that never wrap. The caller holds lu__span_lock, or owns
  * the structure alone. The age rule is the low-water mark of tcmalloc's caches; jemalloc (decay.c)
@@ -58,8 +58,11 @@ void lu__decay_freed(struct lu__decay *decay, size_t amount, size_t used, uint64
                      long delay_ms);
 void lu__decay_taken(struct lu__decay *decay, size_t amount, size_t used);
 void lu__decay_purged(struct lu__decay *decay, size_t bytes);
-/* What is to go back because of a flood. A delay of 0 keeps nothing, a negative one all. */
+/* What is to go back because of a flood, in small steps. A delay of 0 keeps nothing, a negative one
+ * all. */
 size_t lu__decay_excess(const struct lu__decay *decay, long delay_ms);
+/* It is so much that small steps have not been enough. */
+bool lu__decay_is_late(const struct lu__decay *decay, long delay_ms, size_t excess);
 /* What is to go back for its age; of what is more than `soon_above` an eighth of it is enough.
  * `pressed`: of what is free only what is used again and again may stay. */
 size_t lu__decay_due(struct lu__decay *decay, uint64_t now_ms, long delay_ms, size_t soon_above,

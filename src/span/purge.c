@@ -25,6 +25,7 @@ struct lu__decay lu__decay;
 static struct lu__span_figures *const figures = &lu__span_figures;
 static uint32_t purging_now; /* runs that some thread is purging; under lu__span_lock */
 __thread struct span *lu__my_purge;
+__thread size_t lu__my_unsettled;
 static uint64_t refused_until; /* under lu__span_lock                                    */
 
 bool lu__run_purging(void) {
@@ -97,15 +98,32 @@ size_t lu__run_purge(size_t most_bytes) {
     return returned;
 }
 
-void lu__run_purge_excess(size_t freed) {
+/* Give back what is too much, in a few steps, after `freed` bytes became free. */
+static void purge_excess(size_t freed) {
     long delay = lu__option(LU_OPT_PURGE_DELAY);
     lu__lock_acquire(&lu__span_lock);
     size_t excess = lu__decay_excess(&lu__decay, delay);
+    bool late = lu__decay_is_late(&lu__decay, delay, excess);
     if (refused_until != 0 && lu__os_now_ms() < refused_until) excess = 0;
     lu__lock_release(&lu__span_lock);
-    /* Twice what came, so that it becomes less; what is freed at once may take as long. */
-    size_t most = LU_MAX(2 * (freed + CALL_BYTES), 2 * LU_DECAY_STEP);
+    /* A little at a time, so that no call takes long; where that is not enough, more than came. */
+    size_t most = LU_MIN(LU_MAX(excess / 32, LU_DECAY_STEP), 2 * LU_DECAY_STEP);
+    if (late) most += freed;
     if (excess != 0) (void)lu__run_purge(LU_MIN(excess, most));
+}
+
+void lu__run_settle_now(void) {
+    size_t freed = lu__my_unsettled - 1;
+    lu__my_unsettled = 0;
+    purge_excess(freed);
+}
+
+void lu__run_freed_too_much(size_t freed) {
+    if (lu__my_unsettled != 0) {
+        lu__my_unsettled += freed;
+    } else {
+        purge_excess(freed);
+    }
 }
 
 size_t lu__run_purge_due(uint64_t now_ms, bool pressed, size_t most_bytes) {
@@ -114,6 +132,7 @@ size_t lu__run_purge_due(uint64_t now_ms, bool pressed, size_t most_bytes) {
     if (!lu__lock_try(&lu__span_lock)) return 0;                   /* another tick will do */
     size_t soon_above = (size_t)lu__option(LU_OPT_TRIM_THRESHOLD); /* -1 is the greatest */
     size_t due = lu__decay_due(&lu__decay, now_ms, delay, soon_above, pressed);
+    due = LU_MAX(due, lu__decay_excess(&lu__decay, delay));
     if (now_ms < refused_until) due = 0;
     lu__lock_release(&lu__span_lock);
     return due != 0 ? lu__run_purge(LU_MIN(due, most_bytes)) : 0;

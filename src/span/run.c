@@ -225,7 +225,7 @@ void lu__run_forget_touched(struct span *run) {
 static void release_and_settle(size_t bytes) {
     bool much = lu__decay_excess(&lu__decay, delay_ms()) != 0;
     lu__lock_release(&lu__span_lock);
-    if (LU_UNLIKELY(much)) lu__run_purge_excess(bytes);
+    if (LU_UNLIKELY(much)) lu__run_freed_too_much(bytes);
 }
 
 /* Free the slices of `run`, which the caller has taken out of use. Locked. */

@@ -63,8 +63,9 @@ extern struct lu__decay lu__decay LU_HIDDEN;
  * handler. */
 extern __thread struct span *lu__my_purge
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
-/* Give back what is too much, in a few steps, after `freed` bytes became free. Not locked. */
-void lu__run_purge_excess(size_t freed);
+/* `freed` bytes became free, and what is free is too much: give of it back, now, or when the caller
+ * settles. Not locked. */
+void lu__run_freed_too_much(size_t freed);
 /* In the child of fork. */
 void lu__purge_fork_child(void);
 

@@ -86,7 +86,7 @@ struct span {
     uint16_t off;      /* blocks on no list: those, and those in a bitmap                   */
     uint16_t track;    /* atomic: the number of its bitmap, or 0; see heap/track.c            */
     uint16_t rings;    /* atomic: how many slots of heaps' rings collect frees of its blocks  */
-    uint16_t seen;     /* CURRENT: limit / 8 when it was last swept                          */
+    uint16_t seen;     /* CURRENT: limit / 8 when it was last swept; PARTIAL: see sweep.c    */
     uint16_t touched;  /* slice by slice, whatever it is part of: bytes / 8 from its start that a
                             SMALL span once linked and nothing has purged since (see small.c) */
     uint8_t state;     /* SMALL: enum lu__span_state                                          */
@@ -175,6 +175,25 @@ size_t lu__run_purge(size_t most_bytes);
  * what
  * is used again and again. 0 also if the lock is taken. */
 size_t lu__run_purge_due(uint64_t now_ms, bool pressed, size_t most_bytes);
+/* From lu__run_settle_later to lu__run_settle the calling thread's frees of runs give nothing back
+ * because of a flood, and then it does so once: where one call of a program frees many. In between,
+ * how many bytes wait. */
+extern __thread size_t lu__my_unsettled
+    __attribute__((tls_model("initial-exec"), visibility("hidden"))); /* 0, or 1 + bytes */
+LU_INLINE void lu__run_settle_later(void) {
+    lu__my_unsettled = 1;
+}
+LU_INLINE size_t lu__run_unsettled(void) {
+    return lu__my_unsettled - 1;
+}
+void lu__run_settle_now(void);
+LU_INLINE void lu__run_settle(void) {
+    if (LU_UNLIKELY(lu__my_unsettled > 1)) {
+        lu__run_settle_now();
+    } else {
+        lu__my_unsettled = 0;
+    }
+}
 /* The pages of the run are no longer there, or others. */
 void lu__run_forget_touched(struct span *run);
 /* Add to the limit-checked figures for memory outside regions; false if the limit forbids it. */
