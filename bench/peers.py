@@ -2,7 +2,8 @@
 
 An allocator is a name and what LD_PRELOAD must be for it. glibc is libc.so.6 itself, because some
 programs are linked with another malloc. Peers come from Debian's packages and from the variable
-PEERS="name=path,name=path" (spaces do as well), which wins where a name is in both.
+PEERS="name=path,name=path" (spaces do as well), which wins where a name is in both. A path may be
+followed by settings: "patient=/usr/lib/libjemalloc.so.2;MALLOC_CONF=dirty_decay_ms:60000".
 """
 
 import hashlib
@@ -51,12 +52,13 @@ ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL":
 
 
 class Allocator:
-    def __init__(self, name, preload):
+    def __init__(self, name, preload, settings=None):
         self.name = name
         self.preload = preload
+        self.settings = settings or {}  # what its own variables are set to
 
     def environment(self):
-        return {**ENVIRONMENT, "LD_PRELOAD": self.preload}
+        return {**ENVIRONMENT, **self.settings, "LD_PRELOAD": self.preload}
 
     def is_in_maps(self, maps):
         """True if the /proc/PID/maps of a process show the library."""
@@ -85,8 +87,9 @@ class Allocator:
             digest = hashlib.sha256(file.read()).hexdigest()
         asked = subprocess.run([sys.executable, "-c", ASK_VERSION], capture_output=True,
                                text=True, check=False, env=self.environment())
-        return {"library": path, "version": asked.stdout.strip() or None, "sha256": digest,
-                "package": package_of(path)}
+        described = {"library": path, "version": asked.stdout.strip() or None, "sha256": digest,
+                     "package": package_of(path)}
+        return {**described, "settings": self.settings} if self.settings else described
 
 
 def package_of(path):
@@ -102,15 +105,18 @@ def package_of(path):
 
 
 def from_variable():
-    """PEERS="name=path,name=path" as a dictionary."""
+    """PEERS="name=path,name=path;VARIABLE=value" as a dictionary, name to path and settings."""
     peers = {}
     for part in filter(None, re.split(r"[,\s]+", os.environ.get("PEERS", ""))):
-        name, equals, path = part.partition("=")
+        named, *settings = part.split(";")
+        name, equals, path = named.partition("=")
         if not name or not equals or not os.path.isfile(path):
             sys.exit(f"bench: PEERS: '{part}' is not name=path of a file")
+        if not all("=" in setting for setting in settings):
+            sys.exit(f"bench: PEERS: '{part}' has something other than VARIABLE=value")
         if name in ("glibc", "lucid"):
             sys.exit(f"bench: PEERS: '{name}' is taken; give '{path}' another name")
-        peers[name] = os.path.abspath(path)
+        peers[name] = (os.path.abspath(path), dict(each.split("=", 1) for each in settings))
     return peers
 
 
@@ -122,7 +128,7 @@ def installed():
                  for directory in LIBRARY_DIRECTORIES]
         existing = [path for path in paths if os.path.exists(path)]
         if existing:
-            found[name] = existing[0]
+            found[name] = (existing[0], {})
         else:
             print(f"bench: {name} is not installed and is left out", file=sys.stderr)
     return found
@@ -136,7 +142,7 @@ def find(library, with_installed=True):
             sys.exit(f"bench: {library} does not exist; build it, or name another with --lib")
         allocators.append(Allocator("lucid", os.path.abspath(library)))
     peers = {**(installed() if with_installed else {}), **from_variable()}
-    allocators += [Allocator(name, path) for name, path in peers.items()]
+    allocators += [Allocator(name, *where) for name, where in peers.items()]
     for allocator in allocators:
         allocator.check()
     return allocators

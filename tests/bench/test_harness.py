@@ -91,7 +91,15 @@ class Harness(BenchTest):
         self.bench("--allocators", "glibc,twin,lucid", "--only", "^batches-fifo$", "--quick",
                    "--output", saved, PEERS=f"twin={LIBRARY} other={LIBRARY}")
         self.assertEqual(list(load(saved)["allocators"]), ["glibc", "twin", "lucid"])
-        for bad in ("nothing", "x=/missing", f"lucid={LIBRARY}"):
+        tests = self.path("tests", "told|/|sh -c 'test \"$LUCID_OPTIONS\" = limit:1G'|\n")
+        output = self.bench("--tests", tests, "--group", "external", "--repeats", "1",
+                            "--allocators", "glibc,told", "--output", saved,
+                            PEERS=f"told={LIBRARY};LUCID_OPTIONS=limit:1G", status=1)
+        self.assertIn("failed: told on glibc", output)
+        self.assertNotIn("failed: told on told", output)
+        self.assertEqual(load(saved)["allocators"]["told"]["settings"],
+                         {"LUCID_OPTIONS": "limit:1G"})
+        for bad in ("nothing", "x=/missing", f"lucid={LIBRARY}", f"x={LIBRARY};y"):
             self.bench("--only", "^batches-fifo$", "--quick", "--output", saved, status=1,
                        PEERS=bad)
 
