@@ -274,6 +274,7 @@ static void perturb(void) {
 
 int main(int argc, char **argv) {
     check_begin(argc, argv);
+    check_small_pages();
     mallinfo_figures();
     malloc_info_xml();
     stats_on_stderr();

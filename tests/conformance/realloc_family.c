@@ -179,6 +179,7 @@ static void shrink_returns_memory(void) {
 
 int main(int argc, char **argv) {
     check_begin(argc, argv);
+    check_small_pages();
     null_and_zero();
     every_pair();
     growth();

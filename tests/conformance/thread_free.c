@@ -206,6 +206,7 @@ static void orphans(void) {
 
 int main(int argc, char **argv) {
     check_begin(argc, argv);
+    check_small_pages();
     handed_count = check_amount(HANDED);
     exchange();
     one_way();

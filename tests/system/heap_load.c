@@ -54,6 +54,7 @@ static void use_lightly(void) {
 
 int main(int argc, char **argv) {
     check_begin(argc, argv);
+    check_small_pages();
     CHECK_THAT(argc >= 4, "usage: heap_load sparse|all MIB trim|wait");
     bool all = strcmp(argv[1], "all") == 0, trim = strcmp(argv[3], "trim") == 0;
     CHECK(all || strcmp(argv[1], "sparse") == 0);
