@@ -77,6 +77,7 @@ struct heap {
     uint64_t ticked_ms;    /* when the clock was read last                        */
     uint64_t pass_ms;      /* when the running or last sweep began                */
     uint32_t tick_left;    /* slow paths until it is read again                   */
+    uint32_t posts;        /* full batches of remote frees, of all spans          */
     uint32_t cadence;      /* frees of a current span between looks at the clock */
     uint32_t skipped;      /* looks at the clock left out                         */
     uint32_t sweep_class;  /* where it stands; LU_CLASSES: done                   */
@@ -317,6 +318,8 @@ bool lu__may_skip_tick(struct heap *heap);
 size_t lu__sweep_all(struct heap *heap);
 /* Local frees of a current span until its owner looks at the clock. */
 uint32_t lu__cadence(const struct heap *heap);
+/* A pooled heap may have something to do. */
+void lu__sweep_wake_pool(void);
 /* In the child of fork. */
 void lu__sweep_fork_child(void);
 /* Raised by lu_purge: every heap sweeps itself at its next tick. */
@@ -392,6 +395,7 @@ void lu__pool_each(void (*visit)(struct heap *, void *), void *arg);
 void lu__heap_each(void (*visit)(struct heap *, void *), void *arg);
 /* Threads' heaps that threads use, and that wait for one. */
 void lu__pool_counts(size_t *active, size_t *pooled);
+size_t lu__pool_count(void); /* of pooled ones */
 /* In the child of fork. */
 void lu__pool_fork_child(void);
 

@@ -279,6 +279,10 @@ void lu__pool_each(void (*visit)(struct heap *, void *), void *arg) {
     }
 }
 
+size_t lu__pool_count(void) {
+    return __atomic_load_n(&pooled_count, __ATOMIC_RELAXED);
+}
+
 void lu__pool_counts(size_t *active, size_t *pooled) {
     *active = __atomic_load_n(&active_count, __ATOMIC_RELAXED);
     *pooled = __atomic_load_n(&pooled_count, __ATOMIC_RELAXED);

@@ -31,6 +31,7 @@
 #define POSTED ((uint64_t)1 << 63)
 #define BATCH_BLOCKS 64u
 #define COUNT_MOST 0x7fffu
+#define POSTS_POOL 8u                  /* full batches between looks at pooled heaps */
 #define DRAIN_SPANS 64u                /* taken in at a time */
 #define DRAIN_UNSETTLED (128 * LU_KIB) /* or until so much became free that is to go back */
 
@@ -120,8 +121,26 @@ void lu__remote_begin(struct heap *heap, struct remote_batch *batch, struct span
     batch->span = span;
 }
 
+/* Take in what waits for one pooled heap. */
+static bool drain_pooled(struct heap *heap, void *arg) {
+    (void)arg;
+    if (!lu__remote_waits(heap)) return true;
+    lu__remote_drain(heap);
+    return false;
+}
+
 void lu__remote_post(struct heap *heap, struct remote_batch *batch) {
     post_batch(heap, batch);
+    if (lu__pool_count() == 0) return;
+    /* The owner may have ended: then it is for others to take in what is freed, and who only frees
+     * has no other slow path. */
+    lu__sweep_wake_pool();
+    if (++heap->posts % POSTS_POOL != 0) return;
+    struct heap *entered = lu__thread_enter(); /* NULL: in a slow path already */
+    if (entered == NULL) return;
+    lu__pool_some(drain_pooled, NULL);
+    lu__tick(entered);
+    lu__thread_leave(entered);
 }
 
 void lu__remote_free(struct heap *heap, struct span *span, uintptr_t block) {

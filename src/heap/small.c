@@ -226,6 +226,7 @@ static void end_current(struct heap *heap, struct span *span, uintptr_t list, ui
     span->list = &span->head;
     span->stamp = 0;
     span->swept = 0;
+    span->seen = 0;
     if (out == 0) {
         lu__span_release(heap, span);
     } else if (listed > 0 || span->purged || span->off > 0 ||

@@ -42,10 +42,11 @@
 #define UNITS_SHARE 150u /* where several ticks share it, each does no less than this */
 #define UNITS_LEAST 100u /* less is not worth a call */
 #define TICKS_BUSY 8u    /* at one time of the clock: many calls */
-#define UNITS_POOL 250u  /* for pooled heaps, every POOL_MS, by whatever thread */
+#define UNITS_POOL 640u  /* for pooled heaps, every POOL_MS, by whatever thread */
 #define POOL_MS 4u
 #define UNIT_BYTES LU_KIB /* of free runs purged */
 #define IDLE_STEPS 512u   /* blocks looked at to see that a current span is idle; a unit each */
+#define UNIT_BLOCKS 8u    /* of a list that is followed */
 #define UNITS_SPAN 100u   /* what it costs to see which pages of a span are free */
 #define UNITS_CALL 50u    /* and a call of the kernel for some of them */
 #define CALLS_LEAST 2u    /* of the kernel, at a visit to a span */
@@ -60,9 +61,24 @@ static uint64_t delay_ms(void) {
     return delay < 0 ? UINT64_MAX / 2 : (uint64_t)delay;
 }
 
+static uint32_t pool_idle; /* pooled heaps visited one after the other that had nothing to do */
+
+void lu__sweep_wake_pool(void) {
+    if (__atomic_load_n(&pool_idle, __ATOMIC_RELAXED) != 0) {
+        __atomic_store_n(&pool_idle, 0, __ATOMIC_RELAXED);
+    }
+}
+
+/* False when all pooled heaps were seen to have nothing to do, twice, as they take turns. */
+static bool pool_has_work(void) {
+    size_t pooled = lu__pool_count();
+    return pooled != 0 && __atomic_load_n(&pool_idle, __ATOMIC_RELAXED) <= 2 * pooled;
+}
+
 /* True while partial spans may have pages to give, or free runs wait to be purged. */
 static bool is_eager(const struct heap *heap) {
-    return heap->restless || __atomic_load_n(&lu__span_figures.dirty, __ATOMIC_RELAXED) > 0;
+    return heap->restless || __atomic_load_n(&lu__span_figures.dirty, __ATOMIC_RELAXED) > 0 ||
+           pool_has_work();
 }
 
 uint32_t lu__cadence(const struct heap *heap) {
@@ -105,23 +121,35 @@ static void add_range(struct page_purge *purge, uintptr_t at, size_t size) {
     if (purge->count == RANGES) flush_ranges(purge);
 }
 
+/* Of each unit, so many bytes more are free: those in [at, end). */
+LU_INLINE void add_free(uint32_t *free_bytes, uint32_t at, uint32_t end) {
+    while (at < end) {
+        uint32_t unit_end = LU_MIN((at | (LU_UNIT - 1)) + 1, end);
+        free_bytes[at >> LU_UNIT_SHIFT] += unit_end - at;
+        at = unit_end;
+    }
+}
+
+/* Blocks that reach from a purged unit into one that is there are free, and on no list. */
+static void add_cut_blocks(const struct span *span, uint32_t *free_bytes) {
+    uint32_t size = lu__class_size[span->class_id], done = 0; /* end of the last one added */
+    for (uint32_t unit = 1; unit < SLICE_UNITS; unit++) {
+        uint32_t border = unit << LU_UNIT_SHIFT, at = border / size * size;
+        bool cut = (span->purged >> unit & 1) != (span->purged >> (unit - 1) & 1);
+        if (!cut || at == border || at < done || at + size > span->limit) continue;
+        add_free(free_bytes, at, done = at + size);
+    }
+}
+
 /* Bits of the units that free blocks and uncarved memory cover wholly. */
 static uint32_t free_units(const struct span *span, uintptr_t start) {
     uint32_t free_bytes[SLICE_UNITS] = {0};
     uint32_t size = lu__class_size[span->class_id];
     for (uintptr_t b = span->head; b != LU_LIST_END; b = lu__list_step(span->key, b)) {
-        uint32_t at = (uint32_t)(b - start), end = at + size;
-        while (at < end) {
-            uint32_t unit_end = LU_MIN((at | (LU_UNIT - 1)) + 1, end);
-            free_bytes[at >> LU_UNIT_SHIFT] += unit_end - at;
-            at = unit_end;
-        }
+        add_free(free_bytes, (uint32_t)(b - start), (uint32_t)(b - start) + size);
     }
-    for (uint32_t at = span->limit; at < LU_SLICE;) {
-        uint32_t unit_end = (at | (LU_UNIT - 1)) + 1;
-        free_bytes[at >> LU_UNIT_SHIFT] += unit_end - at;
-        at = unit_end;
-    }
+    add_free(free_bytes, span->limit, LU_SLICE);
+    if (span->purged != 0) add_cut_blocks(span, free_bytes);
     uint32_t units = 0;
     for (uint32_t unit = 0; unit < SLICE_UNITS; unit++) {
         if (free_bytes[unit] == LU_UNIT) units |= 1u << unit;
@@ -240,11 +268,17 @@ static uint32_t visit_current(struct heap *heap, unsigned c, struct page_purge *
     uint32_t mark = (uint32_t)heap->list[c] ^ span->needed ^ span->limit;
     uint32_t steps = IDLE_STEPS;
     if (heap->urgent || span->stamp == mark || lu__small_is_idle(heap, c, &steps)) {
-        lu__small_demote(heap, c);
-        return 1 + IDLE_STEPS - steps;
+        uint32_t most = lu__span_carved(span) - span->off;
+        lu__small_demote(heap, c); /* counts the list */
+        return 1 + IDLE_STEPS - steps + most / UNIT_BLOCKS;
     }
     span->stamp = mark;
     return purge_rest(span, purge) + IDLE_STEPS - steps;
+}
+
+/* How many blocks are on the list of a partial span. */
+static uint32_t listed_of(const struct span *span) {
+    return lu__span_carved(span) - span->off - span->needed;
 }
 
 /* Visit a partial span, for about `units` of work; those that it took. *done: no more need be done
@@ -262,11 +296,12 @@ static uint32_t visit_partial(struct heap *heap, struct span *span, struct page_
         return 1;
     }
     if (span->swept && span->stamp == mark) return 1;
+    if (span->stamp != mark) span->seen = 0; /* urgent */
     span->stamp = mark;
-    uint32_t calls = calls_of(purge);
+    uint32_t calls = calls_of(purge), walk = UNITS_SPAN + listed_of(span) / UNIT_BLOCKS;
     *done = purge_span(span, purge, LU_MAX(units / UNITS_CALL, CALLS_LEAST));
     heap->changed = 1;
-    return UNITS_SPAN + (calls_of(purge) - calls) * UNITS_CALL;
+    return walk + (calls_of(purge) - calls) * UNITS_CALL;
 }
 
 /* Go on with the pass for at most `units` of work, or a little more; what was used. */
@@ -317,6 +352,7 @@ size_t lu__sweep_all(struct heap *heap) {
     for (unsigned c = 0; c < LU_CLASSES; c++) {
         lu__small_demote(heap, c);
         for (struct span *span = heap->partial[c]; span != NULL; span = span->next) {
+            span->seen = 0;
             (void)purge_span(span, &purge, UINT32_MAX);
             span->stamp = span->needed;
         }
@@ -352,8 +388,14 @@ static uint32_t sweep_paced(struct heap *heap, uint64_t now, uint64_t delay, uin
 /* Until the units are used up, by one heap or by many. */
 static bool sweep_pooled(struct heap *heap, void *arg) {
     struct pooled_sweep *how = arg;
+    bool works = lu__remote_waits(heap) || heap->restless;
     if (lu__remote_waits(heap)) lu__remote_drain(heap);
     how->units -= LU_MIN(sweep_paced(heap, how->now, how->delay, how->units), how->units);
+    if (works || is_sweeping(heap)) {
+        lu__sweep_wake_pool();
+    } else {
+        (void)__atomic_add_fetch(&pool_idle, 1, __ATOMIC_RELAXED);
+    }
     return how->units != 0;
 }
 
@@ -378,7 +420,7 @@ static uint32_t purge_runs(uint64_t now, uint32_t units) {
 static uint32_t share_of(const struct heap *heap) {
     if (heap->ticks_before >= TICKS_BUSY) return heap->allowed >= UNITS_MOST ? UNITS_MOST : 0;
     uint32_t share = LU_MAX(heap->allowed / LU_MAX(heap->ticks_before, 1u), UNITS_SHARE);
-    uint32_t units = LU_MIN(LU_MIN(share, heap->allowed), LU_MIN(heap->pace, UNITS_MOST));
+    uint32_t units = LU_MIN(LU_MIN(share, heap->allowed), UNITS_MOST);
     return units >= UNITS_LEAST ? units : 0;
 }
 

@@ -19,6 +19,7 @@
 
 #define STEP_SLICES ((uint32_t)((4 * LU_MIB) >> LU_SLICE_SHIFT))
 #define CALL_BYTES (96 * LU_KIB) /* a call of the kernel costs as much as so many bytes */
+#define EFFORT_LATE 4u
 #define REFUSED_MS 1000u /* the kernel is not asked again for so long after it has refused */
 
 struct lu__decay lu__decay;
@@ -81,10 +82,11 @@ static void piece_give(struct span *run, bool done) {
     lu__lock_release(&lu__span_lock);
 }
 
-size_t lu__run_purge(size_t most_bytes) {
+/* Purge the oldest, until so many bytes are given back, or so much was done for it. */
+static size_t purge_oldest(size_t most_bytes, size_t most_effort) {
     size_t returned = 0;
-    for (size_t effort = 0; effort < most_bytes;) {
-        struct span *run = piece_take(most_bytes - effort);
+    for (size_t effort = 0; effort < most_effort && returned < most_bytes;) {
+        struct span *run = piece_take(LU_MIN(most_bytes - returned, most_effort - effort));
         if (run == NULL) break;
         LU_STEP();
         size_t bytes = lu__span_bytes(run);
@@ -98,6 +100,10 @@ size_t lu__run_purge(size_t most_bytes) {
     return returned;
 }
 
+size_t lu__run_purge(size_t most_bytes) {
+    return purge_oldest(most_bytes, most_bytes);
+}
+
 /* Give back what is too much, in a few steps, after `freed` bytes became free. */
 static void purge_excess(size_t freed) {
     long delay = lu__option(LU_OPT_PURGE_DELAY);
@@ -108,8 +114,12 @@ static void purge_excess(size_t freed) {
     lu__lock_release(&lu__span_lock);
     /* A little at a time, so that no call takes long; where that is not enough, more than came. */
     size_t most = LU_MIN(LU_MAX(excess / 32, LU_DECAY_STEP), 2 * LU_DECAY_STEP);
-    if (late) most += freed;
-    if (excess != 0) (void)lu__run_purge(LU_MIN(excess, most));
+    size_t effort = most;
+    if (late) {
+        most += freed + freed / 4;
+        effort += EFFORT_LATE * freed; /* also in the smallest runs */
+    }
+    if (excess != 0) (void)purge_oldest(LU_MIN(excess, most), effort);
 }
 
 void lu__run_settle_now(void) {
