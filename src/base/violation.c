@@ -34,7 +34,7 @@
 enum { LINE_BYTES = 256 };
 
 static struct lu__spin handler_lock;
-static lu_violation_fn *handler_fn; /* protected by handler_lock */
+static lu_violation_fn *handler_fn; /* protected by handler_lock; relaxed atomic, for a look */
 static void *handler_arg;           /* protected by handler_lock */
 static __thread unsigned handling;  /* handlers running in this thread */
 static lu__place_fn *find_place;    /* relaxed atomic; NULL before the library is loaded */
@@ -95,6 +95,7 @@ static uint64_t count(lu_violation_kind_t kind, const char *call, const struct l
 /* True if the program has a handler and it says to go on. */
 static bool handler_goes_on(const lu_violation_t *violation) {
     sigset_t signals;
+    if (__atomic_load_n(&handler_fn, __ATOMIC_RELAXED) == NULL) return false; /* no system call */
     lu__spin_acquire(&handler_lock, &signals);
     lu_violation_fn *fn = handler_fn;
     void *arg = handler_arg;
@@ -148,11 +149,12 @@ void lu__violation(lu_violation_kind_t kind, const char *call, const void *point
 void lu_set_violation_handler(lu_violation_fn *handler, void *arg) {
     sigset_t signals;
     lu__spin_acquire(&handler_lock, &signals);
-    handler_fn = NULL; /* a child forked between these stores has no handler, or a whole one */
+    /* A child forked between these stores has no handler, or a whole one. */
+    __atomic_store_n(&handler_fn, NULL, __ATOMIC_RELAXED);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     handler_arg = arg;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    handler_fn = handler;
+    __atomic_store_n(&handler_fn, handler, __ATOMIC_RELAXED);
     lu__spin_release(&handler_lock, &signals);
 }
 

@@ -26,6 +26,7 @@
  *
  * Everything is done by the heap's owner (or under the lock of a lu_heap); no lock here.
  */
+#include "base/options.h"
 #include "heap/guard.h"
 #include "heap/heap.h"
 #include "heap/track.h"
@@ -145,7 +146,7 @@ static struct span *span_create(struct heap *heap, unsigned c) {
     bool zero;
     struct span *span = lu__run_alloc(slices, slices, LU_KIND_SMALL, &zero);
     if (span == NULL) return NULL;
-    if (!zero && is_rare(heap, c) &&
+    if (!zero && is_rare(heap, c) && lu__option(LU_OPT_PURGE_DELAY) >= 0 &&
         lu__os_purge(lu__span_start(span), lu__span_bytes(span)) == 0) {
         zero = true;
         lu__run_forget_touched(span);
