@@ -18,7 +18,7 @@
 
 #include "lucid/lucid.h"
 
-#define PLACE __attribute__((noinline, noclone))
+#define PLACE __attribute__((noinline))
 #define RETURN_HERE \
     __asm__ volatile("" ::: "memory") /* no jump to the function instead of a call */
 
