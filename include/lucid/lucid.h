@@ -45,7 +45,8 @@ LU_API void *lu_calloc(size_t count, size_t size) LU_MALLOC_LIKE LU_SIZE_IS(1, 2
 LU_API void *lu_realloc(void *block, size_t size) LU_SIZE_IS(2); /* size 0 frees, gives NULL */
 LU_API void *lu_reallocarray(void *block, size_t count, size_t size) LU_SIZE_IS(2, 3);
 LU_API void lu_free(void *block); /* NULL is fine; keeps errno */
-/* free with the size that was asked for; a size of another size class is a violation. */
+/* free with the size that was asked for; a size of another size class is a violation (which frees
+   the block, if the program goes on). */
 LU_API void lu_free_sized(void *block, size_t size);
 LU_API void lu_free_aligned_sized(void *block, size_t alignment, size_t size);
 LU_API void *lu_aligned_alloc(size_t alignment, size_t size) LU_MALLOC_LIKE LU_SIZE_IS(2);
@@ -376,10 +377,22 @@ typedef struct lu_violation {
     const void *block;   /* start of the nearest block, or NULL                      */
     size_t block_bytes;  /* its size class, or 0 where unknown                       */
     const char *message; /* the line that is printed, without its newline            */
+    const void *place;   /* return address of the program's call, or NULL: unknown   */
+    size_t times;        /* violations of this kind at this place, this one included */
 } lu_violation_t;
 
-/* Called before the line is printed; returns true to go on (the call is then ignored, what was
-   damaged is leaked), false to print and abort. It must not allocate from lucid. */
+/* Called for every violation, before its line is printed; returns true to go on, false to print
+   and abort, or with LUCID_OPTIONS=abort:0 to print and go on. A call that goes on does what is
+   right beyond doubt: a live block that was passed with a wrong size or alignment, or to the wrong
+   lu_heap by lu_heap_free, is freed as what it is (but for a block of another single-threaded
+   heap). Otherwise it is ignored, and what was damaged is leaked.
+
+   Of violations that go on, lucid prints the first of a kind at a place, the tenth, the hundredth
+   and so on, with how many there were. The handler is told of all: one that writes a log can do the
+   same by `times`. (Of as many places as fit a table, some 200; further ones count as one. A
+   forked child counts on. Places are told apart by the stack where it can be walked: with glibc
+   2.35 and later; `place` is NULL where lucid is linked into the program's own file.) It must not
+   allocate from lucid. */
 typedef bool lu_violation_fn(const lu_violation_t *violation, void *arg);
 /* NULL removes the handler. */
 LU_API void lu_set_violation_handler(lu_violation_fn *handler, void *arg);

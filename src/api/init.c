@@ -13,6 +13,7 @@
 #include "base/options.h"
 #include "base/violation.h"
 #include "heap/engine.h"
+#include "heap/guard_stack.h"
 #include "heap/limit.h"
 #include "lucid/lucid.h"
 #include "os/os.h"
@@ -46,6 +47,8 @@ static void fork_child(void) {
 __attribute__((constructor(101))) void lu__at_load(void) {
     lu__options_init();
     lu__surface_init();
+    lu__stack_init();
+    lu__violation_init(lu__stack_place);
     (void)pthread_atfork(NULL, NULL, fork_child);
 }
 

@@ -61,7 +61,7 @@ void *lu_heap_aligned_alloc(lu_heap_t *heap, size_t alignment, size_t size) {
 
 void *lu_heap_realloc(lu_heap_t *heap, void *block, size_t size) {
     if (block == NULL) return lu_heap_malloc(heap, size);
-    if (!lu__user_has(inner(heap), block, "lu_heap_realloc")) return refuse(EINVAL);
+    if (!lu__user_has(inner(heap), block, "lu_heap_realloc", false)) return refuse(EINVAL);
     if (size == 0) {
         lu__engine_free(block);
         return NULL;
@@ -70,7 +70,8 @@ void *lu_heap_realloc(lu_heap_t *heap, void *block, size_t size) {
 }
 
 void lu_heap_free(lu_heap_t *heap, void *block) {
-    if (block != NULL && lu__user_has(inner(heap), block, "lu_heap_free")) lu__engine_free(block);
+    if (block == NULL || !lu__user_has(inner(heap), block, "lu_heap_free", true)) return;
+    lu__engine_free(block);
 }
 
 bool lu_heap_walk(lu_heap_t *handle, lu_visit_fn *visit, void *arg) {

@@ -4,9 +4,13 @@
  * Who detects a double free, a wild pointer and the like calls lu__violation and then leaves the
  * heap as it is: whatever was damaged stays out of use. The order here is
  *
- *     build the line on the stack -> the program's handler -> "go on"? return
- *                                                          -> print the line -> abort:0? return
- *                                                                            -> abort
+ *     count it -> build the line on the stack -> the program's handler -> "go on"? return
+ *              -> abort:0? print the line, if it is the 1st, 10th, 100th... of its kind at this
+ *                          place of the program (told.c); return
+ *              -> print the line, abort
+ *
+ * The handler is asked each time: only it knows whether to go on. What is wrong may be at a place
+ * that runs a million times, so it is told how often that was.
  *
  * State: one handler and its argument, which belong together and are therefore read and written as
  * a pair under `handler_lock`; the lock is never held while the handler runs. A handler that
@@ -21,6 +25,7 @@
 #include "base/format.h"
 #include "base/options.h"
 #include "base/spin.h"
+#include "base/told.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -29,9 +34,12 @@
 enum { LINE_BYTES = 256 };
 
 static struct lu__spin handler_lock;
-static lu_violation_fn *handler_fn; /* protected by handler_lock */
+static lu_violation_fn *handler_fn; /* protected by handler_lock; relaxed atomic, for a look */
 static void *handler_arg;           /* protected by handler_lock */
 static __thread unsigned handling;  /* handlers running in this thread */
+static lu__place_fn *find_place;    /* relaxed atomic; NULL before the library is loaded */
+
+_Static_assert((int)LU_GUARD_USE_AFTER_FREE < (int)LU_TOLD_KINDS, "every kind is counted");
 
 static const char *kind_text(lu_violation_kind_t kind) {
     switch (kind) {
@@ -72,14 +80,22 @@ static void build_line(char *line, const lu_violation_t *violation) {
     lu__text_init(&text, line, LINE_BYTES);
     lu__text_add(&text, "lucid: %s(%p): %s", violation->call, violation->pointer,
                  kind_text(violation->kind));
-    if (violation->block == NULL) return;
-    lu__text_add(&text, ": block %p", violation->block);
+    if (violation->block != NULL) lu__text_add(&text, ": block %p", violation->block);
     if (violation->block_bytes != 0) lu__text_add(&text, " of %zu bytes", violation->block_bytes);
+    if (violation->times == 1) return;
+    lu__text_add(&text, ", %zu times", violation->times);
+    if (violation->place != NULL) lu__text_add(&text, " at %p", violation->place);
+}
+
+/* Where `call` is known, but no place, its calls are told apart from those of others. */
+static uint64_t count(lu_violation_kind_t kind, const char *call, const struct lu__place *place) {
+    return lu__told_count(kind, place->mark != 0 ? place->mark : (uintptr_t)call);
 }
 
 /* True if the program has a handler and it says to go on. */
 static bool handler_goes_on(const lu_violation_t *violation) {
     sigset_t signals;
+    if (__atomic_load_n(&handler_fn, __ATOMIC_RELAXED) == NULL) return false; /* no system call */
     lu__spin_acquire(&handler_lock, &signals);
     lu_violation_fn *fn = handler_fn;
     void *arg = handler_arg;
@@ -93,21 +109,27 @@ static bool handler_goes_on(const lu_violation_t *violation) {
 
 bool lu__violation_told(lu_violation_kind_t kind, const char *call, const void *pointer,
                         const void *block, size_t block_bytes, lu__violation_more_fn *more,
-                        const void *arg) {
+                        const void *arg, const void *at) {
     int saved = errno;
     char line[LINE_BYTES];
+    lu__place_fn *find = __atomic_load_n(&find_place, __ATOMIC_RELAXED);
+    struct lu__place place = {at, (uintptr_t)at};
+    if (at == NULL && find != NULL) place = find();
     lu_violation_t violation = {.kind = kind,
                                 .pointer = pointer,
                                 .call = call,
                                 .block = block,
                                 .block_bytes = block_bytes,
-                                .message = line};
+                                .message = line,
+                                .place = place.address,
+                                .times = count(kind, call, &place)};
     build_line(line, &violation);
     bool go_on = handler_goes_on(&violation);
     if (!go_on) {
-        lu__print(STDERR_FILENO, "%s\n", line);
-        if (more != NULL) more(arg);
         go_on = lu__option(LU_OPT_ABORT) == 0;
+        bool last = !go_on, due = last || lu__told_is_due(violation.times);
+        if (due) lu__print(STDERR_FILENO, "%s\n", line);
+        if (more != NULL && (last || violation.times == 1)) more(arg);
     }
     errno = saved;
     return go_on;
@@ -116,7 +138,7 @@ bool lu__violation_told(lu_violation_kind_t kind, const char *call, const void *
 void lu__violation_with(lu_violation_kind_t kind, const char *call, const void *pointer,
                         const void *block, size_t block_bytes, lu__violation_more_fn *more,
                         const void *arg) {
-    if (!lu__violation_told(kind, call, pointer, block, block_bytes, more, arg)) abort();
+    if (!lu__violation_told(kind, call, pointer, block, block_bytes, more, arg, NULL)) abort();
 }
 
 void lu__violation(lu_violation_kind_t kind, const char *call, const void *pointer,
@@ -127,12 +149,17 @@ void lu__violation(lu_violation_kind_t kind, const char *call, const void *point
 void lu_set_violation_handler(lu_violation_fn *handler, void *arg) {
     sigset_t signals;
     lu__spin_acquire(&handler_lock, &signals);
-    handler_fn = NULL; /* a child forked between these stores has no handler, or a whole one */
+    /* A child forked between these stores has no handler, or a whole one. */
+    __atomic_store_n(&handler_fn, NULL, __ATOMIC_RELAXED);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     handler_arg = arg;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    handler_fn = handler;
+    __atomic_store_n(&handler_fn, handler, __ATOMIC_RELAXED);
     lu__spin_release(&handler_lock, &signals);
+}
+
+void lu__violation_init(lu__place_fn *find) {
+    __atomic_store_n(&find_place, find, __ATOMIC_RELAXED);
 }
 
 void lu__violation_fork_child(void) {

@@ -6,11 +6,14 @@
 #include "lucid/lucid.h"
 
 /* Report a violation. Format of the line:
- *   lucid: CALL(0xPOINTER): KIND[: block 0xBLOCK[ of N bytes]]
+ *   lucid: CALL(0xPOINTER): KIND[: block 0xBLOCK[ of N bytes]][, N times[ at 0xPLACE]]
  * KIND is one of: double free | pointer not from lucid | wild pointer | interior pointer |
  * corrupt free list | size mismatch | alignment mismatch | wrong heap | write after free |
  * overflow | array and plain delete mixed | access beyond the block | access before the block |
  * use after free.
+ * The end of it is there from the second time on that this kind happens at one place: the return
+ * address of the program's call. Where the program goes on, of those only the tenth, the hundredth
+ * and so on are printed.
  * `block` is NULL and `block_bytes` 0 where unknown. Returns if the handler or
  * LUCID_OPTIONS=abort:0 says to go on; else aborts. Never allocates, keeps errno. Call it with no
  * lock held that the handler could need. */
@@ -22,10 +25,20 @@ typedef void lu__violation_more_fn(const void *arg);
 LU_COLD void lu__violation_with(lu_violation_kind_t kind, const char *call, const void *pointer,
                                 const void *block, size_t block_bytes, lu__violation_more_fn *more,
                                 const void *arg);
-/* The same without the abort: true says to go on. */
+/* The same without the abort: true says to go on. `place`: where the program did it; NULL: in the
+ * call that it is in. */
 LU_COLD bool lu__violation_told(lu_violation_kind_t kind, const char *call, const void *pointer,
                                 const void *block, size_t block_bytes, lu__violation_more_fn *more,
-                                const void *arg);
+                                const void *arg, const void *place);
+
+/* How the place of the program's call is found, which takes a walk of the stack: set once at load,
+ * by who can do that. Until then no place is known. */
+struct lu__place {
+    const void *address; /* NULL: unknown                                  */
+    uint64_t mark;       /* tells places apart, as far as that is possible */
+};
+typedef struct lu__place lu__place_fn(void);
+void lu__violation_init(lu__place_fn *find);
 
 /* fork(2): called in the child, by the one thread that it has. */
 void lu__violation_fork_child(void);

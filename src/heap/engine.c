@@ -425,15 +425,12 @@ void lu__engine_free_sized(void *block, size_t alignment, size_t size, const cha
     struct found found = {.place = PLACE_BAD};
     enum place place = find(block, call, &found);
     if (place == PLACE_BAD) return;
-    if (alignment != 0 && ((uintptr_t)block & (alignment - 1)) != 0) {
-        lu__violation(LU_ALIGN_MISMATCH, call, block, block, found.usable);
-        return;
+    bool aligned = alignment == 0 || ((uintptr_t)block & (alignment - 1)) == 0;
+    if (aligned && size_matches(place, &found, alignment, size)) {
+        return free_found(place, &found, block);
     }
-    if (!size_matches(place, &found, alignment, size)) {
-        lu__violation(LU_SIZE_MISMATCH, call, block, block, found.usable);
-        return;
-    }
-    free_found(place, &found, block);
+    lu__violation(aligned ? LU_SIZE_MISMATCH : LU_ALIGN_MISMATCH, call, block, block, found.usable);
+    lu__free_slow(block); /* as what it is; looked up anew, as a handler may have freed it */
 }
 
 /* ---------------------------------------------------------------- resize and questions */
@@ -528,13 +525,15 @@ size_t lu__engine_usable(const void *block, const char *call) {
     return find(block, call, &found) == PLACE_BAD ? 0 : found.usable;
 }
 
-bool lu__user_has(const struct heap *heap, const void *block, const char *call) {
+bool lu__user_has(const struct heap *heap, const void *block, const char *call, bool to_free) {
     struct found found = {.place = PLACE_BAD};
     enum place place = find(block, call, &found);
     if (place == PLACE_BAD) return false;
     if (place == PLACE_EMERGENCY || place == PLACE_UNKNOWN) return true; /* it may be */
-    if (user_of(place, &found) == heap) return true;
-    return bad(LU_WRONG_HEAP, call, block, NULL, 0) != PLACE_BAD;
+    const struct heap *owner = user_of(place, &found);
+    if (owner == heap) return true;
+    (void)bad(LU_WRONG_HEAP, call, block, NULL, 0);
+    return to_free && (owner == NULL || owner->shared); /* else another thread may be in it */
 }
 
 size_t lu__engine_good_size(size_t size) {

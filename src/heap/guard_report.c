@@ -227,7 +227,7 @@ static bool report_fault(uintptr_t at, const void *context) {
     report.count = lu__stack_from(&fault.at, frames, LU_GUARD_FRAMES);
     describe(text, sizeof text, fault.call, at, slot);
     return lu__violation_told(kind, fault.call, (void *)at, (void *)slot->block, slot->size,
-                              print_report, &report) &&
+                              print_report, &report, (const void *)fault.at.pc) &&
            lu__os_commit((void *)lu__align_down(at, LU_OS_PAGE), LU_OS_PAGE) == 0;
 }
 

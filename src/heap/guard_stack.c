@@ -32,6 +32,7 @@
 #define STACK_FIRST (128 * LU_MIB) /* the kernel leaves more room than that below it */
 #define STACK_THREAD (16 * LU_MIB)
 #define INNER 16 /* frames of lucid that are left out, at most */
+#define FRAMES_OF_PLACE 8
 
 /* Reads words of any stack, whatever a sanitizer thinks of them. */
 #define UNCHECKED __attribute__((no_sanitize("address", "thread", "undefined")))
@@ -63,6 +64,7 @@ static uintptr_t strings;            /* of the kernel, above the first thread's 
 
 void lu__stack_init(void) {
     found_object object;
+    if (strings != 0) return;
     strings = getauxval(AT_EXECFN) & ~(uintptr_t)7;
     if (!find_object((uintptr_t)&lu__stack_init, &object)) return;
     has_tables = true;
@@ -227,4 +229,15 @@ LU_NOINLINE unsigned lu__stack_here(uintptr_t *frames, unsigned most) {
         }
     }
     return count;
+}
+
+struct lu__place lu__stack_place(void) {
+    uintptr_t frames[FRAMES_OF_PLACE];
+    struct lu__place place = {NULL, 0};
+    if (!has_tables) return place; /* what the frame pointer holds is anything */
+    bool alone = own_end != 0;
+    unsigned count = lu__stack_here(frames, alone ? 1 : FRAMES_OF_PLACE);
+    if (alone && count == 1) place = (struct lu__place){(const void *)frames[0], frames[0]};
+    for (unsigned i = 0; !alone && i < count; i++) place.mark = mix(place.mark ^ frames[i]) + i;
+    return place;
 }

@@ -2,14 +2,19 @@
 #ifndef LU_GUARD_STACK_H
 #define LU_GUARD_STACK_H
 
-#include "base/base.h"
+#include "base/violation.h"
 
-/* Once, before the others. */
+/* Before the others; again, it changes nothing. */
 void lu__stack_init(void);
 /* Return addresses of the callers, the nearest first and without those in lucid itself (unless it
  * is linked into the program's own file); how many. */
 unsigned lu__stack_here(uintptr_t *frames, unsigned most);
-/* The same from the registers of an interrupted place, itself the first. For signal handlers. */
+/* Where the program called lucid, for violations (base/violation.h). Unknown where the stack cannot
+ * be walked; without an address, but told apart by the stack, where lucid is linked into the
+ * program's own file. */
+struct lu__place lu__stack_place(void);
+/* As lu__stack_here from the registers of an interrupted place, itself the first. For signal
+ * handlers. */
 struct lu__registers {
     uintptr_t pc, sp, fp;
     uintptr_t lr; /* where calls leave the return address; 0 if that is the stack */

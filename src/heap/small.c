@@ -26,6 +26,7 @@
  *
  * Everything is done by the heap's owner (or under the lock of a lu_heap); no lock here.
  */
+#include "base/options.h"
 #include "heap/guard.h"
 #include "heap/heap.h"
 #include "heap/track.h"
@@ -140,13 +141,17 @@ static bool is_rare(const struct heap *heap, unsigned c) {
     return heap->span_count[c] == 0 && heap->ticked_ms - heap->created_ms[c] > RARE_MS;
 }
 
+static LU_COLD bool clear_rare(struct span *span) {
+    if (lu__option(LU_OPT_PURGE_DELAY) < 0) return false; /* for ever: no madvise at all */
+    return lu__os_purge(lu__span_start(span), lu__span_bytes(span)) == 0;
+}
+
 static struct span *span_create(struct heap *heap, unsigned c) {
     uint32_t slices = lu__class_slices(c);
     bool zero;
     struct span *span = lu__run_alloc(slices, slices, LU_KIND_SMALL, &zero);
     if (span == NULL) return NULL;
-    if (!zero && is_rare(heap, c) &&
-        lu__os_purge(lu__span_start(span), lu__span_bytes(span)) == 0) {
+    if (!zero && is_rare(heap, c) && clear_rare(span)) {
         zero = true;
         lu__run_forget_touched(span);
     }

@@ -6,8 +6,9 @@
 
 /* NULL with ENOMEM. align is a power of two. */
 void *lu__user_alloc(struct heap *heap, size_t align, size_t size, bool zeroed);
-/* True if `block` is a live block of the heap; else that is reported for `call`. */
-bool lu__user_has(const struct heap *heap, const void *block, const char *call);
+/* True if `block` is a live block of the heap; else that is reported for `call`. If it goes on, and
+ * `to_free`, then true as well of a live block that is safe to free although it is another's. */
+bool lu__user_has(const struct heap *heap, const void *block, const char *call, bool to_free);
 /* As lu__engine_resize for a block of this heap, which stays one. */
 void *lu__user_resize(struct heap *heap, void *block, size_t size);
 

@@ -10,8 +10,12 @@
  * filled by mlockall and not written to core files. It is committed (made writable) in steps of an
  * eighth of what is committed already, between 1 and 64 MiB: few calls, and four mappings in all.
  *
- * Behind the descriptors of the first region one slice is never used, nor made writable, so that
- * its descriptor stays zero: free lists end there (heap/link.c). It lies beside those of the first
+ * Where the kernel forbids mprotect (EPERM or ENOSYS, from a seccomp filter), and with the option
+ * `commit:0`, a region is open: all of it is writable from the start, and counts as committed. Such
+ * regions are smaller, since strict overcommit counts them. What was committed before stays in use.
+ *
+ * Behind the descriptors of the first region one slice is never used, nor committed, so that its
+ * descriptor stays zero: free lists end there (heap/link.c). It lies beside those of the first
  * runs, on a page that is touched anyway.
  *
  * Regions are only added. Writers hold lu__span_lock; readers need no lock: a region is filled in
@@ -26,11 +30,13 @@
 #define WINDOW ((size_t)1 << LU_WINDOW_SHIFT)
 #define REGION_LEAST ((size_t)1 << 20)
 #define DESC_STEP ((size_t)64 << 10)
+#define OPEN_FIRST ((size_t)1 << 30) /* bytes of the first open region; the next are larger */
 
 struct region lu__regions[LU_REGIONS];
 uint32_t lu__region_count;
 struct lu__lock lu__span_lock = LU_LOCK_INIT(LU_RANK_LEAF);
 struct lu__span_figures lu__span_figures;
+static bool commit_refused; /* under lu__span_lock */
 
 struct region *lu__region_of(const void *address) {
     uint32_t count = __atomic_load_n(&lu__region_count, __ATOMIC_ACQUIRE);
@@ -63,11 +69,27 @@ char *lu__span_start(const struct span *span) {
     return region->base + (slice << LU_SLICE_SHIFT);
 }
 
+/* Regions are writable from the start: sandboxes that know mmap and no mprotect. */
+static bool is_open(void) {
+    return commit_refused || lu__option(LU_OPT_COMMIT) == 0;
+}
+
+static int reserve(size_t size, void **out) {
+    return is_open() ? lu__os_map(size, WINDOW, out) : lu__os_reserve(size, WINDOW, out);
+}
+
+/* False: the system has no memory, or forbids the call, which it will do from now on. */
+static bool commit(void *at, size_t size) {
+    int error = lu__os_commit(at, size);
+    if (error == EPERM || error == ENOSYS) commit_refused = true;
+    return error == 0;
+}
+
 /* Reserve a region of `size` bytes or, halving, less, down to `least`. */
 static bool reserve_at_most(size_t size, size_t least, struct region *region) {
     for (; size >= least; size = lu__align_up(size / 2, WINDOW)) {
         void *base;
-        if (lu__os_reserve(size, WINDOW, &base) == 0) {
+        if (reserve(size, &base) == 0) {
             region->base = base;
             region->size = size;
             return true;
@@ -75,6 +97,19 @@ static bool reserve_at_most(size_t size, size_t least, struct region *region) {
         if (size == WINDOW) break;
     }
     return false;
+}
+
+/* Commit the descriptors of all slices below `slices`. */
+static bool commit_descs(struct region *region, size_t slices) {
+    size_t need = slices << LU_DESC_SHIFT;
+    if (need <= region->desc_ready) return true;
+    size_t whole = (size_t)region->first << LU_SLICE_SHIFT;
+    size_t end = LU_MIN(lu__align_up(need, DESC_STEP), whole);
+    size_t size = end - region->desc_ready;
+    if (!commit(region->base + region->desc_ready, size)) return false;
+    region->desc_ready = end;
+    lu__span_figures.committed += size;
+    return true;
 }
 
 /* Add a region that can hold a run of `slices` with some slices more for the alignment. */
@@ -86,9 +121,10 @@ static struct region *region_add(size_t slices) {
     size_t unused = count == 0 ? 1 : 0;
     size_t least = lu__align_up(need + table + (need >> 8) + (unused << LU_SLICE_SHIFT), WINDOW);
     size_t wish = (size_t)lu__option(LU_OPT_RESERVE);
+    if (is_open()) wish = LU_MIN(wish, OPEN_FIRST << LU_MIN(count, 8u));
     struct region region = {0};
-    bool found = count == 0 && wish >= least &&
-                 lu__os_reserve(lu__align_up(wish, WINDOW), WINDOW, (void **)&region.base) == 0;
+    bool found = (count == 0 || is_open()) && wish >= least &&
+                 reserve(lu__align_up(wish, WINDOW), (void **)&region.base) == 0;
     if (found) {
         region.size = lu__align_up(wish, WINDOW);
     } else {
@@ -103,23 +139,17 @@ static struct region *region_add(size_t slices) {
                               LU_SLICE_SHIFT) +
                    (uint32_t)unused;
     region.top = region.ready = region.first;
+    if (is_open()) {
+        region.desc_ready = (size_t)region.first << LU_SLICE_SHIFT;
+        region.ready = region.limit;
+        lu__span_figures.committed += region.size;
+    } else if (count == 0 && !commit_descs(&region, region.first) && commit_refused) {
+        return region_add(slices); /* of the one that cannot be used, only addresses are lost */
+    }
     lu__regions[count] = region;
     lu__span_figures.reserved += region.size;
     __atomic_store_n(&lu__region_count, count + 1, __ATOMIC_RELEASE);
     return &lu__regions[count];
-}
-
-/* Commit the descriptors of all slices below `slices`. */
-static bool commit_descs(struct region *region, size_t slices) {
-    size_t need = slices << LU_DESC_SHIFT;
-    if (need <= region->desc_ready) return true;
-    size_t whole = (size_t)region->first << LU_SLICE_SHIFT;
-    size_t end = LU_MIN(lu__align_up(need, DESC_STEP), whole);
-    size_t size = end - region->desc_ready;
-    if (lu__os_commit(region->base + region->desc_ready, size) != 0) return false;
-    region->desc_ready = end;
-    lu__span_figures.committed += size;
-    return true;
 }
 
 uintptr_t lu__region_zeros(void) {
@@ -145,8 +175,7 @@ static bool commit_slices(struct region *region, size_t end) {
     size_t wish = LU_MIN(LU_MAX(end, have + step), (size_t)region->limit);
     for (;;) {
         size_t size = (wish - have) << LU_SLICE_SHIFT;
-        if (commit_descs(region, wish) &&
-            lu__os_commit(region->base + (have << LU_SLICE_SHIFT), size) == 0) {
+        if (commit_descs(region, wish) && commit(region->base + (have << LU_SLICE_SHIFT), size)) {
             __atomic_store_n(&region->ready, (uint32_t)wish, __ATOMIC_RELEASE);
             lu__span_figures.committed += size;
             return true;
@@ -170,7 +199,11 @@ bool lu__region_extend(size_t slices, size_t align_slices, struct region **out, 
         size_t base_slice = (uintptr_t)region->base >> LU_SLICE_SHIFT;
         size_t start = lu__align_up(base_slice + region->top, align_slices) - base_slice;
         if (start + slices > region->limit) continue;
-        if (!commit_slices(region, start + slices)) return false; /* the system has no memory */
+        if (!commit_slices(region, start + slices)) {
+            if (!commit_refused) return false; /* the system has no memory */
+            region->limit = region->ready;     /* what is writable already is used */
+            continue;
+        }
         *out = region;
         *slice = (uint32_t)start;
         *skipped = (uint32_t)start - region->top;

@@ -11,6 +11,7 @@
 
 #include "base/format.h"
 #include "base/options.h"
+#include "base/told.h"
 #include "os/os.h"
 #include "stats/snapshot.h"
 
@@ -45,7 +46,7 @@ size_t lu_stats_json(char *text, size_t text_bytes) {
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         lu__text_add(&out, ",\"%s\":%zu", fields[i].name, field_of(&stats, i));
     }
-    lu__text_add(&out, ",\"classes\":[");
+    lu__text_add(&out, ",\"violations\":%zu,\"classes\":[", (size_t)lu__told_total());
     for (size_t c = 0; c < stats.class_count; c++) {
         const lu_class_stats_t *class = &stats.classes[c];
         lu__text_add(&out,
@@ -65,6 +66,7 @@ static void print_text(void) {
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         lu__print(2, "lucid:   %s %zu\n", fields[i].name, field_of(&stats, i));
     }
+    lu__print(2, "lucid:   violations %zu\n", (size_t)lu__told_total());
     for (size_t c = 0; c < stats.class_count; c++) {
         const lu_class_stats_t *class = &stats.classes[c];
         if (class->spans == 0) continue;

@@ -18,8 +18,8 @@
 #include <unistd.h>
 
 static const struct misuse *const tables[] = {misuse_pointer_table, misuse_double_table,
-                                              misuse_other_table, misuse_handler_table,
-                                              misuse_hard_table};
+                                              misuse_other_table,   misuse_handler_table,
+                                              misuse_hard_table,    misuse_goes_on_table};
 enum { TABLES = sizeof tables / sizeof tables[0] };
 
 void misuse_prints(const char *format, ...) {

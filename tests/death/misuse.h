@@ -16,7 +16,7 @@ struct misuse {
 };
 
 extern const struct misuse misuse_pointer_table[], misuse_double_table[], misuse_other_table[],
-    misuse_handler_table[], misuse_hard_table[];
+    misuse_handler_table[], misuse_hard_table[], misuse_goes_on_table[];
 
 /* Print "pointer=P block=B bytes=N" on stdout. block NULL: there is none to name. */
 void misuse_says(const void *pointer, const void *block, size_t bytes);

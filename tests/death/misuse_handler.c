@@ -92,9 +92,7 @@ static void handler_goes_on(void) {
     must(calls == 4, "malloc_usable_size called no handler");
     ((void (*)(void *, size_t))misuse_symbol("free_sized"))(block, 5000);
     must(calls == 5 && last_kind == LU_SIZE_MISMATCH, "size");
-    free(block);
-    must(calls == 5, "a right free after wrong ones is a violation");
-    free(misuse_hidden(block));
+    free(misuse_hidden(block)); /* it was freed, with the right size */
     must(calls == 6 && last_kind == LU_DOUBLE_FREE && last_pointer == block, "double");
     heap_is_sound();
     must(calls == 6, "violations that nobody committed");

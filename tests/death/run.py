@@ -190,11 +190,45 @@ GOES_ON |= {
                       "went on"),
 }
 
+# Violations that go on: (LUCID_OPTIONS, regular expressions of the lines on stderr, in any order,
+# those of the statistics left out). Lines that name a place must all name the same.
+ANY = "0x[0-9a-f]+"
+WRONG_SIZE = f"(free_sized|operator delete)\\({ANY}\\): size mismatch: block {ANY} of [0-9]+ bytes"
+WRONG_ALIGNED = f"free_aligned_sized\\({ANY}\\): (size|alignment) mismatch: block {ANY} of .* bytes"
+
+
+def times(line, most):
+    """The lines of a violation that happened up to `most` times at one place."""
+    return [line] + [f"{line}, {10 ** n} times at (?P<place>{ANY})"
+                     for n in range(1, 10) if 10 ** n <= most]
+
+
+SIZED = [WRONG_SIZE, f"{WRONG_SIZE}, 10 times at {ANY}"] + 2 * [
+    WRONG_ALIGNED, f"(free_aligned_sized|operator delete)\\({ANY}\\): .*, 10 times at {ANY}"]
+COUNTED = {
+    "goes-on-sized": ("abort:0", SIZED),
+    "goes-on-sized-remote": ("abort:0", times(WRONG_SIZE, 100)),
+    "goes-on-sized-hard": ("abort:0,harden:1", SIZED),
+    "goes-on-heaps": ("abort:0", times(f"lu_heap_free\\({ANY}\\): wrong heap", 11)),
+    "goes-on-counted": ("abort:0", times(WRONG_SIZE, 12345)),
+    "goes-on-stats": ("abort:0,stats:1", times(WRONG_SIZE, 12345) + ["  violations 12345"]),
+    "goes-on-places": ("abort:0", 3 * [WRONG_SIZE]),
+    "goes-on-kinds": ("abort:0", [WRONG_SIZE, f"free_sized\\({ANY}\\): double free: block .*",
+                                  f"free_sized\\({ANY}\\): pointer not from lucid",
+                                  f"free_sized\\({ANY}\\): interior pointer: block .*"]),
+    "goes-on-threads": ("abort:0", times(WRONG_SIZE, 10000)),
+    "goes-on-forked": ("abort:0", times(WRONG_SIZE, 10)),
+    "goes-on-handler-told": ("", []),
+    "goes-on-handler-frees": ("", []),
+}
+
 
 def options_of(case):
     """The LUCID_OPTIONS that a case wants."""
     if case in HARDENED:
         return OPTIONS[case.split("-")[0]]
+    if case in COUNTED:
+        return COUNTED[case][0]
     return GOES_ON[case][0] if case in GOES_ON else ""
 
 
@@ -262,11 +296,30 @@ def judge_goes_on(case, status, facts, stdout, lines):
     return None
 
 
+def judge_counted(case, status, _facts, stdout, lines):
+    if status != 0 or "survived" not in stdout:
+        return f"ended with {status_text(status)}, stdout {stdout!r}, stderr {lines[:9]}"
+    other = "lucid (.*): statistics|lucid:   (?!violations)"
+    left = [line for line in lines if not re.match(other, line)]
+    places = set()
+    for pattern in COUNTED[case][1]:
+        matches = [match for line in left if (match := re.fullmatch("lucid: " + pattern, line))]
+        if not matches:
+            return f"no line {pattern!r} in {len(lines)} lines {lines[:9]}"
+        left.remove(matches[0][0])
+        places.add(matches[0].groupdict().get("place"))
+    if left or len(places - {None}) > 1:
+        return f"{len(left)} lines too many: {left[:9]}, or places: {places}"
+    return None
+
+
 def judge(case, done):
     """What is wrong with a run that ended (a CompletedProcess), or None."""
     by_kind = judge_abort if case in ABORTS else judge_goes_on
     if case in HARDENED:
         by_kind = judge_hardened
+    if case in COUNTED:
+        by_kind = judge_counted
     return by_kind(case, done.returncode, facts_of(done), done.stdout, done.stderr.splitlines())
 
 
@@ -274,7 +327,7 @@ def known_cases(program):
     """The cases of the program, which must be those of the tables."""
     known = subprocess.run([program, "--list"], capture_output=True, text=True, check=True)
     known = known.stdout.split()
-    table = set(ABORTS) | set(GOES_ON) | set(HARDENED)
+    table = set(ABORTS) | set(GOES_ON) | set(HARDENED) | set(COUNTED)
     if set(known) != table:
         sys.exit(f"in the program or in the table only: {sorted(set(known) ^ table)}")
     return known

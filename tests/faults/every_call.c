@@ -584,6 +584,7 @@ int main(int argc, char **argv) {
     check_header();
     run_phase("calls", NULL, calls_most, stride);
     run_phase("calls", "harden:2,guard_sample:40", calls_most / 4, stride);
+    run_phase("calls", "commit:0", calls_most / 4, stride);
     run_phase("kinds", NULL, 1, 1);
     run_phase("kinds", "harden:2,guard_sample:40", 1, 1);
     run_phase("moves", NULL, 1, 1);

@@ -30,6 +30,7 @@ struct fuzz {
     size_t limit;         /* 0: none; else what held memory may not pass             */
     bool filling;         /* option perturb: every byte is touched                   */
     lu_heap_t *heaps[FUZZ_HEAPS];
+    bool shared[FUZZ_HEAPS];  /* was made so */
     unsigned owned;           /* scopes and caches that hold blocks of the engine        */
     unsigned violations;      /* reported since the operation began                      */
     lu_violation_kind_t kind; /* of the last                                             */

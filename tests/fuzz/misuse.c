@@ -1,7 +1,8 @@
 /*
  * misuse.c - the mistakes of programs, each with the report that must come, once.
  *
- * The handler tells the library to go on, so the call that was a mistake must have done nothing:
+ * The handler tells the library to go on, so a free with a wrong size or alignment, or to the wrong
+ * heap, must have freed the block, and any other call that was a mistake must have done nothing:
  * the block is verified afterwards. Blocks that may be of the emergency kind are left out, since
  * for them there is nothing to check by (src/heap/emergency.c). Every other operation must cause no
  * report at all, which the frame checks.
@@ -41,13 +42,16 @@ static void wrong_size(struct slot *slot) {
     if (slot->alignment != 0 || size <= usable) return;
     lu_free_sized(slot->block, size);
     expect(LU_SIZE_MISMATCH);
+    fuzz_leave(slot);
 }
 
-static void wrong_heap(const struct slot *slot) {
+/* A block of a heap that one thread is to use at a time stays where it is. */
+static void wrong_heap(struct slot *slot) {
     unsigned number = fuzz_byte() % FUZZ_HEAPS;
     if (fuzz.heaps[number] == NULL || (unsigned)slot->heap == number + 1) return;
     lu_heap_free(fuzz.heaps[number], slot->block);
     expect(LU_WRONG_HEAP);
+    if (slot->heap == 0 || fuzz.shared[slot->heap - 1]) fuzz_leave(slot);
 }
 
 void fuzz_op_misuse(void) {
@@ -86,10 +90,11 @@ void fuzz_op_misuse(void) {
     case 6:
         lu_free_aligned_sized(slot->block, alignment, slot->asked);
         expect(LU_ALIGN_MISMATCH);
+        fuzz_leave(slot);
         break;
     default:
         CHECK_EQ(lu_usable_size(check_hidden(inside)), 0);
         expect(LU_INTERIOR_POINTER);
     }
-    fuzz_verify(slot);
+    if (slot->block != NULL) fuzz_verify(slot);
 }

@@ -36,6 +36,7 @@ void fuzz_op_heap_toggle(void) {
         return;
     }
     errno = FUZZ_ERRNO;
+    fuzz.shared[number] = (how & 64) != 0;
     fuzz.heaps[number] = lu_heap_create(how & 64 ? LU_HEAP_SHARED : LU_HEAP_SINGLE_THREADED);
     if (fuzz.heaps[number] == NULL) {
         CHECK_EQ(errno, ENOMEM);

@@ -52,11 +52,11 @@ static void shrunk_in_place_and_freed_by_size(void **state) {
         lu_set_violation_handler(on_violation, NULL);
         lu_free_sized(block, 3000);
         assert_int_equal(violations, 0);
-        lu_free_sized(taken[0], 500000); /* still one */
+        lu_free_sized(taken[0], 500000); /* still one; and it is freed */
         assert_int_equal(violations, 1);
         violations = 0;
         lu_set_violation_handler(NULL, NULL);
-        for (size_t k = 0; k < count; k++) lu_free(taken[k]);
+        for (size_t k = 1; k < count; k++) lu_free(taken[k]);
     }
 }
 

@@ -191,11 +191,11 @@ static void assert_value(const char *key, const char *expected) {
 static void the_list(void **state) {
     (void)state;
     static const char *const keys[] = {
-        "stats",          "stats_file", "limit",        "purge_delay",  "mmap_threshold",
-        "trim_threshold", "top_pad",    "arena_max",    "perturb",      "abort",
-        "reserve",        "harden",     "random_order", "zero_on_free", "check_freed",
-        "guard_slices",   "quarantine", "canary",       "guard_large",  "guard_zero",
-        "guard_sample"};
+        "stats",          "stats_file",   "limit",      "purge_delay",  "mmap_threshold",
+        "trim_threshold", "top_pad",      "arena_max",  "perturb",      "abort",
+        "reserve",        "commit",       "harden",     "random_order", "zero_on_free",
+        "check_freed",    "guard_slices", "quarantine", "canary",       "guard_large",
+        "guard_zero",     "guard_sample"};
     lu_option_info_t info;
     size_t count = 0;
     for (; lu_option_at(count, &info); count++) {
