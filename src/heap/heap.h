@@ -395,7 +395,10 @@ void lu__pool_each(void (*visit)(struct heap *, void *), void *arg);
 void lu__heap_each(void (*visit)(struct heap *, void *), void *arg);
 /* Threads' heaps that threads use, and that wait for one. */
 void lu__pool_counts(size_t *active, size_t *pooled);
-size_t lu__pool_count(void); /* of pooled ones */
+extern size_t lu__pooled_count LU_HIDDEN; /* of the latter */
+LU_INLINE size_t lu__pool_count(void) {
+    return __atomic_load_n(&lu__pooled_count, __ATOMIC_RELAXED);
+}
 /* In the child of fork. */
 void lu__pool_fork_child(void);
 

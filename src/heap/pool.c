@@ -32,10 +32,11 @@ struct pool {
 
 static struct lu__lock pool_lock = LU_LOCK_INIT(LU_RANK_POOL);
 static struct pool waiting, visited;
-static size_t active_count, pooled_count; /* of threads' heaps; those being visited are pooled */
-static struct heap *all_heaps;            /* atomic; linked by next_heap; grows only            */
-static struct heap *recycled;             /* linked by next_pooled                              */
-static char *fresh, *fresh_end;           /* META memory for more structures                    */
+static size_t active_count; /* of threads' heaps; those being visited are pooled */
+size_t lu__pooled_count;
+static struct heap *all_heaps;  /* atomic; linked by next_heap; grows only            */
+static struct heap *recycled;   /* linked by next_pooled                              */
+static char *fresh, *fresh_end; /* META memory for more structures                    */
 static bool ready;
 
 /* Once, before the first heap. */
@@ -211,7 +212,7 @@ struct heap *lu__pool_acquire(void) {
     struct heap *heap = pop_newest(&waiting);
     if (heap == NULL) heap = pop_newest(&visited);
     if (heap != NULL) {
-        count(&pooled_count, (size_t)-1);
+        count(&lu__pooled_count, (size_t)-1);
     } else {
         heap = make_locked(LU_HEAP_OF_THREAD);
     }
@@ -228,7 +229,7 @@ void lu__pool_release(struct heap *heap) {
     lu__lock_acquire(&pool_lock);
     /* An orphan was this thread's when it forked, in a handler: the child has not counted it. */
     if (heap->state == LU_HEAP_ACTIVE) count(&active_count, (size_t)-1);
-    count(&pooled_count, 1);
+    count(&lu__pooled_count, 1);
     put_locked(&waiting, heap);
     lu__lock_release(&pool_lock);
 }
@@ -247,7 +248,7 @@ static struct heap *take_out(void) {
 
 static void put_back(struct heap *heap) {
     lu__lock_acquire(&pool_lock);
-    if (heap->state == LU_HEAP_ORPHAN) count(&pooled_count, 1); /* as in lu__pool_release */
+    if (heap->state == LU_HEAP_ORPHAN) count(&lu__pooled_count, 1); /* as in lu__pool_release */
     put_locked(&visited, heap);
     lu__lock_release(&pool_lock);
 }
@@ -269,7 +270,7 @@ void lu__pool_each(void (*visit)(struct heap *, void *), void *arg) {
     lu__lock_acquire(&pool_lock);
     begin_round(); /* what comes later stands in front of those that are there, and is not waited
                       for */
-    size_t count = pooled_count;
+    size_t count = lu__pooled_count;
     lu__lock_release(&pool_lock);
     while (count-- > 0) {
         struct heap *heap = take_out();
@@ -279,13 +280,9 @@ void lu__pool_each(void (*visit)(struct heap *, void *), void *arg) {
     }
 }
 
-size_t lu__pool_count(void) {
-    return __atomic_load_n(&pooled_count, __ATOMIC_RELAXED);
-}
-
 void lu__pool_counts(size_t *active, size_t *pooled) {
     *active = __atomic_load_n(&active_count, __ATOMIC_RELAXED);
-    *pooled = __atomic_load_n(&pooled_count, __ATOMIC_RELAXED);
+    *pooled = __atomic_load_n(&lu__pooled_count, __ATOMIC_RELAXED);
 }
 
 void lu__pool_fork_child(void) {
@@ -293,7 +290,7 @@ void lu__pool_fork_child(void) {
     (void)lu__lock_fork_child(&pool_lock);
     waiting = visited = (struct pool){NULL, NULL};
     count(&active_count, -active_count);
-    count(&pooled_count, -pooled_count);
+    count(&lu__pooled_count, -lu__pooled_count);
     for (struct heap *heap = all_heaps; heap != NULL; heap = heap->next_heap) {
         if (heap->kind != LU_HEAP_OF_THREAD) {
             (void)lu__lock_fork_child(&heap->lock);
@@ -302,7 +299,7 @@ void lu__pool_fork_child(void) {
         } else if (heap->busy || heap->state == LU_HEAP_ORPHAN) {
             heap->state = LU_HEAP_ORPHAN;
         } else {
-            count(&pooled_count, 1);
+            count(&lu__pooled_count, 1);
             put_locked(&waiting, heap);
         }
     }

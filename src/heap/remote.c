@@ -129,11 +129,10 @@ static bool drain_pooled(struct heap *heap, void *arg) {
     return false;
 }
 
-void lu__remote_post(struct heap *heap, struct remote_batch *batch) {
+/* The owner may have ended: then it is for others to take in what is freed, and who only frees has
+ * no other slow path. */
+static LU_COLD void post_and_look(struct heap *heap, struct remote_batch *batch) {
     post_batch(heap, batch);
-    if (lu__pool_count() == 0) return;
-    /* The owner may have ended: then it is for others to take in what is freed, and who only frees
-     * has no other slow path. */
     lu__sweep_wake_pool();
     if (++heap->posts % POSTS_POOL != 0) return;
     struct heap *entered = lu__thread_enter(); /* NULL: in a slow path already */
@@ -141,6 +140,14 @@ void lu__remote_post(struct heap *heap, struct remote_batch *batch) {
     lu__pool_some(drain_pooled, NULL);
     lu__tick(entered);
     lu__thread_leave(entered);
+}
+
+void lu__remote_post(struct heap *heap, struct remote_batch *batch) {
+    if (LU_UNLIKELY(lu__pool_count() != 0)) {
+        post_and_look(heap, batch);
+    } else {
+        post_batch(heap, batch);
+    }
 }
 
 void lu__remote_free(struct heap *heap, struct span *span, uintptr_t block) {
