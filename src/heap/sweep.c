@@ -47,8 +47,8 @@
 #define UNIT_BYTES LU_KIB /* of free runs purged */
 #define IDLE_STEPS 512u   /* blocks looked at to see that a current span is idle; a unit each */
 #define UNIT_BLOCKS 8u    /* of a list that is followed */
-#define UNITS_SPAN 100u   /* what it costs to see which pages of a span are free */
-#define UNITS_CALL 50u    /* and a call of the kernel for some of them */
+#define UNITS_SPAN 60u    /* what it costs to see which pages of a span are free */
+#define UNITS_CALL 30u    /* and a call of the kernel for some of them */
 #define CALLS_LEAST 2u    /* of the kernel, at a visit to a span */
 #define RANGES 64
 #define SLICE_UNITS (LU_SLICE >> LU_UNIT_SHIFT)
@@ -420,7 +420,7 @@ static uint32_t purge_runs(uint64_t now, uint32_t units) {
 static uint32_t share_of(const struct heap *heap) {
     if (heap->ticks_before >= TICKS_BUSY) return heap->allowed >= UNITS_MOST ? UNITS_MOST : 0;
     uint32_t share = LU_MAX(heap->allowed / LU_MAX(heap->ticks_before, 1u), UNITS_SHARE);
-    uint32_t units = LU_MIN(LU_MIN(share, heap->allowed), UNITS_MOST);
+    uint32_t units = LU_MIN(LU_MIN(share, heap->allowed), LU_MIN(2 * heap->pace, UNITS_MOST));
     return units >= UNITS_LEAST ? units : 0;
 }
 
