@@ -371,7 +371,7 @@ bool lu__hard_refill(struct heap *heap, unsigned c) {
     struct hard *hard = heap->hard;
     struct hard_class *class = &hard->classes[c];
     lu__tick(heap);
-    if (LU_UNLIKELY(lu__remote_waits(heap))) lu__remote_drain(heap);
+    (void)lu__remote_take_in(heap);
     uint32_t size = lu__class_size[c], enough = (class->most + 7u) / 8;
     for (unsigned looks = LOOKS;; looks -= looks != 0) {
         struct span *span = hard->spans[c];

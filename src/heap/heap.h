@@ -279,6 +279,12 @@ LU_INLINE bool lu__remote_waits(const struct heap *heap) {
 /* Take that in: of a number of spans, or of all that are there now. */
 void lu__remote_drain(struct heap *heap);
 void lu__remote_drain_all(struct heap *heap);
+/* Take in some of it, if there is any; true if there was. */
+LU_INLINE bool lu__remote_take_in(struct heap *heap) {
+    if (LU_LIKELY(!lu__remote_waits(heap))) return false;
+    lu__remote_drain(heap);
+    return true;
+}
 /* In the child of fork: push what `heap`'s thread, which is not there, would have pushed. */
 void lu__remote_fork_child(struct heap *heap);
 /* First block posted to the span and not taken in yet, or 0; any thread. */

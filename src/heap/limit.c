@@ -3,11 +3,11 @@
  * checks it; here is what happens before an allocation fails for it.
  *
  *     held   0 ............................... 7/8 ............ limit
- *            free memory is kept a while       free runs go     first free runs go back, as many as
- * back at ticks, are lacking (span/run.c); then spans
- *                                              but for those    that are empty; then the callback
- *                                              that are always  may free something; then NULL and
- *                                              used again       ENOMEM
+ *            free memory is kept a while       free runs go     first free runs go back, as many
+ *                                              back at ticks,   as are lacking (span/run.c); then
+ *                                              but for those    spans that are empty; then the
+ *                                              that are always  callback may free something; then
+ *                                              used again       NULL and ENOMEM
  *
  * Free pages inside spans that are used do not count for the limit, as whole runs do, so nothing is
  * won by giving them back sooner; the program would pay for every page that it uses again.
@@ -41,7 +41,7 @@ bool lu__limit_is_near(void) {
 
 static bool squeeze_heap(struct heap *heap, void *arg) {
     (void)arg;
-    if (lu__remote_waits(heap)) lu__remote_drain(heap);
+    (void)lu__remote_take_in(heap);
     if (heap->hard != NULL) {
         lu__hard_sweep(heap);
     } else {

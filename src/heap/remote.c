@@ -124,9 +124,7 @@ void lu__remote_begin(struct heap *heap, struct remote_batch *batch, struct span
 /* Take in what waits for one pooled heap. */
 static bool drain_pooled(struct heap *heap, void *arg) {
     (void)arg;
-    if (!lu__remote_waits(heap)) return true;
-    lu__remote_drain(heap);
-    return false;
+    return !lu__remote_take_in(heap);
 }
 
 /* The owner may have ended: then it is for others to take in what is freed, and who only frees has

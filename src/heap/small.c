@@ -374,7 +374,7 @@ static bool is_stocked(struct heap *heap, struct span *span) {
 static bool refill(struct heap *heap, unsigned c, bool *fresh) {
     *fresh = false;
     heap->lonely[c] = 0;
-    if (LU_UNLIKELY(lu__remote_waits(heap))) lu__remote_drain(heap);
+    (void)lu__remote_take_in(heap);
     for (;;) {
         struct span *span = heap->current[c];
         if (span != NULL && is_stocked(heap, span)) return true;

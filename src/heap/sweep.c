@@ -213,24 +213,23 @@ static uint32_t first_runs(uint32_t bits, uint32_t runs) {
     return bits & ~rest;
 }
 
-/* Give back the free pages of a span, in at most `calls` calls of the kernel; true if that were
- * all. */
-static bool purge_span(struct span *span, struct page_purge *purge, uint32_t calls) {
+/* Give back the free pages of a span, in at most `calls` calls of the kernel; it is swept if that
+ * were all. */
+static void purge_span(struct span *span, struct page_purge *purge, uint32_t calls) {
     if (LU_UNLIKELY(span->track != 0)) lu__track_end(span);
     lu__run_forget_touched(span);
     span->swept = 1;
     if (span->slices > 1) {
-        bool done = purge_insides(span, purge, calls);
-        span->swept = done;
-        return done;
+        span->swept = purge_insides(span, purge, calls);
+        return;
     }
-    if (LU_OS_PAGE >= LU_SLICE) return true; /* no page is free while a block is out */
+    if (LU_OS_PAGE >= LU_SLICE) return; /* no page is free while a block is out */
     uintptr_t start = (uintptr_t)lu__span_start(span);
     /* Of a page that was taken back into use in part, the rest is as good as free. */
     uint32_t units = free_units(span, start) | span->purged;
     uint32_t all = whole_pages(units) & ~whole_pages(span->purged);
     uint32_t pages = first_runs(all, calls);
-    if (pages == 0) return true;
+    if (pages == 0) return;
     span->swept = pages == all;
     unlist(span, start, pages);
     __atomic_store_n(&span->purged, (uint16_t)(span->purged | pages), __ATOMIC_RELAXED);
@@ -242,7 +241,6 @@ static bool purge_span(struct span *span, struct page_purge *purge, uint32_t cal
                   (size_t)length << LU_UNIT_SHIFT);
         pages &= ~(((1u << length) - 1) << first);
     }
-    return span->swept;
 }
 
 /* ---------------------------------------------------------------- passes over a heap */
@@ -299,7 +297,8 @@ static uint32_t visit_partial(struct heap *heap, struct span *span, struct page_
     if (span->stamp != mark) span->seen = 0; /* urgent */
     span->stamp = mark;
     uint32_t calls = calls_of(purge), walk = UNITS_SPAN + listed_of(span) / UNIT_BLOCKS;
-    *done = purge_span(span, purge, LU_MAX(units / UNITS_CALL, CALLS_LEAST));
+    purge_span(span, purge, LU_MAX(units / UNITS_CALL, CALLS_LEAST));
+    *done = span->swept;
     heap->changed = 1;
     return walk + (calls_of(purge) - calls) * UNITS_CALL;
 }
@@ -353,7 +352,7 @@ size_t lu__sweep_all(struct heap *heap) {
         lu__small_demote(heap, c);
         for (struct span *span = heap->partial[c]; span != NULL; span = span->next) {
             span->seen = 0;
-            (void)purge_span(span, &purge, UINT32_MAX);
+            purge_span(span, &purge, UINT32_MAX);
             span->stamp = span->needed;
         }
     }
@@ -388,8 +387,8 @@ static uint32_t sweep_paced(struct heap *heap, uint64_t now, uint64_t delay, uin
 /* Until the units are used up, by one heap or by many. */
 static bool sweep_pooled(struct heap *heap, void *arg) {
     struct pooled_sweep *how = arg;
-    bool works = lu__remote_waits(heap) || heap->restless;
-    if (lu__remote_waits(heap)) lu__remote_drain(heap);
+    bool works = heap->restless != 0;
+    if (lu__remote_take_in(heap)) works = true;
     how->units -= LU_MIN(sweep_paced(heap, how->now, how->delay, how->units), how->units);
     if (works || is_sweeping(heap)) {
         lu__sweep_wake_pool();
@@ -399,7 +398,7 @@ static bool sweep_pooled(struct heap *heap, void *arg) {
     return how->units != 0;
 }
 
-static uint32_t purging; /* some thread is in purge_runs */
+static uint32_t purging; /* some thread is in purge_runs: two would give back twice what is due */
 
 void lu__sweep_fork_child(void) {
     __atomic_store_n(&purging, 0, __ATOMIC_RELAXED);
@@ -438,7 +437,7 @@ static uint32_t pace_of(const struct heap *heap, uint64_t delay) {
 static bool work_some(struct heap *heap, uint64_t now, uint64_t delay) {
     uint32_t units = share_of(heap);
     if (units == 0) return heap->owing;
-    if (lu__remote_waits(heap)) lu__remote_drain(heap);
+    (void)lu__remote_take_in(heap);
     uint32_t purged = purge_runs(now, units), left = units - purged, used = 0;
     if (left >= UNITS_LEAST) used = sweep_paced(heap, now, delay, left);
     heap->allowed -= LU_MIN(purged + used, heap->allowed);

@@ -248,7 +248,7 @@ void lu__track_end(struct span *span) {
 /* By the owner, or under the lock of its lu_heap. */
 static void shorten(struct heap *owner, struct span *span) {
     /* Blocks that others have freed meanwhile lie in a chain that is searched as well. */
-    if (lu__remote_waits(owner)) lu__remote_drain(owner);
+    (void)lu__remote_take_in(owner);
     if (span->owner == owner && *span->list != LU_LIST_END) (void)lu__track_refill(owner, span);
 }
 

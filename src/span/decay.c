@@ -51,8 +51,7 @@ static void advance(struct lu__decay *decay, uint64_t now_ms, long delay_ms) {
 }
 
 /* Every run that is allocated or freed comes here, and most are no extreme of anything: so there
- * are
- * branches instead of values that are chosen and stored. */
+ * are branches instead of values that are chosen and stored. */
 
 void lu__decay_freed(struct lu__decay *decay, size_t amount, size_t used, uint64_t now_ms,
                      long delay_ms) {

@@ -19,7 +19,7 @@
 
 #define STEP_SLICES ((uint32_t)((4 * LU_MIB) >> LU_SLICE_SHIFT))
 #define CALL_BYTES (96 * LU_KIB) /* a call of the kernel costs as much as so many bytes */
-#define EFFORT_LATE 4u
+#define EFFORT_LATE 4u   /* of such bytes, for each that was freed: enough for runs of one slice */
 #define REFUSED_MS 1000u /* the kernel is not asked again for so long after it has refused */
 
 struct lu__decay lu__decay;
@@ -117,7 +117,7 @@ static void purge_excess(size_t freed) {
     size_t effort = most;
     if (late) {
         most += freed + freed / 4;
-        effort += EFFORT_LATE * freed; /* also in the smallest runs */
+        effort += EFFORT_LATE * freed;
     }
     if (excess != 0) (void)purge_oldest(LU_MIN(excess, most), effort);
 }

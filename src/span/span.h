@@ -172,8 +172,7 @@ void lu__run_shrink(struct span *run, size_t slices);
  * where it is in many small runs, as every call of the kernel takes its time. 0: there is none. */
 size_t lu__run_purge(size_t most_bytes);
 /* What nobody has needed for purge_delay, at most `most_bytes`; `pressed`: for any time, but for
- * what
- * is used again and again. 0 also if the lock is taken. */
+ * what is used again and again. 0 also if the lock is taken. */
 size_t lu__run_purge_due(uint64_t now_ms, bool pressed, size_t most_bytes);
 /* From lu__run_settle_later to lu__run_settle the calling thread's frees of runs give nothing back
  * because of a flood, and then it does so once: where one call of a program frees many. In between,
