@@ -46,7 +46,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { COUNTS = 4, GIVE_UP = 60, LINE = 256, COUNT_LEAST = 10 };
+enum { COUNTS = 4, GIVE_UP = 60, LINE = 256, COUNT_LEAST = 10, STALE_TIMES = 1000 };
 #define MEASURE_NANOSECONDS 1200000000u
 
 /* The last of the counts is for lucid alone, which needs no memory for what is not touched. */
@@ -148,6 +148,28 @@ void *walk_malloc(size_t size, bool touch) {
     if (touch) block[0] = 1;
     bench_escape(block);
     return block;
+}
+
+void walk_pair(struct walk *walk, size_t size) {
+    walk_begin(walk);
+    void *block = walk_malloc(size, false);
+    walk_end(walk);
+    walk_begin(walk);
+    free(block);
+    walk_end(walk);
+}
+
+void walk_free_stale(struct walk *walk, void *block, const void *freed, size_t size) {
+    void *word;
+    for (int i = 0; i < STALE_TIMES && walk_goes_on(walk); i++) {
+        bench_escape(freed);
+        memcpy(&word, freed, sizeof(word));
+        memcpy(block, &word, sizeof(word));
+        walk_begin(walk);
+        free(block);
+        walk_end(walk);
+        block = walk_malloc(size, false);
+    }
 }
 
 void **walk_table(uint64_t count) {

@@ -44,6 +44,11 @@ bool walk_goes_on(struct walk *walk);
 void *walk_find(const char *name);
 /* malloc that must succeed; the first byte is written to if `touch`. */
 void *walk_malloc(size_t size, bool touch);
+/* malloc and free of such a block, each a call that is measured. */
+void walk_pair(struct walk *walk, size_t size);
+/* Again and again free `block`, of `size`, after the first word of `freed`, a block that is free,
+ * was copied to it: a program may copy bytes that it never wrote. */
+void walk_free_stale(struct walk *walk, void *block, const void *freed, size_t size);
 /* An array of the test's own, not the allocator's. */
 void **walk_table(uint64_t count);
 

@@ -16,7 +16,6 @@ enum {
     RUN_BYTES = 100000,
     TINY_BLOCK = 8,
     TINY_FREE = 16,
-    STALE_TIMES = 1000,
     CALLS = 1000,
     FORKS = 20,
 };
@@ -105,31 +104,16 @@ void walk_thread_exit(struct walk *walk) {
 void walk_pool_tick(struct walk *walk) {
     make_heaps(walk);
     while (walk_goes_on(walk)) {
-        walk_begin(walk);
-        void *block = walk_malloc(RUN_BYTES, false);
-        walk_end(walk);
-        walk_begin(walk);
-        free(block);
-        walk_end(walk);
+        walk_pair(walk, RUN_BYTES);
     }
 }
 
 void walk_stale_heaps(struct walk *walk) {
-    void *table[TINY_FREE + 1], *word;
+    void *table[TINY_FREE + 1];
     make_heaps(walk);
     for (int i = 0; i <= TINY_FREE; i++) table[i] = walk_malloc(TINY_BLOCK, true);
     for (int i = 1; i <= TINY_FREE; i++) free(table[i]);
-    void *block = table[0];
-    const char *freed = table[TINY_FREE / 2];
-    for (int i = 0; i < STALE_TIMES && walk_goes_on(walk); i++) {
-        bench_escape(freed);
-        memcpy(&word, freed, sizeof(word));
-        memcpy(block, &word, sizeof(word));
-        walk_begin(walk);
-        free(block);
-        walk_end(walk);
-        block = walk_malloc(TINY_BLOCK, false);
-    }
+    walk_free_stale(walk, table[0], table[TINY_FREE / 2], TINY_BLOCK);
 }
 
 /* ------------------------------------------------------------------ caches ------------------- */

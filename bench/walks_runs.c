@@ -46,12 +46,7 @@ void walk_large_malloc(struct walk *walk) {
     }
     for (uint64_t i = 0; i < walk->count; i++) free(blocks[i]);
     while (walk_goes_on(walk)) {
-        walk_begin(walk);
-        void *block = walk_malloc(WANTED_BYTES, false);
-        walk_end(walk);
-        walk_begin(walk);
-        free(block);
-        walk_end(walk);
+        walk_pair(walk, WANTED_BYTES);
     }
 }
 

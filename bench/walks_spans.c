@@ -27,7 +27,6 @@ enum {
     LIGHT_MILLISECONDS = 1000,
     TINY_BLOCK = 8,
     TINY_PER_SPAN = SPAN_BYTES / TINY_BLOCK,
-    STALE_TIMES = 1000,
 };
 
 /* Fill `count` spans, and free every other block. */
@@ -125,34 +124,18 @@ void walk_sweep(struct walk *walk) {
     for (int i = 0; i < LIGHT_MILLISECONDS && walk_goes_on(walk); i++) {
         usleep(1000);
         size_t size = i % 2 == 0 ? 100 : RUN_BYTES;
-        walk_begin(walk);
-        void *block = walk_malloc(size, false);
-        walk_end(walk);
-        walk_begin(walk);
-        free(block);
-        walk_end(walk);
+        walk_pair(walk, size);
     }
 }
 
-/* A program may copy bytes that it never wrote: here the first word of a block that is free. */
 void walk_stale_list(struct walk *walk) {
     uint64_t blocks = 4 * TINY_PER_SPAN, first = TINY_PER_SPAN;
-    void **table = walk_table(blocks), *word;
+    void **table = walk_table(blocks);
     for (uint64_t i = 0; i < blocks; i++) table[i] = walk_malloc(TINY_BLOCK, true);
     while (((uintptr_t)table[first] ^ (uintptr_t)table[first - 1]) < SPAN_BYTES &&
            first < 2 * TINY_PER_SPAN)
         first++; /* of a span */
     uint64_t count = walk->count < TINY_PER_SPAN - 1 ? walk->count : TINY_PER_SPAN - 1;
     for (uint64_t i = 1; i <= count; i++) free(table[first + i]);
-    void *block = table[first];
-    const char *freed = table[first + count / 2];
-    for (int i = 0; i < STALE_TIMES && walk_goes_on(walk); i++) {
-        bench_escape(freed);
-        memcpy(&word, freed, sizeof(word));
-        memcpy(block, &word, sizeof(word));
-        walk_begin(walk);
-        free(block);
-        walk_end(walk);
-        block = walk_malloc(TINY_BLOCK, false);
-    }
+    walk_free_stale(walk, table[first], table[first + count / 2], TINY_BLOCK);
 }

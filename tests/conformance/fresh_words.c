@@ -11,25 +11,13 @@
 #include <dlfcn.h>
 
 #include "check.h"
+#include "leave_links.h"
 
-enum {
-    BLOCKS = 3001,
-    WORDS = 100000,
-    LOW_BITS = 19
-}; /* of a link, those that differences change */
+enum { WORDS = 100000, LOW_BITS = 19 }; /* of a link, those that differences change */
 
 static uint64_t words[WORDS];
 static uintptr_t places[WORDS]; /* where they were */
 static size_t count;
-
-static void leave_links(size_t size, size_t stride) {
-    static void *blocks[BLOCKS];
-    for (size_t i = 0; i < BLOCKS; i++) {
-        blocks[i] = malloc(size);
-        CHECK(blocks[i] != NULL);
-    }
-    for (size_t i = 0; i < BLOCKS; i++) free(blocks[i * stride % BLOCKS]);
-}
 
 /* Note what fresh blocks hold; they stay, so that all are different memory. */
 static void harvest(size_t size, size_t blocks) {

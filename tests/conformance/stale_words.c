@@ -11,21 +11,12 @@
 
 #include "check.h"
 #include "family.h"
+#include "leave_links.h"
 
-enum { WORDS = 200000, BLOCKS = 3001 }; /* a prime: every stride visits all blocks */
+enum { WORDS = 200000 };
 
 static uint64_t words[WORDS];
 static size_t word_count;
-
-/* Fill spans with blocks of the size and free them in an order that makes long lists. */
-static void leave_links(size_t size, size_t stride) {
-    static void *blocks[BLOCKS];
-    for (size_t i = 0; i < BLOCKS; i++) {
-        blocks[i] = malloc(size);
-        CHECK(blocks[i] != NULL);
-    }
-    for (size_t i = 0; i < BLOCKS; i++) free(blocks[i * stride % BLOCKS]);
-}
 
 static void *leave_links_body(void *arg) {
     leave_links((size_t)(uintptr_t)arg, 7);

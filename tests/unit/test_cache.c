@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "fork_unwatched.h"
 #include "lucid/lucid.h"
 
 /* Every byte of an object belongs to the program while the object is free too. */
@@ -355,38 +356,6 @@ static void threads(void **state) {
     }
     lu_cache_destroy(cache);
     assert_int_equal(load(&constructed), load(&destructed));
-}
-
-/* ThreadSanitizer does not know that a child of fork has one thread, and takes what the handlers of
- * fork do there for races with the others. It still watches the other thread, and the parent. */
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define UNDER_TSAN 1
-#endif
-#elif defined(__SANITIZE_THREAD__)
-#define UNDER_TSAN 1
-#endif
-#ifdef UNDER_TSAN
-void AnnotateIgnoreReadsBegin(const char *file, int line);
-void AnnotateIgnoreReadsEnd(const char *file, int line);
-void AnnotateIgnoreWritesBegin(const char *file, int line);
-void AnnotateIgnoreWritesEnd(const char *file, int line);
-#else
-#define AnnotateIgnoreReadsBegin(file, line) ((void)0)
-#define AnnotateIgnoreReadsEnd(file, line) ((void)0)
-#define AnnotateIgnoreWritesBegin(file, line) ((void)0)
-#define AnnotateIgnoreWritesEnd(file, line) ((void)0)
-#endif
-
-static pid_t fork_unwatched(void) {
-    AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
-    AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
-    pid_t pid = fork();
-    if (pid != 0) { /* the child goes on unwatched */
-        AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
-        AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
-    }
-    return pid;
 }
 
 /* A fork while another thread is in the cache: the child can use it. */

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "api/cache.h"
+#include "fork_unwatched.h"
 #include "lucid/lucid.h"
 
 enum { MAGIC = 0x600dcafe, MOST = 60000 };
@@ -47,37 +48,6 @@ static bool note(const lu_violation_t *violation, void *arg) {
     (void)violation, (void)arg;
     violations++;
     return true;
-}
-
-/* ThreadSanitizer: see test_cache.c. */
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define UNDER_TSAN 1
-#endif
-#elif defined(__SANITIZE_THREAD__)
-#define UNDER_TSAN 1
-#endif
-#ifdef UNDER_TSAN
-void AnnotateIgnoreReadsBegin(const char *file, int line);
-void AnnotateIgnoreReadsEnd(const char *file, int line);
-void AnnotateIgnoreWritesBegin(const char *file, int line);
-void AnnotateIgnoreWritesEnd(const char *file, int line);
-#else
-#define AnnotateIgnoreReadsBegin(file, line) ((void)0)
-#define AnnotateIgnoreReadsEnd(file, line) ((void)0)
-#define AnnotateIgnoreWritesBegin(file, line) ((void)0)
-#define AnnotateIgnoreWritesEnd(file, line) ((void)0)
-#endif
-
-static pid_t fork_unwatched(void) {
-    AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
-    AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
-    pid_t pid = fork();
-    if (pid != 0) { /* the child goes on unwatched */
-        AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
-        AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
-    }
-    return pid;
 }
 
 /* A thread that holds the lock of a cache until it is told to stop. */
