@@ -6,6 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A store that comes behind all earlier ones, for who reads without a lock and for the child of
+ * fork, which sees each thread as it was between two instructions. */
+#define LU_SET(field, value) __atomic_store_n(&(field), value, __ATOMIC_RELEASE)
+
 #define LU_LIKELY(x) __builtin_expect(!!(x), 1)
 #define LU_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define LU_COLD __attribute__((cold, noinline))

@@ -38,8 +38,9 @@
 #define SKIP_MOST 8u
 #define CALM 256u /* the longest that lu__cadence gives */
 
-static uint64_t mean;               /* N; 0: off. Set once, under the pool lock of thread.c */
-static char *samplers, *memory_end; /* memory for more of them; the same lock               */
+static uint64_t mean;        /* N; 0: off. Set once, under the pool lock of pool.c      */
+static char *samplers;       /* memory for more of them; the same lock                  */
+static size_t sampler_count; /* ... for so many, at least: the child of fork goes on with it */
 
 /* The upper half of a linear congruential generator (Knuth's MMIX). */
 LU_INLINE uint32_t random_bits(struct sampler *s) {
@@ -80,15 +81,15 @@ void lu__guard_init(void) {
 /* Zeroed memory for one more, or NULL. */
 static struct sampler *make_sampler(void) {
     const size_t bytes = lu__align_up(sizeof(struct sampler), LU_CACHE_LINE);
-    if ((size_t)(memory_end - samplers) < bytes) {
+    if (sampler_count == 0) {
         void *memory;
-        size_t page = LU_OS_PAGE;
-        if (lu__os_map(page, page, &memory) != 0) return NULL;
-        samplers = memory;
-        memory_end = samplers + page;
+        if (lu__os_map(LU_OS_PAGE, LU_OS_PAGE, &memory) != 0) return NULL;
+        LU_SET(samplers, memory);
+        LU_SET(sampler_count, LU_OS_PAGE / bytes);
     }
     struct sampler *s = (struct sampler *)(void *)samplers;
-    samplers += bytes;
+    LU_SET(sampler_count, sampler_count - 1);
+    LU_SET(samplers, samplers + bytes);
     return s;
 }
 

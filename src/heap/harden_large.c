@@ -46,8 +46,8 @@ static uint32_t guards; /* runs with a guard; relaxed atomic      */
 static size_t live;     /* bytes of guarded runs; relaxed atomic  */
 static struct lu__lock queue_lock = LU_LOCK_INIT(LU_RANK_LEAF);
 static struct span *queue[QUEUE];
-static uint32_t oldest, count; /* of queue */
-static size_t held;
+static uint32_t entered, left;    /* so many, ever: queue[left % QUEUE] is the oldest */
+static size_t held;               /* bytes of the queue                    */
 static struct span *stock[STOCK]; /* the oldest first                      */
 static uint64_t came_ms[STOCK];   /* when each came                        */
 static uint32_t stocked;          /* also looked at without the lock */
@@ -150,10 +150,10 @@ static bool run_return(struct span *span) {
 
 /* The oldest run of the queue if there are more than `most` bytes, else NULL. Locked. */
 static struct span *leaving(size_t coming, size_t most) {
+    uint32_t count = entered - left;
     if (count == 0 || (count < QUEUE && held + coming <= most)) return NULL;
-    struct span *span = queue[oldest];
-    oldest = (oldest + 1) % QUEUE;
-    count--;
+    struct span *span = queue[left % QUEUE];
+    LU_SET(left, left + 1);
     held -= lu__span_bytes(span);
     return span;
 }
@@ -161,10 +161,10 @@ static struct span *leaving(size_t coming, size_t most) {
 /* To the end of the queue. If that is full, which takes as many refusals of the kernel, the run is
  * lost: it stays closed, and nobody can use it wrongly. Locked. */
 static void enter(struct span *span) {
-    if (count == QUEUE) return;
-    queue[(oldest + count) % QUEUE] = span;
+    if (entered - left == QUEUE) return;
+    queue[entered % QUEUE] = span;
     held += lu__span_bytes(span);
-    count++;
+    LU_SET(entered, entered + 1);
 }
 
 /* Take the run at `i` out of the stock. Locked. */
@@ -190,7 +190,7 @@ static void put_in_stock(struct span *span) {
     if (stocked == STOCK) return enter(span);
     stock[stocked] = span;
     came_ms[stocked] = lu__os_now_ms();
-    __atomic_store_n(&stocked, stocked + 1, __ATOMIC_RELAXED);
+    LU_SET(stocked, stocked + 1);
     stock_bytes += lu__span_bytes(span);
 }
 
@@ -268,8 +268,27 @@ void lu__hard_large_flush(void) {
     lu__lock_release(&queue_lock);
 }
 
+static bool is_stocked(const struct span *span) {
+    for (uint32_t i = 0; i < stocked; i++) {
+        if (stock[i] == span) return true;
+    }
+    return false;
+}
+
+/* If the lock was held, it was in the middle of a change: what is in the queue can be read all the
+ * same, and in the stock, of which a part may have moved down, runs may stand twice. */
 void lu__hard_large_fork_child(void) {
-    (void)lu__lock_fork_child(&queue_lock);
+    if (!lu__lock_fork_child(&queue_lock)) return;
+    held = stock_bytes = 0;
+    for (uint32_t i = left; i != entered; i++) held += lu__span_bytes(queue[i % QUEUE]);
+    uint32_t before = stocked;
+    stocked = 0;
+    for (uint32_t i = 0; i < before; i++) {
+        if (is_stocked(stock[i])) continue;
+        stock[stocked] = stock[i];
+        came_ms[stocked++] = came_ms[i];
+        stock_bytes += lu__span_bytes(stock[i]);
+    }
 }
 
 /* ---------------------------------------------------------------- allocation */

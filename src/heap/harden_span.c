@@ -50,11 +50,11 @@ static void *chunk_alloc(size_t bytes) {
         char *at = run != NULL ? lu__span_start(run) : NULL;
         for (size_t k = LU_SLICE / size; run != NULL && k-- > 0;) {
             *(void **)(void *)(at + k * size) = chunks[i];
-            chunks[i] = at + k * size;
+            LU_SET(chunks[i], at + k * size);
         }
     }
     void *chunk = chunks[i];
-    if (chunk != NULL) chunks[i] = *(void **)chunk;
+    if (chunk != NULL) LU_SET(chunks[i], *(void **)chunk);
     lu__lock_release(&chunk_lock);
     return chunk != NULL ? memset(chunk, 0, size) : NULL;
 }
@@ -63,7 +63,7 @@ static void chunk_free(void *chunk, size_t bytes) {
     unsigned i = chunk_size_of(bytes);
     lu__lock_acquire(&chunk_lock);
     *(void **)chunk = chunks[i];
-    chunks[i] = chunk;
+    LU_SET(chunks[i], chunk);
     lu__lock_release(&chunk_lock);
 }
 

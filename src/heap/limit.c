@@ -84,8 +84,9 @@ bool lu__limit_reached(size_t size, int tries) {
 int lu__limit_set(size_t limit_bytes, lu_limit_fn *reached, void *arg) {
     if (!lu__thread_mark()) return EAGAIN; /* a signal handler */
     lu__lock_acquire(&callback_lock);
-    callback = reached;
-    callback_arg = arg;
+    LU_SET(callback, NULL); /* at no instant with the other's argument: fork's child */
+    LU_SET(callback_arg, arg);
+    LU_SET(callback, reached);
     lu__lock_release(&callback_lock);
     lu__inside_leave();
     __atomic_store_n(&lu__span_figures.limit, limit_bytes, __ATOMIC_RELAXED);

@@ -34,9 +34,10 @@ static struct lu__lock pool_lock = LU_LOCK_INIT(LU_RANK_POOL);
 static struct pool waiting, visited;
 static size_t active_count; /* of threads' heaps; those being visited are pooled */
 size_t lu__pooled_count;
-static struct heap *all_heaps;  /* atomic; linked by next_heap; grows only            */
-static struct heap *recycled;   /* linked by next_pooled                              */
-static char *fresh, *fresh_end; /* META memory for more structures                    */
+static struct heap *all_heaps; /* atomic; linked by next_heap; grows only            */
+static struct heap *recycled;  /* linked by next_pooled                              */
+static char *fresh;            /* META memory for more structures, zero ...          */
+static size_t fresh_count;     /* ... for so many, at least: see structure_locked    */
 static bool ready;
 
 /* Once, before the first heap. */
@@ -62,38 +63,46 @@ static void clear(struct heap *heap) {
     memset((char *)heap + behind, 0, sizeof *heap - behind);
 }
 
+#define STRUCTURE_BYTES lu__align_up(sizeof(struct heap), 64)
+
+static bool have_fresh(void) {
+    bool zero;
+    if (fresh_count != 0) return true;
+    struct span *run = lu__run_alloc(1, 1, LU_KIND_META, &zero);
+    if (run == NULL) return false;
+    char *start = lu__span_start(run);
+    if (!zero) memset(start, 0, LU_SLICE);
+    LU_SET(fresh, start);
+    LU_SET(fresh_count, LU_SLICE / STRUCTURE_BYTES);
+    return true;
+}
+
 static struct heap *structure_locked(void) {
-    size_t bytes = lu__align_up(sizeof(struct heap), 64);
+    static struct heap first; /* no page of a region for the only heap of most processes */
     struct heap *heap = recycled;
     if (heap != NULL) {
-        recycled = heap->next_pooled;
+        LU_SET(recycled, heap->next_pooled);
         clear(heap);
         return heap;
     }
-    if (all_heaps == NULL) { /* no page of a region for the only heap of most processes */
-        static struct heap first;
-        fresh = (char *)&first;
-        fresh_end = fresh + bytes;
+    if (all_heaps == NULL) {
+        heap = &first;
+    } else {
+        if (!have_fresh()) return NULL;
+        heap = (struct heap *)(void *)fresh;
+        /* First: at no instant are there fewer than it says. */
+        LU_SET(fresh_count, fresh_count - 1);
+        LU_SET(fresh, fresh + STRUCTURE_BYTES);
     }
-    if ((size_t)(fresh_end - fresh) < bytes) {
-        bool zero;
-        struct span *run = lu__run_alloc(1, 1, LU_KIND_META, &zero);
-        if (run == NULL) return NULL;
-        fresh = lu__span_start(run);
-        fresh_end = fresh + LU_SLICE;
-        if (!zero) memset(fresh, 0, LU_SLICE);
-    }
-    heap = (struct heap *)(void *)fresh;
-    fresh += bytes;
     heap->next_heap = all_heaps;
-    __atomic_store_n(&all_heaps, heap, __ATOMIC_RELEASE);
+    LU_SET(all_heaps, heap);
     return heap;
 }
 
 static void recycle_locked(struct heap *heap) {
     heap->kind = LU_HEAP_OF_USER; /* not one that fork's child could pool */
     heap->next_pooled = recycled;
-    recycled = heap;
+    LU_SET(recycled, heap);
 }
 
 static struct heap *make_locked(enum heap_kind kind) {

@@ -73,8 +73,9 @@ static void extend(void) {
         tracks[i].number = (uint16_t)(slice_count * PER_SLICE + i + 1);
         tracks[i].next_free = i + 1 < PER_SLICE ? &tracks[i + 1] : NULL;
     }
-    slices[slice_count++] = tracks;
-    free_tracks = tracks;
+    slices[slice_count] = tracks;
+    LU_SET(slice_count, slice_count + 1);
+    LU_SET(free_tracks, tracks);
 }
 
 /* Make the span a tracked one with nothing in the bitmap; NULL, and an ordinary one: no memory. */
@@ -82,7 +83,7 @@ static struct track *begin(struct span *span) {
     lu__lock_acquire(&track_lock);
     if (free_tracks == NULL) extend();
     struct track *track = free_tracks;
-    if (track != NULL) free_tracks = track->next_free;
+    if (track != NULL) LU_SET(free_tracks, track->next_free);
     lu__lock_release(&track_lock);
     if (track != NULL) {
         track->count = 0;
@@ -104,7 +105,7 @@ void lu__track_drop(struct span *span) {
     }
     lu__lock_acquire(&track_lock);
     track->next_free = free_tracks;
-    free_tracks = track;
+    LU_SET(free_tracks, track);
     lu__lock_release(&track_lock);
 }
 

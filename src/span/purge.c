@@ -51,12 +51,12 @@ static struct span *piece_take(size_t bytes) {
             run += whole - most;
             lu__run_unmark(front + whole - 1);
             run->zero = false;
-            LU_MARK(run->slices, most);
-            LU_MARK(run->kind, LU_KIND_PURGING);
+            LU_SET(run->slices, most);
+            LU_SET(run->kind, LU_KIND_PURGING);
             lu__run_mark_free(front, whole - most, false);
             lu__bins_insert(front, true);
         } else {
-            LU_MARK(run->kind, LU_KIND_PURGING);
+            LU_SET(run->kind, LU_KIND_PURGING);
         }
         purging_now++;
     }

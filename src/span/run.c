@@ -6,11 +6,12 @@
  *     lu__run_free    merges with free neighbours of the same kind (dirty or clean), and puts what
  *                     comes of it into the bins
  *
- * The truth is in the descriptors: head marks tile every region from `first` to `top`. A change
- * writes the new inner heads before the outer one (release stores), so that a walk at any instant
- * sees a tiling. The bins are only an index, which lu__run_rebuild makes anew in a forked child.
- * Free memory goes back in purge.c. Nothing here takes longer for more runs, but for that look at
- * all, which lets others in between, and the rebuild.
+ * The truth is in the descriptors: head marks tile every region from `first` to `top`. A run that
+ * is split has its inner heads written before the outer one becomes shorter, and of runs that are
+ * joined the outer becomes longer before what is inside is touched (release stores), so that a walk
+ * at any instant sees a tiling. The bins are only an index, which lu__run_rebuild makes anew in a
+ * forked child. Free memory goes back in purge.c. Nothing here takes longer for more runs, but for
+ * that look at all, which lets others in between, and the rebuild.
  */
 #include "base/options.h"
 #include "os/os.h"
@@ -41,15 +42,29 @@ void lu__run_mark_free(struct span *head, size_t slices, bool zero) {
     if (slices > 1) {
         struct span *tail = head + slices - 1;
         tail->slices = (uint32_t)slices;
-        LU_MARK(tail->kind, LU_KIND_TAIL);
+        LU_SET(tail->kind, LU_KIND_TAIL);
     }
-    LU_MARK(head->slices, (uint32_t)slices);
-    LU_MARK(head->kind, LU_KIND_FREE);
+    LU_SET(head->slices, (uint32_t)slices);
+    LU_SET(head->kind, LU_KIND_FREE);
 }
 
 /* The head `gone` is one no more, as its run became part of one that ends at `end`. */
 static void forget_head(const struct span *gone, struct span *end) {
     if (LU_UNLIKELY(lu__walk_at == gone)) lu__walk_at = end;
+}
+
+/* Make one free run of two, in no bin, that lie side by side. The head becomes longer first: what
+ * lies inside a run a walk does not see. */
+static void join(struct span *head, struct span *next) {
+    struct span *end = next + next->slices, *tail = end - 1;
+    bool had_tail = head->slices > 1;
+    uint32_t slices = head->slices + next->slices;
+    LU_SET(head->slices, slices);
+    if (had_tail) lu__run_unmark(next - 1);
+    if (next != tail) lu__run_unmark(next);
+    tail->slices = slices;
+    LU_SET(tail->kind, LU_KIND_TAIL);
+    forget_head(next, end);
 }
 
 void lu__run_insert(struct span *run) {
@@ -59,23 +74,14 @@ void lu__run_insert(struct span *run) {
     if (slice + run->slices < region->top && after->kind == LU_KIND_FREE &&
         after->zero == run->zero) {
         lu__bins_remove(after);
-        size_t slices = (size_t)run->slices + after->slices;
-        if (run->slices > 1) lu__run_unmark(run + run->slices - 1);
-        lu__run_mark_free(run, slices, run->zero);
-        lu__run_unmark(after);
-        if (slices == (size_t)(after - run) + 1) lu__run_mark_free(run, slices, run->zero);
-        forget_head(after, run + slices);
+        join(run, after);
     }
     if (slice > region->first) {
         struct span *before = run - 1;
         if (before->kind == LU_KIND_TAIL) before = run - before->slices;
         if (before->kind == LU_KIND_FREE && before->zero == run->zero) {
             lu__bins_remove(before);
-            size_t slices = (size_t)before->slices + run->slices;
-            if (before->slices > 1) lu__run_unmark(run - 1);
-            lu__run_mark_free(before, slices, before->zero);
-            if (run + 1 != before + slices) lu__run_unmark(run);
-            forget_head(run, before + slices);
+            join(before, run);
             run = before;
         }
     }
@@ -91,12 +97,12 @@ static struct span *carve(struct span *run, size_t front, size_t slices, enum lu
     if (back > 0) lu__run_mark_free(rest, back, run->zero);
     if (front > 0) {
         head->zero = run->zero;
-        LU_MARK(head->slices, (uint32_t)slices);
-        LU_MARK(head->kind, (uint8_t)kind);
+        LU_SET(head->slices, (uint32_t)slices);
+        LU_SET(head->kind, (uint8_t)kind);
         lu__run_mark_free(run, front, run->zero);
-    } else {
-        LU_MARK(head->kind, (uint8_t)kind);
-        LU_MARK(head->slices, (uint32_t)slices);
+    } else { /* what is no longer part of it is free, and in no run that is in use */
+        LU_SET(head->slices, (uint32_t)slices);
+        LU_SET(head->kind, (uint8_t)kind);
     }
     if (back > 0) lu__bins_insert(rest, false);
     if (front > 0) lu__bins_insert(run, false);
@@ -107,7 +113,7 @@ static void mark_interior(struct span *head) {
     for (uint32_t i = 1; i < head->slices; i++) {
         head[i].owner = NULL;
         head[i].slices = i;
-        LU_MARK(head[i].kind, LU_KIND_INTERIOR);
+        LU_SET(head[i].kind, LU_KIND_INTERIOR);
     }
 }
 
@@ -153,13 +159,13 @@ static struct span *alloc_fresh(size_t slices, size_t align_slices, enum lu__kin
     struct span *head = lu__region_desc(region, slice);
     head->zero = true;
     head->slices = (uint32_t)slices;
-    LU_MARK(head->kind, (uint8_t)kind);
+    LU_SET(head->kind, (uint8_t)kind);
     if (skipped > 0) {
         lu__run_mark_free(head - skipped, skipped, true);
-        LU_MARK(region->top, slice + (uint32_t)slices);
+        LU_SET(region->top, slice + (uint32_t)slices);
         lu__run_insert(head - skipped);
     } else {
-        LU_MARK(region->top, slice + (uint32_t)slices);
+        LU_SET(region->top, slice + (uint32_t)slices);
     }
     return head;
 }
@@ -271,7 +277,7 @@ bool lu__run_grow(struct span *run, size_t slices) {
         lu__bins_remove(after);
         if (!after->zero) lu__figure_sub(&figures->dirty, more << LU_SLICE_SHIFT);
         (void)carve(after, 0, more, LU_KIND_LARGE);
-        LU_MARK(run->slices, (uint32_t)slices);
+        LU_SET(run->slices, (uint32_t)slices);
         lu__run_unmark(after);
         forget_head(after, after + more);
         note_used(more << LU_SLICE_SHIFT);
@@ -287,8 +293,8 @@ void lu__run_shrink(struct span *run, size_t slices) {
     struct span *rest = run + slices;
     size_t bytes = (run->slices - slices) << LU_SLICE_SHIFT;
     rest->slices = run->slices - (uint32_t)slices;
-    LU_MARK(rest->kind, LU_KIND_LARGE);
-    LU_MARK(run->slices, (uint32_t)slices);
+    LU_SET(rest->kind, LU_KIND_LARGE);
+    LU_SET(run->slices, (uint32_t)slices);
     free_locked(rest, false, now_ms);
     release_and_settle(bytes);
 }

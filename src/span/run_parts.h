@@ -1,7 +1,7 @@
 /*
  * run_parts.h - what run.c, bins.c, purge.c and walk.c share; everything under lu__span_lock.
  *
- * Marks are stored with release, in an order such that a walk from head to head meets whole runs
+ * Marks are stored by LU_SET, in an order such that a walk from head to head meets whole runs
  * only, at any instant (span.h).
  */
 #ifndef LU_RUN_PARTS_H
@@ -9,8 +9,6 @@
 
 #include "span/decay.h"
 #include "span/span.h"
-
-#define LU_MARK(field, value) __atomic_store_n(&(field), value, __ATOMIC_RELEASE)
 
 /* ---------------------------------------------------------------- figures */
 
@@ -28,7 +26,7 @@ LU_INLINE void lu__figure_sub(size_t *figure, size_t bytes) {
 /* Make the descriptor the head of a free run. */
 void lu__run_mark_free(struct span *head, size_t slices, bool zero);
 LU_INLINE void lu__run_unmark(struct span *desc) {
-    LU_MARK(desc->kind, LU_KIND_NONE);
+    LU_SET(desc->kind, LU_KIND_NONE);
 }
 /* Merge a free run, in no bin, with free neighbours of its kind and put it in its bin. */
 void lu__run_insert(struct span *run);

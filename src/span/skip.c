@@ -23,7 +23,6 @@
 
 #include "os/os.h"
 
-#define SET(field, value) __atomic_store_n(&(field), value, __ATOMIC_RELEASE)
 #define NODES_BYTES (64 * LU_KIB)
 _Static_assert(NODES_BYTES % sizeof(struct lu__skip_node) == 0, "nodes fill their memory");
 
@@ -56,25 +55,25 @@ static unsigned draw_levels(struct lu__skip *skip) {
 struct lu__skip_node *lu__skip_take(struct lu__skip *skip) {
     struct lu__skip_node *node = skip->unused;
     if (node != NULL) {
-        SET(skip->unused, node->next[0]);
+        LU_SET(skip->unused, node->next[0]);
         return node;
     }
     if (skip->left == 0) {
         void *memory;
         if (lu__os_map(NODES_BYTES, LU_OS_PAGE, &memory) != 0) return NULL;
-        SET(skip->fresh, memory);
-        SET(skip->left, (uint32_t)(NODES_BYTES / sizeof *node));
+        LU_SET(skip->fresh, memory);
+        LU_SET(skip->left, (uint32_t)(NODES_BYTES / sizeof *node));
     }
     node = skip->fresh;
-    SET(skip->left, skip->left - 1); /* first: at no instant are there fewer than it says */
-    SET(skip->fresh, node + 1);
+    LU_SET(skip->left, skip->left - 1); /* first: at no instant are there fewer than it says */
+    LU_SET(skip->fresh, node + 1);
     return node;
 }
 
 void lu__skip_give(struct lu__skip *skip, struct lu__skip_node *node) {
     LU_ASSERT(node->levels == 0);
     node->next[0] = skip->unused;
-    SET(skip->unused, node);
+    LU_SET(skip->unused, node);
 }
 
 void lu__skip_insert(struct lu__skip *skip, struct lu__skip_node *node) {
@@ -83,7 +82,7 @@ void lu__skip_insert(struct lu__skip *skip, struct lu__skip_node *node) {
     unsigned levels = draw_levels(skip);
     for (unsigned i = 0; i < levels; i++) node->next[i] = *places[i];
     node->levels = (uint8_t)levels;
-    for (unsigned i = 0; i < levels; i++) SET(*places[i], node);
+    for (unsigned i = 0; i < levels; i++) LU_SET(*places[i], node);
 }
 
 struct lu__skip_node *lu__skip_remove(struct lu__skip *skip, const void *block) {
@@ -93,7 +92,7 @@ struct lu__skip_node *lu__skip_remove(struct lu__skip *skip, const void *block) 
     if (node == NULL || node->block != block) return NULL;
     for (unsigned level = LU_SKIP_LEVELS; level-- > 0;) {
         /* Not by node->levels: in a forked child it may be in fewer. */
-        if (*places[level] == node) SET(*places[level], node->next[level]);
+        if (*places[level] == node) LU_SET(*places[level], node->next[level]);
     }
     node->levels = 0;
     return node;

@@ -1,0 +1,273 @@
+/*
+ * fork_steps.c - fork while another thread stands at each instruction of the library.
+ *
+ * A thread works with the processor's trap flag set, so that a signal comes after every
+ * instruction. At the first visits to each place of the library it waits there, with whatever it
+ * has changed by half, while the main thread forks. The child is without that thread: all blocks
+ * that were whole must be whole and can be freed, and all memory is used once.
+ *
+ *     worker   -- place: waits ................... goes on -- next place: waits
+ *     main             fork, wait for the child --^
+ *
+ * What a few stores next to each other leave between them no chance finds: with three busy threads
+ * one child of 10,000 was damaged.
+ *
+ *     fork_steps [VISITS]     how often a place is stopped at
+ */
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+#include <ucontext.h>
+
+#include "check.h"
+#include "clock.h"
+#include "lucid/lucid.h"
+
+enum {
+    BLOCKS = 120,
+    OBJECTS = 40,
+    OBJECT_SIZE = 400,
+    ROUNDS = 300,
+    THREADS = 6,
+    CHILD_SECONDS = 10,
+    ALL_SECONDS = 400
+};
+
+/* ---------------------------------------------------------------- blocks */
+
+/* Set when the block is whole, and cleared before it is given back: a child may use what is set. */
+struct slot {
+    _Atomic(unsigned char *) at;
+    size_t size;
+};
+static struct slot of_worker[BLOCKS], of_main[BLOCKS];
+
+/* Only the ends: each step of a loop would be a signal. */
+static void fill(struct slot *slot, unsigned char *at, size_t size) {
+    CHECK(at != NULL);
+    at[0] = at[size - 1] = (unsigned char)size;
+    slot->size = size;
+    atomic_store(&slot->at, at);
+}
+
+static void check_ends(const unsigned char *at, size_t size) {
+    CHECK_EQ(at[0], (unsigned char)size);
+    CHECK_EQ(at[size - 1], (unsigned char)size);
+}
+
+static unsigned char *take(struct slot *slot) {
+    unsigned char *at = atomic_exchange(&slot->at, NULL);
+    if (at != NULL) check_ends(at, slot->size);
+    return at;
+}
+
+static size_t some_size(uint64_t *state) {
+    static const unsigned bits[] = {7, 10, 10, 12, 14, 16, 17, 18, 21};
+    if (check_random(state) % 40 == 0) return 33 * CHECK_MIB;
+    return check_random_size(state, bits[check_random(state) % CHECK_COUNT_OF(bits)]) + 1;
+}
+
+static void use_slot(struct slot *slot, uint64_t *state) {
+    size_t size = some_size(state);
+    unsigned char *at = take(slot);
+    switch (check_random(state) % 8) {
+    case 0:
+        return fill(slot, lu_realloc(at, size), size);
+    case 1:
+        lu_free(at);
+        return fill(slot, lu_calloc(1, size), size);
+    case 2:
+        lu_free(at);
+        return fill(slot, lu_aligned_alloc(64, size), size);
+    case 3:
+    case 4:
+        break;
+    default:
+        lu_free(at);
+        return fill(slot, lu_malloc(size), size);
+    }
+    lu_free(at);
+}
+
+/* Objects of a cache, of both threads. */
+static lu_cache_t *cache;
+static struct slot objects[OBJECTS];
+
+static void use_object(uint64_t *state) {
+    struct slot *slot = &objects[check_random(state) % OBJECTS];
+    unsigned char *at = take(slot);
+    if (at != NULL) return lu_cache_free(cache, at);
+    fill(slot, lu_cache_alloc(cache), OBJECT_SIZE);
+}
+
+static void free_all(struct slot *slots) {
+    for (size_t i = 0; i < BLOCKS; i++) lu_free(take(&slots[i]));
+}
+
+/* ---------------------------------------------------------------- the worker */
+
+enum request { FORK, USE, END };
+static enum request request;
+static sem_t to_main, to_worker;
+static __thread bool is_asking; /* and is not to be stopped */
+static uint8_t visits_most = 1;
+extern char __executable_start[], etext[];
+static uint8_t *visits;
+static uintptr_t stopped_at; /* for addr2line */
+
+static void ask(enum request what) {
+    is_asking = true;
+    request = what;
+    CHECK_EQ(sem_post(&to_main), 0);
+    while (sem_wait(&to_worker) != 0) continue;
+    is_asking = false;
+}
+
+static void at_step(int signal, siginfo_t *info, void *context) {
+    const ucontext_t *at = context;
+    uintptr_t place = (uintptr_t)at->uc_mcontext.gregs[REG_RIP] - (uintptr_t)__executable_start;
+    (void)signal, (void)info;
+    if (is_asking || place >= (uintptr_t)(etext - __executable_start)) return;
+    if (visits[place] >= visits_most) return;
+    visits[place]++;
+    stopped_at = place;
+    ask(FORK);
+}
+
+static void set_trap_flag(bool on) {
+    if (on) {
+        __asm__ volatile("pushfq; orq $0x100, (%%rsp); popfq" ::: "memory", "cc");
+    } else {
+        __asm__ volatile("pushfq; andq $~0x100, (%%rsp); popfq" ::: "memory", "cc");
+    }
+}
+
+static void use_others(void) {
+    lu_stats_t stats;
+    lu_stats_get(&stats);
+    lu_heap_t *heap = lu_heap_create(LU_HEAP_SHARED);
+    CHECK(heap != NULL);
+    for (size_t size = 100; size < 100000; size *= 3) {
+        void *block = lu_heap_malloc(heap, size);
+        CHECK(block != NULL);
+        if (size % 2 == 0) lu_free(block);
+    }
+    lu_heap_destroy(heap);
+}
+
+static pthread_key_t last_key;
+static void at_thread_end(void *unused) {
+    (void)unused;
+    set_trap_flag(false); /* the C library ends the thread with all signals blocked */
+}
+
+static void *worker_body(void *arg) {
+    uint64_t state = (uint64_t)(uintptr_t)arg;
+    CHECK_EQ(pthread_setspecific(last_key, &last_key), 0);
+    set_trap_flag(true);
+    for (int round = 0; round < ROUNDS; round++) {
+        uint64_t draw = check_random(&state);
+        clock_advance(draw % 8);
+        size_t i = draw / 64 % BLOCKS;
+        if (draw % 64 == 0) {
+            ask(USE);
+        } else if (draw % 8 == 0) {
+            lu_free(take(&of_main[i]));
+        } else if (draw % 8 == 1) {
+            use_object(&state);
+        } else {
+            use_slot(&of_worker[i], &state);
+        }
+        if (round % 100 == 40) use_others();
+        if (round % 100 == 80) (void)lu_purge();
+    }
+    return NULL;
+}
+
+/* ---------------------------------------------------------------- the main thread */
+
+/* Blocks of its own, and some of the worker's go. */
+static void use(uint64_t *state, size_t rounds) {
+    for (size_t i = 0; i < rounds; i++) {
+        use_slot(&of_main[check_random(state) % BLOCKS], state);
+        if (i % 2 == 0) lu_free(take(&of_worker[check_random(state) % BLOCKS]));
+        if (i % 2 == 1) use_object(state);
+    }
+}
+
+static void *use_in_child(void *arg) {
+    uint64_t state = (uint64_t)(uintptr_t)arg;
+    for (size_t i = 0; i < 3 * BLOCKS; i++) use_slot(&of_worker[i % BLOCKS], &state);
+    return NULL;
+}
+
+static __attribute__((noreturn)) void be_child(size_t number) {
+    uint64_t state = number;
+    pthread_t thread;
+    check_alarm(CHILD_SECONDS);
+    if (number % 2 == 0) free_all(of_worker);
+    use(&state, BLOCKS);
+    CHECK_EQ(pthread_create(&thread, NULL, use_in_child, (void *)(number + 1)), 0);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    free_all(of_worker);
+    free_all(of_main);
+    for (size_t i = 0; i < OBJECTS; i++) lu_cache_free(cache, take(&objects[i]));
+    (void)lu_cache_reap(cache, SIZE_MAX);
+    (void)lu_purge();
+    use(&state, BLOCKS);
+    _exit(0);
+}
+
+static void make_child(size_t number) {
+    int status = 0;
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) be_child(number);
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK_THAT(status == 0, "child %zu, forked before the instruction at %#zx: status 0x%x", number,
+               stopped_at, (unsigned)status);
+}
+
+static void *worker_and_end(void *arg) {
+    pthread_t worker;
+    uintptr_t seed = (uintptr_t)arg;
+    for (uintptr_t i = 1; i <= THREADS; i++) {
+        CHECK_EQ(pthread_create(&worker, NULL, worker_body, (void *)(seed + i)), 0);
+        CHECK_EQ(pthread_join(worker, NULL), 0);
+    }
+    ask(END);
+    return NULL;
+}
+
+int main(int argc, char **argv) {
+    uint64_t state = 1;
+    uintptr_t seed = 0;
+    size_t children = 0;
+    pthread_t starter;
+    check_begin(argc, argv);
+    check_alarm(ALL_SECONDS);
+    if (argc > 2) seed = strtoul(argv[2], NULL, 10) * 1000;
+    if (argc > 1) visits_most = (uint8_t)strtoul(argv[1], NULL, 10);
+    lu_free(lu_malloc(1)); /* its key comes before ours */
+    CHECK_EQ(pthread_key_create(&last_key, at_thread_end), 0);
+    cache = lu_cache_create("objects", OBJECT_SIZE, 0, NULL, NULL, NULL);
+    CHECK(cache != NULL);
+    visits = calloc(1, (size_t)(etext - __executable_start));
+    CHECK(visits != NULL);
+    CHECK(sem_init(&to_main, 0, 0) == 0 && sem_init(&to_worker, 0, 0) == 0);
+    struct sigaction action = {.sa_sigaction = at_step, .sa_flags = SA_SIGINFO};
+    CHECK_EQ(sigaction(SIGTRAP, &action, NULL), 0);
+    use(&state, BLOCKS);
+    CHECK_EQ(pthread_create(&starter, NULL, worker_and_end, (void *)seed), 0);
+    for (;;) {
+        while (sem_wait(&to_main) != 0) continue;
+        if (request == END) break;
+        if (request == FORK) make_child(children++);
+        if (request == USE) use(&state, BLOCKS / 4);
+        CHECK_EQ(sem_post(&to_worker), 0);
+    }
+    check_passed("%zu children, each forked while a thread stood at an instruction", children);
+    _exit(0);
+}
