@@ -65,9 +65,10 @@ static void churn(void) {
                  before / 1024, after / 1024);
 }
 
-/* Many threads at a time, again and again; all of a wave hold their blocks at the same moment, so
-   that the first waves need as much as the later ones. That is when memory is looked at: how much
-   of it is still there after a wave is a matter of time. */
+/* Many threads at a time, again and again; all of a wave hold their blocks at the same moment. That
+   is when memory is looked at: how much of it is still there after a wave is a matter of time. Which
+   memory a thread gets that others have left, and how well it fits, is chance; what is lost in each
+   wave would be five times as much in the end. */
 enum { WAVE = 100 };
 static pthread_barrier_t all_hold; /* passed twice: when they hold, and when that was measured */
 
@@ -100,8 +101,8 @@ static void waves(void) {
         for (size_t i = 0; i < WAVE; i++) CHECK_EQ(pthread_join(threads[i], NULL), 0);
         if (round == 3) before = after;
     }
-    CHECK_THAT(after <= before + 8 * CHECK_MIB, "resident %zu KiB after 4 waves, %zu after 12",
-               before / 1024, after / 1024);
+    CHECK_THAT(after <= 2 * before, "resident %zu KiB after 4 waves, %zu after 12", before / 1024,
+               after / 1024);
     check_passed("12 waves of %d threads: resident %zu to %zu KiB", (int)WAVE, before / 1024,
                  after / 1024);
 }
