@@ -12,10 +12,10 @@
  * What a few stores next to each other leave between them no chance finds: with three busy threads
  * one child of 10,000 was damaged.
  *
- *     fork_steps [VISITS [SEED]]     how often a place is stopped at
+ *     fork_steps [VISITS [LOCKED [SEED]]]
  *
- * More often where the lock of all runs is held, since what comes of a place there depends on the
- * neighbours of a run.
+ * VISITS says how often a place is stopped at, and LOCKED how much more often where the lock of all
+ * runs is held, since what comes of a place there depends on the neighbours of a run.
  */
 #include <pthread.h>
 #include <semaphore.h>
@@ -31,7 +31,6 @@
 
 enum {
     BLOCKS = 120,
-    LOCKED = 12,
     OBJECTS = 40,
     OBJECT_SIZE = 400,
     ROUNDS = 300,
@@ -117,7 +116,7 @@ enum request { FORK, USE, END };
 static enum request request;
 static sem_t to_main, to_worker;
 static __thread bool is_asking; /* and is not to be stopped */
-static uint8_t visits_most = 1;
+static unsigned visits_most = 1, locked_factor = 12;
 extern char __executable_start[], etext[];
 static uint8_t *visits;
 static uintptr_t stopped_at; /* for addr2line */
@@ -136,7 +135,7 @@ static void at_step(int signal, siginfo_t *info, void *context) {
     (void)signal, (void)info;
     if (is_asking || place >= (uintptr_t)(etext - __executable_start)) return;
     bool locked = __atomic_load_n(&lu__span_lock.word, __ATOMIC_RELAXED) != 0;
-    if (visits[place] >= visits_most * (locked ? LOCKED : 1)) return;
+    if (visits[place] >= visits_most * (locked ? locked_factor : 1)) return;
     visits[place]++;
     stopped_at = place;
     ask(FORK);
@@ -254,8 +253,10 @@ int main(int argc, char **argv) {
     pthread_t starter;
     check_begin(argc, argv);
     check_alarm(ALL_SECONDS);
-    if (argc > 2) seed = strtoul(argv[2], NULL, 10) * 1000;
-    if (argc > 1) visits_most = (uint8_t)strtoul(argv[1], NULL, 10);
+    if (argc > 1) visits_most = (unsigned)strtoul(argv[1], NULL, 10);
+    if (argc > 2) locked_factor = (unsigned)strtoul(argv[2], NULL, 10);
+    if (argc > 3) seed = strtoul(argv[3], NULL, 10) * 1000;
+    CHECK(visits_most * locked_factor <= UINT8_MAX);
     lu_free(lu_malloc(1)); /* its key comes before ours */
     CHECK_EQ(pthread_key_create(&last_key, at_thread_end), 0);
     cache = lu_cache_create("objects", OBJECT_SIZE, 0, NULL, NULL, NULL);
