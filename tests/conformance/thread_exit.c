@@ -66,7 +66,7 @@ static void churn(void) {
 }
 
 /* Many threads at a time, again and again; all of a wave hold their blocks at the same moment. That
-   is when memory is looked at: how much of it is still there after a wave is a matter of time. Which
+   is when memory is looked at: how much of it is still there after a wave is a matter of time. What
    memory a thread gets that others have left, and how well it fits, is chance; what is lost in each
    wave would be five times as much in the end. */
 enum { WAVE = 100 };
