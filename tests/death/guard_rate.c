@@ -4,8 +4,8 @@
  * A guarded block tells the size that was asked for, others that of their class: so odd sizes show
  * which are guarded. In each pattern their number must lie within seven standard deviations of what
  * N promises, as if each was drawn by itself; it varies up to a quarter more, as a sample that is
- * due is one of the next eight. (With N = 1 all must be guarded, 100,000 times: no slot is lost.) In
- * one pattern four places allocate in turn from one class: each must get its share.
+ * due is one of the next eight. (With N = 1 all must be guarded, 100,000 times: no slot is lost.)
+ * In one pattern four places allocate in turn from one class: each must get its share.
  *
  * usage: guard_rate N, with the library preloaded and the option set to the same N
  */
