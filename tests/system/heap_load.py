@@ -3,10 +3,11 @@
 
 usage: heap_load.py PROGRAM LIBRARY sparse|trim|idle
 
-sparse  1 GB of small blocks, 95 % of it freed at random, 2,000 calls of light use: at most 1.1
-        times what the C library keeps after malloc_trim(0), with nobody calling it on lucid
+sparse  1 GB of small blocks, 95 % of it freed at random, 3,000 calls of light use, or more while
+        memory goes back: at most 1.1 times what the C library keeps after malloc_trim(0), with
+        nobody calling it on lucid
 trim    256 MiB, all freed, malloc_trim(0): back to the start, but for 4 MiB
-idle    256 MiB, all freed, 2,000 calls of light use: back to the start, but for 8 MiB
+idle    256 MiB, all freed, 3,000 calls of light use: back to the start, but for 8 MiB
 """
 
 import os
