@@ -29,6 +29,7 @@
 #include "heap/guard.h"
 
 #include "base/options.h"
+#include "base/pieces.h"
 #include "heap/harden.h"
 #include "os/os.h"
 
@@ -38,9 +39,8 @@
 #define SKIP_MOST 8u
 #define CALM 256u /* the longest that lu__cadence gives */
 
-static uint64_t mean;        /* N; 0: off. Set once, under the pool lock of pool.c      */
-static char *samplers;       /* memory for more of them; the same lock                  */
-static size_t sampler_count; /* ... for so many, at least: the child of fork goes on with it */
+static uint64_t mean;              /* N; 0: off. Set once, under the pool lock of pool.c      */
+static struct lu__pieces samplers; /* memory for more of them; the same lock */
 
 /* The upper half of a linear congruential generator (Knuth's MMIX). */
 LU_INLINE uint32_t random_bits(struct sampler *s) {
@@ -81,16 +81,12 @@ void lu__guard_init(void) {
 /* Zeroed memory for one more, or NULL. */
 static struct sampler *make_sampler(void) {
     const size_t bytes = lu__align_up(sizeof(struct sampler), LU_CACHE_LINE);
-    if (sampler_count == 0) {
+    if (samplers.count == 0) {
         void *memory;
         if (lu__os_map(LU_OS_PAGE, LU_OS_PAGE, &memory) != 0) return NULL;
-        LU_SET(samplers, memory);
-        LU_SET(sampler_count, LU_OS_PAGE / bytes);
+        lu__pieces_refill(&samplers, memory, LU_OS_PAGE / bytes);
     }
-    struct sampler *s = (struct sampler *)(void *)samplers;
-    LU_SET(sampler_count, sampler_count - 1);
-    LU_SET(samplers, samplers + bytes);
-    return s;
+    return lu__pieces_take(&samplers, bytes);
 }
 
 void lu__guard_prepare(struct heap *heap, enum heap_kind kind) {

@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "base/options.h"
+#include "base/pieces.h"
 #include "heap/guard.h"
 #include "heap/harden.h"
 #include "heap/heap.h"
@@ -34,10 +35,9 @@ static struct lu__lock pool_lock = LU_LOCK_INIT(LU_RANK_POOL);
 static struct pool waiting, visited;
 static size_t active_count; /* of threads' heaps; those being visited are pooled */
 size_t lu__pooled_count;
-static struct heap *all_heaps; /* atomic; linked by next_heap; grows only            */
-static struct heap *recycled;  /* linked by next_pooled                              */
-static char *fresh;            /* META memory for more structures, zero ...          */
-static size_t fresh_count;     /* ... for so many, at least: see structure_locked    */
+static struct heap *all_heaps;  /* atomic; linked by next_heap; grows only            */
+static struct heap *recycled;   /* linked by next_pooled                              */
+static struct lu__pieces fresh; /* zeroed META memory for more structures             */
 static bool ready;
 
 /* Once, before the first heap. */
@@ -67,13 +67,12 @@ static void clear(struct heap *heap) {
 
 static bool have_fresh(void) {
     bool zero;
-    if (fresh_count != 0) return true;
+    if (fresh.count != 0) return true;
     struct span *run = lu__run_alloc(1, 1, LU_KIND_META, &zero);
     if (run == NULL) return false;
     char *start = lu__span_start(run);
     if (!zero) memset(start, 0, LU_SLICE);
-    LU_SET(fresh, start);
-    LU_SET(fresh_count, LU_SLICE / STRUCTURE_BYTES);
+    lu__pieces_refill(&fresh, start, LU_SLICE / STRUCTURE_BYTES);
     return true;
 }
 
@@ -89,10 +88,7 @@ static struct heap *structure_locked(void) {
         heap = &first;
     } else {
         if (!have_fresh()) return NULL;
-        heap = (struct heap *)(void *)fresh;
-        /* First: at no instant are there fewer than it says. */
-        LU_SET(fresh_count, fresh_count - 1);
-        LU_SET(fresh, fresh + STRUCTURE_BYTES);
+        heap = lu__pieces_take(&fresh, STRUCTURE_BYTES);
     }
     heap->next_heap = all_heaps;
     LU_SET(all_heaps, heap);

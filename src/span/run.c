@@ -35,15 +35,18 @@ static void note_used(size_t bytes) {
     note_peak();
 }
 
+/* The last of more than one slice says how long the free run is. */
+static void mark_tail(struct span *head, size_t slices) {
+    struct span *tail = head + slices - 1;
+    tail->slices = (uint32_t)slices;
+    LU_SET(tail->kind, LU_KIND_TAIL);
+}
+
 void lu__run_mark_free(struct span *head, size_t slices, bool zero) {
     head->owner = NULL;
     head->of_thread = 0;
     head->zero = zero;
-    if (slices > 1) {
-        struct span *tail = head + slices - 1;
-        tail->slices = (uint32_t)slices;
-        LU_SET(tail->kind, LU_KIND_TAIL);
-    }
+    if (slices > 1) mark_tail(head, slices);
     LU_SET(head->slices, (uint32_t)slices);
     LU_SET(head->kind, LU_KIND_FREE);
 }
@@ -56,14 +59,13 @@ static void forget_head(const struct span *gone, struct span *end) {
 /* Make one free run of two, in no bin, that lie side by side. The head becomes longer first: what
  * lies inside a run a walk does not see. */
 static void join(struct span *head, struct span *next) {
-    struct span *end = next + next->slices, *tail = end - 1;
+    struct span *end = next + next->slices;
     bool had_tail = head->slices > 1;
     uint32_t slices = head->slices + next->slices;
     LU_SET(head->slices, slices);
     if (had_tail) lu__run_unmark(next - 1);
-    if (next != tail) lu__run_unmark(next);
-    tail->slices = slices;
-    LU_SET(tail->kind, LU_KIND_TAIL);
+    lu__run_unmark(next);
+    mark_tail(head, slices);
     forget_head(next, end);
 }
 

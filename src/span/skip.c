@@ -58,16 +58,12 @@ struct lu__skip_node *lu__skip_take(struct lu__skip *skip) {
         LU_SET(skip->unused, node->next[0]);
         return node;
     }
-    if (skip->left == 0) {
+    if (skip->fresh.count == 0) {
         void *memory;
         if (lu__os_map(NODES_BYTES, LU_OS_PAGE, &memory) != 0) return NULL;
-        LU_SET(skip->fresh, memory);
-        LU_SET(skip->left, (uint32_t)(NODES_BYTES / sizeof *node));
+        lu__pieces_refill(&skip->fresh, memory, NODES_BYTES / sizeof *node);
     }
-    node = skip->fresh;
-    LU_SET(skip->left, skip->left - 1); /* first: at no instant are there fewer than it says */
-    LU_SET(skip->fresh, node + 1);
-    return node;
+    return lu__pieces_take(&skip->fresh, sizeof *node);
 }
 
 void lu__skip_give(struct lu__skip *skip, struct lu__skip_node *node) {

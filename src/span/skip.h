@@ -2,7 +2,7 @@
 #ifndef LU_SKIP_H
 #define LU_SKIP_H
 
-#include "base/base.h"
+#include "base/pieces.h"
 
 struct heap;
 
@@ -22,8 +22,7 @@ struct lu__skip_node {
 struct lu__skip {
     struct lu__skip_node *head[LU_SKIP_LEVELS];
     struct lu__skip_node *unused; /* through next[0]                            */
-    struct lu__skip_node *fresh;  /* the next of the memory that nodes are cut from */
-    uint32_t left;                /* so many are there                          */
+    struct lu__pieces fresh;      /* memory that nodes are cut from             */
     uint32_t random;
 };
 

@@ -19,6 +19,7 @@
 #include "check.h"
 #include "lucid/lucid.h"
 #include "os_fault.h"
+#include "use_heap.h"
 
 enum { CALLS = 600, BLOCKS = 60, CHILD_SECONDS = 10, ALL_SECONDS = 100 };
 
@@ -38,20 +39,6 @@ static void stop_before_call(size_t order, enum os_fault_call call, bool first) 
     stop();
 }
 
-/* What takes locks that blocks do not. */
-static void use_heaps(void) {
-    lu_stats_t stats;
-    lu_heap_t *heap = lu_heap_create(LU_HEAP_SHARED);
-    CHECK(heap != NULL);
-    for (size_t size = 100; size < 1000000; size *= 3) {
-        void *block = lu_heap_malloc(heap, size);
-        CHECK(block != NULL);
-        if (size % 2 == 0) lu_free(block);
-    }
-    lu_heap_destroy(heap);
-    lu_stats_get(&stats);
-}
-
 static size_t some_size(uint64_t *state) {
     static const unsigned bits[] = {10, 10, 14, 17, 21, 21, 23};
     uint64_t draw = check_random(state);
@@ -68,7 +55,7 @@ static void use_library(uint64_t seed, int rounds) {
     for (int round = 0; round < rounds; round++) {
         size_t i = check_random(&state) % BLOCKS, size = some_size(&state);
         if (round % 50 == 49) (void)lu_purge();
-        if (round % 40 == 39) use_heaps();
+        if (round % 40 == 39) use_heap(1000000);
         if (blocks[i].at != NULL && round % 3 != 0) {
             CHECK(blocks[i].at[0] == i && blocks[i].at[blocks[i].size - 1] == i);
             lu_free(blocks[i].at);

@@ -28,6 +28,7 @@
 #include "clock.h"
 #include "lucid/lucid.h"
 #include "span/span.h"
+#include "use_heap.h"
 
 enum {
     BLOCKS = 120,
@@ -149,19 +150,6 @@ static void set_trap_flag(bool on) {
     }
 }
 
-static void use_others(void) {
-    lu_stats_t stats;
-    lu_stats_get(&stats);
-    lu_heap_t *heap = lu_heap_create(LU_HEAP_SHARED);
-    CHECK(heap != NULL);
-    for (size_t size = 100; size < 100000; size *= 3) {
-        void *block = lu_heap_malloc(heap, size);
-        CHECK(block != NULL);
-        if (size % 2 == 0) lu_free(block);
-    }
-    lu_heap_destroy(heap);
-}
-
 static pthread_key_t last_key;
 static void at_thread_end(void *unused) {
     (void)unused;
@@ -185,7 +173,7 @@ static void *worker_body(void *arg) {
         } else {
             use_slot(&of_worker[i], &state);
         }
-        if (round % 100 == 40) use_others();
+        if (round % 100 == 40) use_heap(100000);
         if (round % 100 == 80) (void)lu_purge();
     }
     return NULL;
