@@ -27,8 +27,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 # Program and, where it has any, mode. They are built as bench_PROGRAM.
 SYNTHETIC = ["random_heap", "mixed_sizes", "batches lifo", "batches fifo", "calloc_small",
-             "aligned_blocks", "realloc_growth", "large_zeroed", "phase_change", "server",
-             "producer_consumer", "phased_threads", "false_sharing active",
+             "aligned_blocks", "realloc_growth", "large_zeroed", "columns", "phase_change",
+             "server", "producer_consumer", "phased_threads", "false_sharing active",
              "false_sharing passive", "thread_churn", "startup", "fleet google", "fleet meta",
              "growth heap", "growth bump", "scaling", "idle_threads"]
 # These call no allocator: they run on the first one only.

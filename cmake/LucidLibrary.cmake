@@ -1,19 +1,23 @@
 # The library, in its four forms. All are made of src/<layer>/*.c.
 #
-#   lucid            liblucid.so   to preload or link: the malloc names and lu_*, nothing else
-#   lucid_object     liblucid.o    the same as one relocatable object, for static override
+#   lucid            liblucid.so   to preload or link: malloc's names, lu_*, dlopen, nothing else
+#   lucid_object     liblucid.o    the same without dlopen, one relocatable object, for static
+#                                  override
 #   lucid_static     liblucid.a    an archive of that one object, so that a program gets all of the
 #                                  malloc names or none, never half of them from libc
 #   lucid_engine     static, under lu_ names only, internal names visible: for unit tests,
 #                    sanitizers, and tools that must not have their malloc replaced
 
 file(GLOB lucid_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/*/*.c")
-list(FILTER lucid_sources EXCLUDE REGEX "/src/classic/")
+list(FILTER lucid_sources EXCLUDE REGEX "/src/classic/|/src/api/dlopen\\.c$")
 
 # operator new throws, and an exception passes through the frames of cxx.c. And it asks the loader
 # whose operators are used, which link-time optimisation would answer before the program is there.
 set_source_files_properties("${PROJECT_SOURCE_DIR}/src/api/cxx.c" PROPERTIES
                             COMPILE_OPTIONS "-fexceptions;-fno-lto")
+# Its function is written in assembly.
+set_source_files_properties("${PROJECT_SOURCE_DIR}/src/api/dlopen.c" PROPERTIES
+                            COMPILE_OPTIONS "-fno-lto")
 
 function(lucid_library_flags target interpose)
     target_compile_features(${target} PUBLIC c_std_17)
@@ -49,6 +53,8 @@ endif()
 
 add_library(lucid_objects OBJECT ${lucid_sources} ${lucid_coverage})
 lucid_library_flags(lucid_objects 1)
+add_library(lucid_dlopen OBJECT src/api/dlopen.c)
+lucid_library_flags(lucid_dlopen 1)
 
 set(public_include "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>"
                    "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>")
@@ -60,7 +66,8 @@ set(public_include "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>"
 # not), and there is no initialised data but what is constant after loading: then all of the file's
 # writable segment becomes read-only, in one piece, and what changes lies behind it, in .bss.
 set(lucid_map "${PROJECT_SOURCE_DIR}/cmake/lucid.map")
-add_library(lucid SHARED $<TARGET_OBJECTS:lucid_objects>)
+add_library(lucid SHARED $<TARGET_OBJECTS:lucid_objects> $<TARGET_OBJECTS:lucid_dlopen>)
+target_link_libraries(lucid PRIVATE ${CMAKE_DL_LIBS}) # dlsym, where libc has it apart
 set_target_properties(lucid PROPERTIES
     VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR} LINKER_LANGUAGE C
     LINK_DEPENDS "${lucid_map}" LIBRARY_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")

@@ -90,7 +90,9 @@ endfunction()
 # liblucid.so on another kernel; QEMU's is such a one.
 set(LUCID_PRELOADED lucid)
 if(TARGET lucid AND (LUCID_TEST_PAGES OR CMAKE_CROSSCOMPILING))
-    add_library(lucid_kernel SHARED $<TARGET_OBJECTS:lucid_objects>)
+    add_library(lucid_kernel SHARED $<TARGET_OBJECTS:lucid_objects>
+                                    $<TARGET_OBJECTS:lucid_dlopen>)
+    target_link_libraries(lucid_kernel PRIVATE ${CMAKE_DL_LIBS})
     get_target_property(options lucid LINK_OPTIONS)
     target_link_options(lucid_kernel PRIVATE ${options})
     set_target_properties(lucid_kernel PROPERTIES LINKER_LANGUAGE C)

@@ -177,8 +177,8 @@ typedef struct lu_stats {
                                that may be resident                                            */
     size_t dirty_bytes;     /* of it: in free runs not yet returned to the system              */
     size_t returned_bytes;  /* given back to the system since the start (purged or unmapped)   */
-    size_t reserved_bytes;  /* address space reserved                                          */
-    size_t committed_bytes; /* address space made writable                                     */
+    size_t reserved_bytes;  /* the same as committed_bytes: nothing is only reserved           */
+    size_t committed_bytes; /* address space that is mapped                                    */
     size_t metadata_bytes;  /* lucid's own tables and heaps, that may be resident              */
     size_t peak_held_bytes; /* highest so far, lucid's own structures included                 */
     size_t large_blocks, large_bytes; /* live, above the size classes, in runs of slices       */

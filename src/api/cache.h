@@ -39,9 +39,10 @@ extern uint32_t lu__cache_forks LU_HIDDEN;
 /* The cache was last used before a fork: put its lock in order. */
 void lu__cache_see_fork(struct lu_cache *cache);
 LU_INLINE void lu__cache_enter_inside(struct lu_cache *cache) {
+    uint32_t me = lu__lock_me(); /* first: if the process is a copy, that counts one more */
     if (LU_UNLIKELY(__atomic_load_n(&cache->forks, __ATOMIC_ACQUIRE) != lu__cache_forks))
         lu__cache_see_fork(cache);
-    lu__lock_acquire(&cache->lock);
+    lu__lock_acquire_as(&cache->lock, me);
 }
 /* False where it would be a deadlock: in a signal handler that interrupted its thread inside the
  * library (os/lock.h). */

@@ -5,18 +5,20 @@
  * could allocate in turn waits for ours: pthread_atfork, which asks libc for memory when its static
  * slots are used up. Nothing is locked before a fork, so a thread that holds a lock of stdio, or of
  * the program's, cannot wait for us while fork waits for it; the child puts the engine in order
- * instead (lu__engine_fork_child), and object caches when they are used (cache.c).
+ * instead (lu__engine_fork_child), and object caches when they are used (cache.c). A child that was
+ * made another way than by fork, where no handler runs, does so at its first lock (os/process.c).
  */
 #include <pthread.h>
 
 #include "api/surface.h"
 #include "base/options.h"
+#include "base/spin.h"
 #include "base/violation.h"
 #include "heap/engine.h"
 #include "heap/guard_stack.h"
 #include "heap/limit.h"
 #include "lucid/lucid.h"
-#include "os/os.h"
+#include "os/lock.h"
 #include "stats/snapshot.h"
 
 /* What pthread_atfork of libc's static part calls us by. The shared library is linked without the
@@ -37,10 +39,11 @@ int lu_set_limit(size_t limit_bytes, lu_limit_fn *reached, void *arg) {
     return lu__limit_set(limit_bytes, reached, arg);
 }
 
-static void fork_child(void) {
+/* In a process that is a copy of another one, as soon as anybody knows it (os/process.h). */
+static void put_in_order(bool alone) {
     lu__options_fork_child();
     lu__violation_fork_child();
-    lu__engine_fork_child();
+    lu__engine_fork_child(alone);
     lu__cache_fork_child();
 }
 
@@ -49,7 +52,10 @@ __attribute__((constructor(101))) void lu__at_load(void) {
     lu__surface_init();
     lu__stack_init();
     lu__violation_init(lu__stack_place);
-    (void)pthread_atfork(NULL, NULL, fork_child);
+    lu__process_begin(put_in_order);
+    lu__spin_before = lu__lock_see_process;
+    (void)pthread_atfork(NULL, NULL, lu__lock_new_process);
+    lu__unload_begin();
 }
 
 __attribute__((destructor(101))) static void at_exit(void) {

@@ -15,6 +15,9 @@ void lu__surface_init(void);
 /* The constructor of the library. malloc.c refers to it, so that a static link takes it in. */
 void lu__at_load(void);
 
+/* At load, last: see unload.c. */
+void lu__unload_begin(void);
+
 /* In the child of fork, whatever its other threads were doing with object caches. */
 void lu__cache_fork_child(void);
 

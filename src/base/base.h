@@ -70,4 +70,13 @@ LU_INLINE unsigned lu__log2(size_t x) {
     return 63u - (unsigned)__builtin_clzl(x);
 }
 
+/* Built with the thread sanitizer. */
+#if defined(__has_feature)
+#define LU_TSAN (__has_feature(thread_sanitizer)) /* clang */
+#elif defined(__SANITIZE_THREAD__)
+#define LU_TSAN 1
+#else
+#define LU_TSAN 0
+#endif
+
 #endif

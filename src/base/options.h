@@ -16,8 +16,8 @@ enum lu__option {
     LU_OPT_ARENA_MAX,      /* arena_max: heaps that are kept for threads to come; 0 no bound */
     LU_OPT_PERTURB,        /* perturb: byte that fills freed blocks, its complement new ones */
     LU_OPT_ABORT,          /* abort: 0: report violations and go on; 1 abort */
-    LU_OPT_RESERVE,        /* reserve: bytes of address space asked for first (start only) */
-    LU_OPT_COMMIT,         /* commit: 0: all of it is writable at once, no mprotect (start only) */
+    LU_OPT_RESERVE,        /* reserve: bytes that the first region can have (start only) */
+    LU_OPT_DEEPBIND,       /* deepbind: dlopen of liblucid.so passes RTLD_DEEPBIND on */
     /* Hardening (docs/HARDENING.md); -1: as `harden` says. All at start only. */
     LU_OPT_HARDEN,       /* harden: 0 the checks that are always on, 1 more, 2 most */
     LU_OPT_RANDOM_ORDER, /* random_order: blocks of a span are handed out in random order */
@@ -48,7 +48,6 @@ LU_INLINE long lu__option_default(enum lu__option id) {
     case LU_OPT_TRIM_THRESHOLD:
         return 64L << 20;
     case LU_OPT_ABORT:
-    case LU_OPT_COMMIT:
     case LU_OPT_GUARD_ZERO:
         return 1;
     case LU_OPT_RESERVE:

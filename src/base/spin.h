@@ -18,6 +18,10 @@
 #include <sched.h>
 #include <signal.h>
 
+/* Called before a lock is taken: the system layer sees whether the process is a copy of another,
+ * whose threads are not here (os/process.h). NULL until the library is loaded. */
+extern void (*lu__spin_before)(void) LU_HIDDEN;
+
 struct lu__spin {
     uint8_t taken; /* 1 while held */
 };
@@ -25,6 +29,7 @@ struct lu__spin {
 /* In *before the signals that were blocked, for lu__spin_release. */
 LU_INLINE void lu__spin_acquire(struct lu__spin *spin, sigset_t *before) {
     sigset_t all;
+    if (lu__spin_before != NULL) lu__spin_before();
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, before);
     while (__atomic_exchange_n(&spin->taken, 1, __ATOMIC_ACQUIRE) != 0) sched_yield();

@@ -33,6 +33,7 @@
 
 enum { LINE_BYTES = 256 };
 
+void (*lu__spin_before)(void);
 static struct lu__spin handler_lock;
 static lu_violation_fn *handler_fn; /* protected by handler_lock; relaxed atomic, for a look */
 static void *handler_arg;           /* protected by handler_lock */

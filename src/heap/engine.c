@@ -165,7 +165,9 @@ static enum place bad(lu_violation_kind_t kind, const char *call, const void *po
     return PLACE_BAD;
 }
 
-static enum place find_outside(const void *pointer, const char *call, struct found *found) {
+/* Not in a run; `none`: what it is if it is nobody else's. */
+static enum place find_outside(const void *pointer, const char *call, struct found *found,
+                               lu_violation_kind_t none) {
     switch (lu__zero_find(pointer)) {
     case LU_ZERO_LIVE:
         found->usable = 0;
@@ -188,7 +190,7 @@ static enum place find_outside(const void *pointer, const char *call, struct fou
     case LU_HUGE_UNKNOWN:
         return PLACE_UNKNOWN;
     case LU_HUGE_NONE:
-        return bad(LU_FOREIGN_POINTER, call, pointer, NULL, 0);
+        return bad(lu__region_is_table(pointer) ? LU_WILD_POINTER : none, call, pointer, NULL, 0);
     default:
         break;
     }
@@ -241,15 +243,20 @@ static enum place find_small(const void *pointer, const char *call, struct found
 /* Look `pointer`, not NULL, up for `call`; misuse is reported. */
 static enum place find(const void *pointer, const char *call, struct found *found) {
     const struct region *region = lu__region_of(pointer);
-    if (region == NULL) return find_outside(pointer, call, found);
+    lu_violation_kind_t none = lu__region_had(pointer) ? LU_DOUBLE_FREE : LU_FOREIGN_POINTER;
+    if (region == NULL) return find_outside(pointer, call, found, none);
     struct span *span = lu__span_of(region, pointer);
-    if (span == NULL) return bad(LU_WILD_POINTER, call, pointer, NULL, 0);
+    if (span == NULL && none != LU_DOUBLE_FREE) none = LU_WILD_POINTER;
+    if (span == NULL) return bad(none, call, pointer, NULL, 0);
     found->span = span;
     if (span->kind == LU_KIND_SMALL) {
         return span->hardened ? find_hardened(pointer, call, found)
                               : find_small(pointer, call, found);
     }
     char *start = lu__span_start(span);
+    if (LU_UNLIKELY(span->kind == LU_KIND_FREE && span->zero == LU_FREE_HOLE)) {
+        return find_outside(pointer, call, found, LU_DOUBLE_FREE); /* others may be in a hole */
+    }
     bool waits = span->hardened && span->swept; /* in the quarantine of large blocks */
     if (span->kind != LU_KIND_LARGE || waits) return bad(LU_DOUBLE_FREE, call, pointer, NULL, 0);
     found->usable = lu__large_bytes(span);
@@ -300,7 +307,6 @@ static void free_small(struct span *span, uintptr_t block) {
 
 /* What a signal handler frees above a slow path of its thread is lost, rather than a deadlock; and
  * what the visitor of a walk frees of the same lu_heap. */
-
 static void free_large(const struct found *found) {
     struct span *span = found->span;
     struct heap *self, *user = found->user;
@@ -544,31 +550,22 @@ size_t lu__engine_good_size(size_t size) {
     return pages > LU_ENGINE_MAX ? 0 : pages;
 }
 
+/* In a region, but not in a hole, where others may be. */
+static bool in_region(const void *address) {
+    const struct region *region = lu__region_of(address);
+    if (region == NULL) return false;
+    const struct span *span = lu__span_of(region, address);
+    return span == NULL || span->kind != LU_KIND_FREE || span->zero != LU_FREE_HOLE;
+}
+
 bool lu__engine_owns(const void *address) {
     struct lu__huge huge;
-    return lu__region_of(address) != NULL || lu__guard_contains(address) ||
+    return in_region(address) || lu__region_is_table(address) || lu__guard_contains(address) ||
            lu__huge_find(address, &huge) == LU_HUGE_FOUND || lu__emergency_usable(address) != 0 ||
            lu__zero_find(address) != LU_ZERO_NOT;
 }
 
 /* ---------------------------------------------------------------- the whole */
-
-static void sweep_visit(struct heap *heap, void *arg) {
-    *(size_t *)arg += lu__sweep_all(heap);
-}
-
-size_t lu__engine_purge(void) {
-    struct heap *heap = lu__thread_enter();
-    if (heap == NULL) return 0;
-    size_t returned = 0;
-    lu__remote_flush(heap);
-    heap->purge_seen = __atomic_add_fetch(&lu__purge_request, 1, __ATOMIC_RELAXED);
-    returned += lu__sweep_all(heap);
-    lu__pool_each(sweep_visit, &returned);
-    returned += lu__run_purge(SIZE_MAX);
-    lu__thread_leave(heap);
-    return returned;
-}
 
 void lu__engine_set_perturb(int value) {
     perturb_byte = (unsigned char)value;
@@ -576,13 +573,10 @@ void lu__engine_set_perturb(int value) {
     lu__thread_see_perturb();
 }
 
-void lu__engine_fork_child(void) {
+void lu__engine_fork_child(bool alone) {
     bool marked = lu__thread_mark(); /* else a signal handler forks, above a slow path */
     lu__huge_fork_child();
-    if (!lu__lock_is_mine(&lu__span_lock)) {
-        bool was_held = lu__lock_fork_child(&lu__span_lock);
-        if (was_held || lu__run_purging()) lu__run_rebuild();
-    }
+    lu__run_fork_child();
     lu__walk_fork_child();
     lu__track_fork_child();
     lu__guard_fork_child();
@@ -591,6 +585,7 @@ void lu__engine_fork_child(void) {
     lu__zero_fork_child();
     lu__limit_fork_child();
     lu__sweep_fork_child();
-    lu__pool_fork_child();
+    lu__thread_fork_child();
+    lu__pool_fork_child(alone);
     if (marked) lu__inside_leave();
 }

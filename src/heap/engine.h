@@ -39,8 +39,15 @@ size_t lu__engine_purge(void);
  * or live at the call stay as they are. While it is 0 the fast path pays nothing for this. */
 void lu__engine_set_perturb(int value);
 
-/* fork(2): called in the child, by the one thread that it has. */
-void lu__engine_fork_child(void);
+/* In a process that is a copy of another (lu__process_order_fn), after fork(2) or any other way. */
+void lu__engine_fork_child(bool alone);
+
+/* True if a handler of signals is installed sooner or later, which another one may come to call:
+ * then our code must stay for ever. Known once there are options. */
+bool lu__engine_must_stay(void);
+/* The module that the library is part of is unloaded, and the process goes on: give back what is
+ * not live. Nothing of the library may be called afterwards. */
+void lu__engine_unload(void);
 
 /* malloc or calloc, and free of a block that is not NULL, when every shorter way is closed. */
 void *lu__alloc_long(size_t size, bool zeroed);

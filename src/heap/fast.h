@@ -83,7 +83,7 @@ LU_INLINE bool lu__fast_find(const struct heap *heap, const void *ptr, struct sp
         *span = NULL;
         return false;
     }
-    *span = (struct span *)((at >> LU_SLICE_SHIFT << LU_DESC_SHIFT) + heap->base);
+    *span = (struct span *)((at >> LU_SLICE_SHIFT << LU_DESC_SHIFT) + heap->table);
     return true;
 }
 

@@ -97,6 +97,8 @@ const struct guard_slot *lu__guard_slot(size_t number);
  * first block is handed out. */
 void lu__guard_watch(void);
 void lu__guard_watch_fork_child(void);
+/* The library is unloaded: take our handler back, if it is the one that is installed. */
+void lu__guard_unwatch(void);
 /* Report misuse of a block. `what` the caller did with it is said in the second line. */
 void lu__guard_misuse(lu_violation_kind_t kind, const char *call, const void *pointer,
                       const struct guard_slot *slot, const char *what);

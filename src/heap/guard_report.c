@@ -291,3 +291,9 @@ void lu__guard_watch(void) {
 void lu__guard_watch_fork_child(void) {
     (void)lu__lock_fork_child(&watch_lock);
 }
+
+void lu__guard_unwatch(void) {
+    struct sigaction now;
+    if (installed && sigaction(SIGSEGV, NULL, &now) == 0 && is_ours(&now))
+        (void)sigaction(SIGSEGV, &later, NULL);
+}

@@ -252,7 +252,8 @@ void lu__hard_reset(struct heap *heap) {
 /* The span that `block` is in. */
 static struct span *span_of(uintptr_t block) {
     const struct region *region = &lu__regions[0];
-    if (LU_LIKELY(block - (uintptr_t)region->base < region->size)) {
+    size_t ready = __atomic_load_n(&region->ready, __ATOMIC_RELAXED);
+    if (LU_LIKELY((block - (uintptr_t)region->base) >> LU_SLICE_SHIFT < ready)) {
         struct span *span = lu__hard_desc(block);
         if (LU_LIKELY(span->kind == LU_KIND_SMALL)) return span;
     }

@@ -55,13 +55,13 @@ enum heap_state { LU_HEAP_ACTIVE, LU_HEAP_POOLED, LU_HEAP_ORPHAN };
 
 struct heap {
     /* The fast path: read and written by the owner alone. */
-    uintptr_t list[LU_CLASSES + 1]; /* at offset 0: one instruction less in malloc. The last,
+    uintptr_t list[LU_CLASSES + 1];     /* at offset 0: one instruction less in malloc. The last,
                                        that of malloc(0), is always empty           */
-    uintptr_t keys[LU_CLASSES + 1]; /* of each list's links: that of its span. The top bit is
+    uintptr_t keys[LU_CLASSES + 1];     /* of each list's links: that of its span. The top bit is
                                        always set, so that the end is no link       */
-    uintptr_t base;                 /* of the first region; size 0 sends all frees slow       */
-    uintptr_t base_away;            /* -base: adding it to a pointer saves a register         */
-    size_t size;                    /* committed part of the first region, when last looked at */
+    uintptr_t table;                    /* of the first region; size 0 sends all frees slow       */
+    uintptr_t base_away;                /* -base: adding it to a pointer saves a register         */
+    size_t size;                        /* mapped part of the first region, when last looked at   */
     uint8_t class_of[LU_SMALL_MAX + 1]; /* by size: an own copy, as it is reached from the heap
                                            without the address of a table                  */
     uint8_t lonely[LU_CLASSES];         /* the list's last block was taken since the last refill  */
@@ -129,13 +129,6 @@ typedef uint16_t lu__quarter __attribute__((may_alias)); /* of a word of any typ
 
 /* Fields of a span that its owner writes and others read, at any time but without consequence if
  * the value is old: a plain load, which can be an operand, but for the thread sanitizer. */
-#if defined(__has_feature)
-#define LU_TSAN (__has_feature(thread_sanitizer)) /* clang */
-#elif defined(__SANITIZE_THREAD__)
-#define LU_TSAN 1
-#else
-#define LU_TSAN 0
-#endif
 #if LU_TSAN
 #define LU_RELAXED(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
 #else
@@ -306,9 +299,9 @@ void *lu__large_resize_huge(void *block, size_t size);
 LU_INLINE size_t lu__large_bytes(const struct span *span) {
     return __atomic_load_n(&span->remote, __ATOMIC_RELAXED);
 }
-/* Where the block begins, from the start of its run; see harden_large.c. */
+/* Where the block begins, from the start of its run; see large.c and harden_large.c. */
 LU_INLINE size_t lu__large_front(const struct span *span) {
-    return span->hardened ? __atomic_load_n(&span->limit, __ATOMIC_RELAXED) : 0;
+    return __atomic_load_n(&span->limit, __ATOMIC_RELAXED);
 }
 
 /* ---------------------------------------------------------------- sweep.c */
@@ -369,6 +362,11 @@ LU_INLINE void lu__heap_set_busy(struct heap *heap, uint8_t busy) {
 }
 /* Once, before the first heap. */
 void lu__thread_init(void);
+/* The library is unloaded: threads that end from now on do without us. Returns when those that are
+ * at it have done. */
+void lu__thread_fini(void);
+/* In the child of fork. */
+void lu__thread_fork_child(void);
 void lu__heap_see_region(struct heap *heap);
 
 /* ---------------------------------------------------------------- pool.c */
@@ -405,8 +403,9 @@ extern size_t lu__pooled_count LU_HIDDEN; /* of the latter */
 LU_INLINE size_t lu__pool_count(void) {
     return __atomic_load_n(&lu__pooled_count, __ATOMIC_RELAXED);
 }
-/* In the child of fork. */
-void lu__pool_fork_child(void);
+/* In a process that is a copy of another: if the caller is `alone`, all heaps but its own are of
+ * nobody; else one of those in use may be that of a thread which goes on with it. */
+void lu__pool_fork_child(bool alone);
 
 /* ---------------------------------------------------------------- emergency.c */
 

@@ -49,7 +49,7 @@ static void init_locked(void) {
     lu__span_figures.limit = (size_t)lu__option(LU_OPT_LIMIT);
     lu__link_init();
     lu__thread_init();
-    ready = true;
+    LU_SET(ready, true);
 }
 
 /* ---------------------------------------------------------------- structures */
@@ -290,9 +290,28 @@ void lu__pool_counts(size_t *active, size_t *pooled) {
     *pooled = __atomic_load_n(&lu__pooled_count, __ATOMIC_RELAXED);
 }
 
-void lu__pool_fork_child(void) {
-    if (!ready || lu__lock_is_mine(&pool_lock)) return; /* the interrupted call goes on with it */
+/* The lists may be half changed; what was in them says that itself. */
+static void fork_child_among_others(void) {
+    waiting = visited = (struct pool){NULL, NULL};
+    count(&lu__pooled_count, -lu__pooled_count);
+    for (struct heap *heap = all_heaps; heap != NULL; heap = heap->next_heap) {
+        if (heap->kind != LU_HEAP_OF_THREAD) {
+            (void)lu__lock_fork_child(&heap->lock);
+        } else if (heap->state == LU_HEAP_POOLED && !heap->busy) {
+            count(&lu__pooled_count, 1);
+            put_locked(&waiting, heap);
+        }
+    }
+}
+
+void lu__pool_fork_child(bool alone) {
+    if (lu__lock_is_mine(&pool_lock)) return; /* the interrupted call goes on with it */
     (void)lu__lock_fork_child(&pool_lock);
+    if (!ready) return; /* who was at it is not here: the next one begins anew */
+    if (!alone) {
+        fork_child_among_others();
+        return;
+    }
     waiting = visited = (struct pool){NULL, NULL};
     count(&active_count, -active_count);
     count(&lu__pooled_count, -lu__pooled_count);

@@ -360,6 +360,24 @@ size_t lu__sweep_all(struct heap *heap) {
     return purge.bytes;
 }
 
+static void sweep_visit(struct heap *heap, void *arg) {
+    *(size_t *)arg += lu__sweep_all(heap);
+}
+
+size_t lu__engine_purge(void) {
+    struct heap *heap = lu__thread_enter();
+    if (heap == NULL) return 0;
+    size_t returned = 0;
+    lu__remote_flush(heap);
+    heap->purge_seen = __atomic_add_fetch(&lu__purge_request, 1, __ATOMIC_RELAXED);
+    returned += lu__sweep_all(heap);
+    lu__pool_each(sweep_visit, &returned);
+    returned += lu__run_purge(SIZE_MAX);
+    (void)lu__run_give_addresses(LU_MIB);
+    lu__thread_leave(heap);
+    return returned;
+}
+
 /* ---------------------------------------------------------------- ticks */
 
 struct pooled_sweep {

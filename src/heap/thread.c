@@ -19,6 +19,7 @@
 #include "base/options.h"
 #include "heap/harden.h"
 #include "heap/heap.h"
+#include "os/os.h"
 
 /* No more than the fast paths read, so that what the loader writes to fits one page. */
 #define FRONT(field) (offsetof(struct heap, field) / sizeof(uintptr_t))
@@ -35,6 +36,7 @@ static __thread bool gone __attribute__((tls_model("initial-exec"))); /* its des
 static __thread struct heap *borrowed __attribute__((tls_model("initial-exec")));
 static pthread_key_t exit_key;
 static bool has_exit_key; /* without, heaps of finished threads are not used again */
+static uint32_t leaving;  /* atomic: threads in thread_exit */
 
 static void thread_exit(void *unused);
 
@@ -42,13 +44,25 @@ void lu__thread_init(void) {
     has_exit_key = pthread_key_create(&exit_key, thread_exit) == 0; /* it fails at 1024 keys */
 }
 
-/* The fast paths know the first region as far as it was committed when the thread last looked:
- * only there descriptors can be read. */
+void lu__thread_fini(void) {
+    if (has_exit_key) (void)pthread_key_delete(exit_key);
+    __atomic_store_n(&has_exit_key, false, __ATOMIC_SEQ_CST);
+    for (uint32_t seen; (seen = __atomic_load_n(&leaving, __ATOMIC_SEQ_CST)) != 0;) {
+        (void)lu__os_wait(&leaving, seen);
+    }
+}
+
+void lu__thread_fork_child(void) {
+    leaving = gone && borrowed != NULL; /* a handler may have forked above thread_exit */
+}
+
+/* The fast paths know the first region as far as it was mapped when the thread last looked: only
+ * there descriptors can be read. They stay when the memory goes, and then stand for nothing. */
 void lu__heap_see_region(struct heap *heap) {
     size_t slices = __atomic_load_n(&lu__regions[0].ready, __ATOMIC_ACQUIRE);
     heap->size = slices << LU_SLICE_SHIFT; /* 0 before the first run of the process */
-    heap->base = (uintptr_t)lu__regions[0].base;
-    heap->base_away = -heap->base;
+    heap->table = (uintptr_t)lu__regions[0].table;
+    heap->base_away = -(uintptr_t)lu__regions[0].base;
 }
 
 bool lu__thread_interrupted(void) {
@@ -143,8 +157,7 @@ void lu__thread_leave(struct heap *heap) {
     lu__inside_leave();
 }
 
-static void thread_exit(void *unused) {
-    (void)unused;
+static void leave_thread(void) {
     struct heap *heap = lu__own_heap;
     if (heap == NULL || !lu__thread_mark()) return;
     lu__heap_set_busy(heap, 1);
@@ -162,4 +175,15 @@ static void thread_exit(void *unused) {
     borrowed = NULL;
     lu__pool_release(heap);
     lu__inside_leave();
+}
+
+static void thread_exit(void *unused) {
+    (void)unused;
+    __atomic_fetch_add(&leaving, 1, __ATOMIC_RELAXED);
+    leave_thread();
+    /* Partner: lu__thread_fini, after which this code may be gone. */
+    if (__atomic_load_n(&leaving, __ATOMIC_RELAXED) == 0) return; /* a copy forgot the others */
+    uint32_t others = __atomic_sub_fetch(&leaving, 1, __ATOMIC_SEQ_CST);
+    if (others == 0 && !__atomic_load_n(&has_exit_key, __ATOMIC_SEQ_CST))
+        lu__os_wake(&leaving, true);
 }

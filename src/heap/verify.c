@@ -14,9 +14,10 @@
  *                        at, so what there is does not count
  *
  * The lists may belong to other threads and change while they are read. Every link is checked
- * before it is followed, memory of a region stays readable, and a walk ends after as many steps as
- * the span has blocks. A block that is found is free for certain (a block popped meanwhile has a
- * cleared word and ends the walk); one that moves between lists at this moment may be missed.
+ * before it is followed, the memory stays readable meanwhile (lu__look_begin), and a walk ends
+ * after as many steps as the span has blocks. A block that is found is free for certain (a block
+ * popped meanwhile has a cleared word and ends the walk); one that moves between lists at this
+ * moment may be missed.
  *
  * A long search that finds nothing has lists made shorter, so that there is no second one. This
  * holds at once for spans of one's own and of a lu_heap. Another thread's list stays as it is until
@@ -75,7 +76,8 @@ NO_TSAN static void search_rings(struct search *search) {
     if (others != 0 && !search->found) lu__heap_each(search_ring, search);
 }
 
-NO_TSAN bool lu__link_is_free(struct span *span, uintptr_t block) {
+NO_TSAN static bool is_free(struct span *span, uintptr_t block) {
+    if (__atomic_load_n(&span->kind, __ATOMIC_RELAXED) != LU_KIND_SMALL) return true; /* by now */
     if (lu__link_next(span->key, block) == 0) return false;
     if (lu__track_has(span, block)) return true;
     struct search search = {.span = span, .block = block};
@@ -88,4 +90,11 @@ NO_TSAN bool lu__link_is_free(struct span *span, uintptr_t block) {
     (void)__atomic_fetch_add(&lu__link_steps, steps, __ATOMIC_RELAXED);
     if (!search.found) lu__track_alarm(span, search.steps);
     return search.found;
+}
+
+bool lu__link_is_free(struct span *span, uintptr_t block) {
+    lu__look_begin();
+    bool found = is_free(span, block);
+    lu__look_end();
+    return found;
 }

@@ -7,7 +7,7 @@
  * bounded; after it the word has its lowest bit set and the kernel is asked to wait. The scheme is
  * the third mutex of U. Drepper, "Futexes Are Tricky" (2011), with the holder's name in the word.
  *
- * Names are given out in order, at the first lock that a thread takes. After 2^31 threads they are
+ * Names are given out in order, at the first lock that a thread takes. After 2^29 threads they are
  * given again: a wrong answer of lu__lock_is_mine would need the one signal handler that asks, in
  * the one thread of the same name that still lives and holds the lock.
  *
@@ -17,21 +17,42 @@
 
 #include "os/kernel.h"
 
-enum { SPINS = 100 };
+enum { SPINS = 100, WAITS_LONG = 3 }; /* of LU_OS_WAIT_MS, one after the other */
+#define NAMES (1u << 29) /* two of them and two top bits add up in lu__lock_me as they should */
 
-__thread struct lu__lock_thread lu__lock_thread
-    __attribute__((tls_model("initial-exec"), visibility("hidden")));
+__thread struct lu__lock_thread lu__lock_thread __attribute__((
+    tls_model("initial-exec"), visibility("hidden"))) = {.process = &lu__process_first};
 uint32_t lu__lock_names;
 
 /* May be interrupted anywhere by a handler that does the same. */
-uint32_t lu__lock_name_thread(void) {
-    uint32_t name, none = 0;
+static uint32_t name_thread(void) {
+    uint32_t count, none = 0;
     do {
-        name = __atomic_add_fetch(&lu__lock_names, 1, __ATOMIC_RELAXED) << 1;
-    } while (name == 0);
-    (void)__atomic_compare_exchange_n(&lu__lock_thread.name, &none, name, false, __ATOMIC_RELAXED,
-                                      __ATOMIC_RELAXED);
+        count = __atomic_add_fetch(&lu__lock_names, 1, __ATOMIC_RELAXED);
+    } while (count % NAMES == 0);
+    lu__process_meet(count);
+    (void)__atomic_compare_exchange_n(&lu__lock_thread.name, &none,
+                                      LU_PROCESS_KNOWN | count % NAMES << 1, false,
+                                      __ATOMIC_RELAXED, __ATOMIC_RELAXED);
     return lu__lock_thread.name;
+}
+
+uint32_t lu__lock_me_slow(void) {
+    uint32_t name = __atomic_load_n(&lu__lock_thread.name, __ATOMIC_RELAXED);
+    bool had_name = name != 0;
+    if (!had_name) name = name_thread();
+    lu__lock_thread.process = lu__process_word();
+    lu__process_see(name & ~LU_PROCESS_KNOWN, had_name);
+    return name & ~LU_PROCESS_KNOWN;
+}
+
+void lu__lock_see_process(void) {
+    (void)lu__lock_me();
+}
+
+void lu__lock_new_process(void) {
+    uint32_t name = __atomic_load_n(&lu__lock_thread.name, __ATOMIC_RELAXED);
+    lu__process_forked((name != 0 ? name : name_thread()) & ~LU_PROCESS_KNOWN);
 }
 
 /* True if the lock became the caller's while it spun. */
@@ -46,11 +67,19 @@ static bool spin(struct lu__lock *lock, uint32_t me) {
     return false;
 }
 
+/* The second thread waits for the first, or copies cannot be known: see process.c. */
+static bool may_be_missing(const struct lu__lock *lock, uint32_t me) {
+    uint32_t holder = __atomic_load_n(&lock->word, __ATOMIC_RELAXED) & ~1u;
+    return (me == 2u << 1 && holder == 1u << 1) || !lu__process_is_known();
+}
+
 void lu__lock_acquire_slow(struct lu__lock *lock) {
     uint32_t me = lu__lock_me();
     LU_ASSERT(!lu__lock_is_mine(lock)); /* it would wait for ever */
     if (spin(lock, me)) return;
-    for (;;) {
+    for (uint32_t waits = 0;;) {
+        (void)lu__lock_me(); /* a handler may have copied the process while it slept */
+        if (waits == WAITS_LONG && may_be_missing(lock, me)) lu__process_doubt();
         uint32_t seen = __atomic_load_n(&lock->word, __ATOMIC_RELAXED);
         uint32_t next = seen != 0 ? seen | 1 : me | 1;
         if (next != seen && !__atomic_compare_exchange_n(&lock->word, &seen, next, false,
@@ -58,7 +87,7 @@ void lu__lock_acquire_slow(struct lu__lock *lock) {
             continue;
         }
         if (seen == 0) return;
-        lu__os_wait(&lock->word, next);
+        waits = !lu__os_wait(&lock->word, next) || waits == WAITS_LONG ? 0 : waits + 1;
     }
 }
 

@@ -19,6 +19,9 @@
  * refuses (lu__inside_enter). Every function of the library has to do so; debug builds look at each
  * acquire. What the program is called back for runs outside.
  *
+ * Copies. In a process that is a copy of another, the holder of a lock may be missing. Every way to
+ * take a lock sees that before the first is taken (process.h).
+ *
  * Order. Locks are taken in the order of their ranks, so that no two threads wait for each other;
  * debug builds look at that as well, with the first thread that does it wrong, whatever the others
  * do (after jemalloc's witness).
@@ -28,6 +31,7 @@
 
 #include "base/base.h"
 #include "os/os.h"
+#include "os/process.h"
 
 /* A lock is only taken above those that are held, unless it is tried. */
 enum lu__rank {
@@ -61,8 +65,9 @@ struct lu__lock {
 #endif
 
 struct lu__lock_thread {
-    uint32_t name;   /* twice a number that no other thread has; 0: none yet */
-    uint32_t inside; /* 1: see above                                        */
+    uint32_t name;           /* top bit, and twice a number that no other thread has; 0: none yet */
+    uint32_t inside;         /* 1: see above                                                      */
+    const uint32_t *process; /* says whether it is still the same one (process.h)         */
 #if LU_DEBUG >= 1
     uint8_t held[LU_RANKS]; /* locks of each rank                           */
 #endif
@@ -113,29 +118,43 @@ LU_INLINE void lu__lock_count(const struct lu__lock *lock, int change) {
 /* ---------------------------------------------------------------- the lock */
 
 LU_COLD void lu__lock_acquire_slow(struct lu__lock *lock);
-LU_COLD uint32_t lu__lock_name_thread(void);
+LU_COLD uint32_t lu__lock_me_slow(void);
 extern uint32_t lu__lock_names; /* given so far; relaxed atomic */
 
-/* What stands in the word while the calling thread holds a lock. */
-LU_INLINE uint32_t lu__lock_me(void) {
-    uint32_t name = __atomic_load_n(&lu__lock_thread.name, __ATOMIC_RELAXED);
-    return LU_LIKELY(name != 0) ? name : lu__lock_name_thread();
+/* What stands in a lock's word while the calling thread holds it, in *me; false: the slow way has
+ * to find out, as the thread has no name yet or the process may be a copy. */
+LU_INLINE LU_MUST_CHECK bool lu__lock_me_quickly(uint32_t *me) {
+    /* Acquire: what another thread put in order. The name is read as any variable: a handler may
+     * give one meanwhile, which the slow way sees. */
+    return __builtin_add_overflow(lu__lock_thread.name, lu__process_load(lu__lock_thread.process),
+                                  me);
 }
+LU_INLINE uint32_t lu__lock_me(void) {
+    uint32_t me;
+    return LU_LIKELY(lu__lock_me_quickly(&me)) ? me : lu__lock_me_slow();
+}
+/* See whether the process is a copy, before what is not a lock of this kind. */
+void lu__lock_see_process(void);
+/* In the child of fork: put everything in order (lu__process_begin). */
+void lu__lock_new_process(void);
 
 /* For a lock in memory that was zeroed. */
 LU_INLINE void lu__lock_init(struct lu__lock *lock, enum lu__rank rank) {
     lock->rank = rank;
 }
 
-LU_INLINE bool lu__lock_take(struct lu__lock *lock) {
+/* `me` is lu__lock_me(). */
+LU_INLINE bool lu__lock_take(struct lu__lock *lock, uint32_t me) {
     uint32_t expected = 0;
-    return __atomic_compare_exchange_n(&lock->word, &expected, lu__lock_me(), false,
-                                       __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+    return __atomic_compare_exchange_n(&lock->word, &expected, me, false, __ATOMIC_ACQUIRE,
+                                       __ATOMIC_RELAXED);
 }
 
 /* Of a leaf, in a signal handler above whatever its thread may hold, but not above its holder. */
 LU_INLINE void lu__lock_acquire_above(struct lu__lock *lock) {
-    if (LU_UNLIKELY(!lu__lock_take(lock))) lu__lock_acquire_slow(lock);
+    uint32_t me;
+    if (LU_UNLIKELY(!lu__lock_me_quickly(&me)) || LU_UNLIKELY(!lu__lock_take(lock, me)))
+        lu__lock_acquire_slow(lock);
     lu__lock_count(lock, 1);
     LU_LOCK_TAKEN(lock);
 }
@@ -145,10 +164,18 @@ LU_INLINE void lu__lock_acquire(struct lu__lock *lock) {
     lu__lock_acquire_above(lock);
 }
 
+/* By who called lu__lock_me before, to look at something that is put in order in a copy. */
+LU_INLINE void lu__lock_acquire_as(struct lu__lock *lock, uint32_t me) {
+    lu__lock_check(lock);
+    if (LU_UNLIKELY(!lu__lock_take(lock, me))) lu__lock_acquire_slow(lock);
+    lu__lock_count(lock, 1);
+    LU_LOCK_TAKEN(lock);
+}
+
 /* True if the lock was free and is now the caller's. */
 LU_INLINE LU_MUST_CHECK bool lu__lock_try(struct lu__lock *lock) {
     LU_ASSERT(lock->rank == LU_RANK_APART || lu__is_inside());
-    if (!lu__lock_take(lock)) return false;
+    if (!lu__lock_take(lock, lu__lock_me())) return false;
     lu__lock_count(lock, 1);
     LU_LOCK_TAKEN(lock);
     return true;
@@ -162,7 +189,9 @@ LU_INLINE void lu__lock_release(struct lu__lock *lock) {
 
 /* True if the calling thread holds the lock. */
 LU_INLINE bool lu__lock_is_mine(const struct lu__lock *lock) {
-    return (__atomic_load_n(&lock->word, __ATOMIC_RELAXED) & ~1u) == lu__lock_me();
+    uint32_t name = __atomic_load_n(&lu__lock_thread.name, __ATOMIC_RELAXED);
+    uint32_t holder = __atomic_load_n(&lock->word, __ATOMIC_RELAXED) & ~1u;
+    return name != 0 && holder == (name & ~LU_PROCESS_KNOWN);
 }
 
 /* Make it free, whoever held it. */

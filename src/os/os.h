@@ -3,10 +3,10 @@
  *
  * Functions that can fail return 0 or an errno value and never touch errno themselves. None ever
  * unmaps or replaces what is not its argument: the kernel may do the one and then refuse the other,
- * so no call asks for a fixed address. After a failure of protect, commit or purge a front part of
- * the range may be changed already; after one of any other function, nothing is. Addresses
- * and sizes are multiples of LU_OS_PAGE unless said otherwise. None allocates; all are thread
- * safe. tests/ replaces them one by one to make them fail (os_fault.c).
+ * so no call asks for a fixed address, but where nothing is. After a failure of protect, commit or
+ * purge a front part of the range may be changed already; after one of any other function, nothing
+ * is. Addresses and sizes are multiples of LU_OS_PAGE unless said otherwise. None allocates; all
+ * are thread safe. tests/ replaces them one by one to make them fail (os_fault.c).
  */
 #ifndef LU_OS_H
 #define LU_OS_H
@@ -29,7 +29,11 @@ LU_INLINE size_t lu__os_page(void) {
 
 /* Reserve address space without access, aligned to `align` (a power of two >= LU_OS_PAGE). */
 int lu__os_reserve(size_t size, size_t align, void **out) LU_MUST_CHECK;
-/* Make reserved memory readable and writable. It reads as zero. */
+/* A fresh writable zero mapping at `at`. EEXIST: somebody is there already. */
+int lu__os_claim(void *at, size_t size) LU_MUST_CHECK;
+/* An address among those where the kernel puts mappings; 0 if there is no memory. */
+uintptr_t lu__os_place(void);
+/* Make reserved or protected memory readable and writable. It reads as zero, or as before. */
 int lu__os_commit(void *at, size_t size) LU_MUST_CHECK;
 /* Give the pages back; the memory stays writable and reads as zero afterwards. */
 int lu__os_purge(void *at, size_t size) LU_MUST_CHECK;
@@ -43,6 +47,9 @@ struct lu__os_range {
 size_t lu__os_purge_many(const struct lu__os_range *ranges, size_t count) LU_MUST_CHECK;
 /* A fresh writable zero mapping. */
 int lu__os_map(size_t size, size_t align, void **out) LU_MUST_CHECK;
+/* One fresh writable page for data that a copy of the process (fork, clone without CLONE_VM) finds
+ * zero. EINVAL: the system has no such thing. */
+int lu__os_map_wiped(void **out) LU_MUST_CHECK;
 /* Give address space back; works on any part of what reserve or map gave. */
 int lu__os_unmap(void *at, size_t size);
 /* Resize a mapping from lu__os_map or lu__os_move_out, moving it if it must be; a failure leaves it
@@ -53,6 +60,9 @@ int lu__os_remap(void *at, size_t old_size, size_t new_size, void **out) LU_MUST
  * changes nothing: where the system cannot do it, and where memory is locked (mlock), since moving
  * would unlock what stays. */
 int lu__os_move_out(void *from, size_t size, size_t room, void **out) LU_MUST_CHECK;
+/* True if no other thread and no other process has this memory; false also if that cannot be known
+ * (a filter; somebody reads /proc). */
+bool lu__os_alone(void);
 /* Forbid all access. */
 int lu__os_protect(void *at, size_t size) LU_MUST_CHECK;
 
@@ -60,13 +70,16 @@ uint64_t lu__os_now_ms(void); /* monotonic, coarse                     */
 /* 64 random bits, other ones at every call and in every process (but a forked child goes on as its
  * parent does). From some of them nothing follows for others. */
 uint64_t lu__os_random(void);
-/* Address space this process may still map, in bytes; SIZE_MAX when not limited. */
+/* The lower one of this process's limits for addresses and for data, in bytes; SIZE_MAX when
+ * neither is limited. */
 size_t lu__os_address_space_limit(void);
 /* System calls for memory made so far (relaxed count). */
 size_t lu__os_call_count(void);
 
-/* Wait while *word == value (futex); may return early. Wake one or all waiters. */
-void lu__os_wait(const uint32_t *word, uint32_t value);
+/* Wait while *word == value (futex), for LU_OS_WAIT_MS at most, as nobody may be there to wake who
+ * waits (process.c); may return early. True: it was that long. Wake one or all waiters. */
+#define LU_OS_WAIT_MS 100u
+bool lu__os_wait(const uint32_t *word, uint32_t value);
 void lu__os_wake(const uint32_t *word, bool all);
 
 /* write(2) of all bytes, errors ignored; keeps errno. */

@@ -12,7 +12,6 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <fcntl.h>
 #include <time.h>
 
 #include "base/siphash.h"
@@ -22,11 +21,20 @@
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
 #ifndef MADV_COLD
 #define MADV_COLD 20
 #endif
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK 18
+#endif
 #ifndef GRND_NONBLOCK
 #define GRND_NONBLOCK 1
+#endif
+#ifndef CLONE_VM
+#define CLONE_VM 0x100
 #endif
 enum { FUTEX_WAIT_HERE = 0 | 128, FUTEX_WAKE_HERE = 1 | 128 }; /* of this process only */
 
@@ -67,6 +75,32 @@ int lu__os_reserve(size_t size, size_t align, void **out) {
 
 int lu__os_map(size_t size, size_t align, void **out) {
     return map_aligned(size, align, PROT_READ | PROT_WRITE, 0, out);
+}
+
+int lu__os_claim(void *at, size_t size) {
+    void *got;
+    int error = map_pages(at, size, PROT_READ | PROT_WRITE, MAP_FIXED_NOREPLACE, &got);
+    if (error != 0 || got == at) return error;
+    lu__os_unmap(got, size); /* a kernel before 4.17 takes the address for a wish */
+    return EEXIST;
+}
+
+uintptr_t lu__os_place(void) {
+    uintptr_t vdso = getauxval(AT_SYSINFO_EHDR); /* the kernel has put it there: no call */
+    if (vdso != 0) return vdso;
+    void *at;
+    if (map_pages(NULL, LU_OS_PAGE, PROT_NONE, MAP_NORESERVE, &at) != 0) return 0;
+    lu__os_unmap(at, LU_OS_PAGE); /* else a page of addresses is lost */
+    return (uintptr_t)at;
+}
+
+int lu__os_map_wiped(void **out) {
+    int error = map_pages(NULL, LU_OS_PAGE, PROT_READ | PROT_WRITE, 0, out);
+    if (error != 0) return error;
+    error = (int)-lu__kernel_memory_call(SYS_madvise, (long)*out, (long)LU_OS_PAGE, MADV_WIPEONFORK,
+                                         0, 0, 0);
+    if (error != 0) lu__os_unmap(*out, LU_OS_PAGE);
+    return error;
 }
 
 int lu__os_commit(void *at, size_t size) {
@@ -124,6 +158,11 @@ int lu__os_move_out(void *from, size_t size, size_t room, void **out) {
     return 0;
 }
 
+bool lu__os_alone(void) {
+    /* A request without effect, granted to who shares its memory with nobody. */
+    return lu__syscall(SYS_unshare, CLONE_VM, 0, 0, 0, 0, 0) == 0;
+}
+
 uint64_t lu__os_now_ms(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now); /* cannot fail: served by the vDSO */
@@ -158,31 +197,20 @@ uint64_t lu__os_random(void) {
     return lu__siphash(2, 4, &key, which, LU_COUNT_OF(which));
 }
 
-/* Pages mapped by this process (first number of statm); 0 if unknown. */
-static size_t mapped_pages(void) {
-    char text[64];
-    long fd = lu__syscall(SYS_openat, AT_FDCWD, (long)"/proc/self/statm", O_RDONLY | O_CLOEXEC, 0,
-                          0, 0);
-    if (fd < 0) return 0;
-    long length = lu__syscall(SYS_read, fd, (long)text, sizeof text, 0, 0, 0);
-    (void)lu__syscall(SYS_close, fd, 0, 0, 0, 0, 0);
-    size_t pages = 0;
-    for (long i = 0; i < length && text[i] >= '0' && text[i] <= '9'; i++) {
-        pages = pages * 10 + (size_t)(text[i] - '0');
-    }
-    return pages;
+static size_t limit_of(int resource) {
+    struct rlimit limit;
+    if (lu__syscall(SYS_prlimit64, 0, resource, 0, (long)&limit, 0, 0) != 0) return SIZE_MAX;
+    return limit.rlim_cur == RLIM_INFINITY ? SIZE_MAX : (size_t)limit.rlim_cur;
 }
 
 size_t lu__os_address_space_limit(void) {
-    struct rlimit limit;
-    if (lu__syscall(SYS_prlimit64, 0, RLIMIT_AS, 0, (long)&limit, 0, 0) != 0) return SIZE_MAX;
-    if (limit.rlim_cur == RLIM_INFINITY) return SIZE_MAX;
-    size_t used = mapped_pages() * LU_OS_PAGE;
-    return limit.rlim_cur > used ? (size_t)limit.rlim_cur - used : 0;
+    return LU_MIN(limit_of(RLIMIT_AS), limit_of(RLIMIT_DATA));
 }
 
-void lu__os_wait(const uint32_t *word, uint32_t value) {
-    (void)lu__syscall(SYS_futex, (long)word, FUTEX_WAIT_HERE, (long)value, 0, 0, 0);
+bool lu__os_wait(const uint32_t *word, uint32_t value) {
+    const struct timespec most = {.tv_nsec = LU_OS_WAIT_MS * 1000000};
+    return lu__syscall(SYS_futex, (long)word, FUTEX_WAIT_HERE, (long)value, (long)&most, 0, 0) ==
+           -ETIMEDOUT;
 }
 
 void lu__os_wake(const uint32_t *word, bool all) {

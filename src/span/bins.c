@@ -1,19 +1,19 @@
 /*
  * bins.c - free runs by size: segregated best fit; and dirty ones by age.
  *
- * Runs of 1 to 8 slices have a bin each; above, there are eight bins per doubling. Dirty and clean
- * runs have bins of their own, each a doubly linked list through span->next and prev (last in,
- * first out: the most recently used memory is the likeliest to be cached), with a bitmap of the
- * bins that are not empty.
+ * Runs of 1 to 8 slices have a bin each; above, there are eight bins per doubling. Dirty runs,
+ * clean ones and holes have bins of their own, each a doubly linked list through span->next and
+ * prev (last in, first out: the most recently used memory is the likeliest to be cached), with a
+ * bitmap of the bins that are not empty.
  *
  *     words[dirty]  0101000100..            words[clean]  0000000100..
  *                    | |    +-> run -> run
  *
  * A search looks for the best fit among the first few runs of the bin that the size falls in, where
  * runs may be too small, then takes the first run of the next bin, where all fit. Dirty runs come
- * first: they cost no page fault. Where memory is so short that nothing else is left, all runs of
- * the bins where some may be too small are looked at (lu__bins_search), a few at a time, those
- * without room going to the end of their bin.
+ * first: they cost no page fault; holes last: they are to be mapped. Where memory is so short that
+ * nothing else is left, all runs of the bins where some may be too small are looked at
+ * (lu__bins_search), a few at a time, those without room going to the end of their bin.
  *
  * Dirty runs also stand in a queue through span->all_next and all_prev, the oldest in front, from
  * which purge.c takes. No operation takes longer for more runs. Everything is under lu__span_lock.
@@ -30,7 +30,8 @@ struct bins {
     size_t count[BINS];
     uint64_t words[WORDS];
 };
-static struct bins bins_of[2];         /* [zero] */
+static struct bins bins_of[LU_FREES];  /* [zero] */
+static size_t holes;                   /* in their bins */
 static struct span *oldest, *youngest; /* dirty */
 
 /* Bin that a run of `slices` lies in. */
@@ -111,7 +112,8 @@ void lu__bins_insert(struct span *run, bool as_oldest) {
     list_put(bins, bin, run, true);
     bins->count[bin]++;
     bins->words[bin / 64] |= (uint64_t)1 << (bin % 64);
-    if (!run->zero) queue_put(run, as_oldest);
+    if (run->zero == LU_FREE_DIRTY) queue_put(run, as_oldest);
+    if (run->zero == LU_FREE_HOLE) holes++;
 }
 
 void lu__bins_remove(struct span *run) {
@@ -121,7 +123,8 @@ void lu__bins_remove(struct span *run) {
     run->next = run->prev = NULL;
     bins->count[bin]--;
     if (bins->first[bin] == NULL) bins->words[bin / 64] &= ~((uint64_t)1 << (bin % 64));
-    if (!run->zero) queue_remove(run);
+    if (run->zero == LU_FREE_DIRTY) queue_remove(run);
+    if (run->zero == LU_FREE_HOLE) holes--;
 }
 
 /* First bin >= `bin` that is not empty; BINS if there is none. */
@@ -132,6 +135,19 @@ static unsigned next_bin(const struct bins *bins, unsigned bin) {
         if (bits != 0) return word * 64 + (unsigned)__builtin_ctzl(bits);
     }
     return BINS;
+}
+
+size_t lu__bins_holes(void) {
+    return holes;
+}
+
+struct span *lu__bins_large_clean(void) {
+    const struct bins *bins = &bins_of[LU_FREE_CLEAN];
+    for (unsigned word = WORDS; word-- > 0;) {
+        if (bins->words[word] == 0) continue;
+        return bins->first[word * 64 + 63u - (unsigned)__builtin_clzl(bins->words[word])];
+    }
+    return NULL;
 }
 
 static bool run_fits(const struct span *run, size_t slices, size_t align_slices) {
@@ -159,8 +175,11 @@ static struct span *find_in(const struct bins *bins, size_t slices, size_t align
 }
 
 struct span *lu__bins_find(size_t slices, size_t align_slices) {
-    struct span *run = find_in(&bins_of[false], slices, align_slices);
-    return run != NULL ? run : find_in(&bins_of[true], slices, align_slices);
+    struct span *run = NULL;
+    for (unsigned what = LU_FREE_DIRTY; run == NULL && what < LU_FREES; what++) {
+        run = find_in(&bins_of[what], slices, align_slices);
+    }
+    return run;
 }
 
 /* The last bin in which a run may be too small. */
@@ -171,14 +190,13 @@ static unsigned last_unsure(const struct lu__bins_search *search) {
 /* On to the next bin to be looked at; false if there is none. */
 static bool search_next(struct lu__bins_search *search) {
     unsigned from = search->bin == 0 ? bin_of(search->slices) : search->bin;
-    unsigned bin = next_bin(&bins_of[search->zero], from);
+    unsigned bin = next_bin(&bins_of[search->what], from);
     if (bin <= last_unsure(search)) {
-        search->left = bins_of[search->zero].count[bin];
+        search->left = bins_of[search->what].count[bin];
         search->bin = bin + 1;
         return true;
     }
-    if (search->zero) return false;
-    search->zero = true;
+    if (++search->what == LU_FREES) return false;
     search->bin = 0;
     return search_next(search);
 }
@@ -188,7 +206,7 @@ struct span *lu__bins_search(struct lu__bins_search *search) {
         search->done = true;
         return NULL;
     }
-    struct bins *bins = &bins_of[search->zero];
+    struct bins *bins = &bins_of[search->what];
     unsigned bin = search->bin - 1;
     for (unsigned looked = 0; looked < LOOK_ON && search->left != 0; looked++, search->left--) {
         struct span *run = bins->first[bin];
@@ -205,4 +223,5 @@ struct span *lu__bins_search(struct lu__bins_search *search) {
 void lu__bins_clear(void) {
     __builtin_memset(bins_of, 0, sizeof bins_of);
     oldest = youngest = NULL;
+    holes = 0;
 }

@@ -120,7 +120,8 @@ size_t lu__decay_excess(const struct lu__decay *decay, long delay_ms) {
 }
 
 bool lu__decay_is_late(const struct lu__decay *decay, long delay_ms, size_t excess) {
-    return delay_ms == 0 || excess > decay->peak / 16;
+    /* With what is kept that makes an eighth and LU_DECAY_KEEP; descriptors are resident, too. */
+    return delay_ms == 0 || excess > minus(decay->peak / 16, 2 * LU_MIB);
 }
 
 /* The lowest amount of the last whole epochs, and of the running one. */

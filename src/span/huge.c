@@ -2,8 +2,12 @@
  * huge.c - blocks in mappings of their own.
  *
  * From mmap_threshold up a block is one mapping: its pages come and go with it, and mremap resizes
- * it without copying. A block of a run that must grow by moving becomes one as well (adopt): its
- * pages go to where the kernel likes,
+ * it without copying. The block begins at a line of its own, as all large ones do (heap/large.c):
+ *
+ *     mapping   | front | block: usable bytes ....... | less than a page |
+ *
+ * Counted are the usable bytes. A block of a run that must grow by moving becomes a mapping as well
+ * (adopt): its pages go to where the kernel likes,
  *
  *     run      | pages |            mremap(DONTUNMAP)       | zero, clean: a free run |
  *     elsewhere        | free addresses |      ---->        | pages  | room to grow   |
@@ -19,6 +23,7 @@
  */
 #include "span/huge.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "base/options.h"
@@ -27,12 +32,16 @@
 #include "span/skip.h"
 #include "span/span.h"
 
+#define LINE ((size_t)64)
+#define FRONTS (LU_OS_PAGE_LEAST / LINE)
+#define STEP 39u                    /* of 64, by the golden ratio: those in turn lie far apart */
 #define ADDRESSES ((size_t)1 << 47) /* no mapping can be larger */
 #define ROUND 64u
 #define COPY_BYTES (2 * LU_MIB)
 
 static struct lu__lock huge_lock = LU_LOCK_INIT(LU_RANK_LEAF); /* guards these */
 static struct lu__skip blocks;
+static size_t turn;        /* of the next front */
 static size_t below_count; /* nodes with `below`; those out of the list included */
 
 static bool is_below(size_t bytes) {
@@ -70,15 +79,24 @@ static void node_end(struct lu__skip_node *node) {
     lu__lock_release(&huge_lock);
 }
 
-static void remember(struct lu__skip_node *node, void *block, size_t bytes, struct heap *owner) {
-    node->block = block;
+/* Of a mapping with so much before the block. */
+static size_t whole(size_t front, size_t bytes) {
+    return lu__align_up(front + bytes, LU_OS_PAGE);
+}
+
+/* The mapping is there. */
+static void *remember(struct lu__skip_node *node, char *mapping, size_t front, size_t bytes,
+                      struct heap *owner) {
+    node->block = mapping + front;
     node->bytes = bytes;
+    node->front = (uint32_t)front;
     node->owner = owner;
     lu__lock_acquire(&huge_lock);
     count_blocks(lu__span_figures.huge_blocks + 1);
     lu__skip_insert(&blocks, node);
     lu__lock_release(&huge_lock);
     lu__span_note_peak();
+    return mapping + front;
 }
 
 static struct lu__skip_node *forget_locked(const void *block) {
@@ -87,16 +105,26 @@ static struct lu__skip_node *forget_locked(const void *block) {
     return node;
 }
 
+static size_t front_for(size_t align) {
+    size_t next = __atomic_fetch_add(&turn, STEP, __ATOMIC_RELAXED) % FRONTS;
+    return lu__align_down(next * LINE, LU_MAX(align, LINE));
+}
+
 void *lu__huge_alloc(size_t size, size_t align, struct heap *owner) {
-    size_t bytes = lu__align_up(size, LU_OS_PAGE);
+    size_t bytes = lu__align_up(size, LU_OS_PAGE), front = front_for(align);
     if (bytes < size || bytes > ADDRESSES) return NULL;
     struct lu__skip_node *node = node_make(false);
     if (node == NULL) return NULL;
-    void *block;
+    void *mapping;
+    align = LU_MAX(align, LU_OS_PAGE);
     if (lu__span_charge(bytes)) {
-        if (lu__os_map(bytes, LU_MAX(align, LU_OS_PAGE), &block) == 0) {
-            remember(node, block, bytes, owner);
-            return block;
+        int error;
+        do {
+            error = lu__os_map(whole(front, bytes), align, &mapping);
+        } while (error == ENOMEM && lu__run_refused(whole(front, bytes), bytes));
+        if (error == 0) return remember(node, mapping, front, bytes, owner);
+        if (front != 0 && lu__os_map(bytes, align, &mapping) == 0) {
+            return remember(node, mapping, 0, bytes, owner);
         }
         lu__span_uncharge(bytes);
     }
@@ -122,28 +150,41 @@ static void move_back(char *to, char *at, size_t bytes) {
     unmap(at, bytes);
 }
 
+/* The mapping of `had` bytes becomes one of `bytes`, of which some are charged. What is free goes
+ * back where that helps. */
+static int resize(void *at, size_t had, size_t bytes, size_t charged, void **out) {
+    int error;
+    do {
+        error = lu__os_remap(at, had, bytes, out);
+    } while (error == ENOMEM && bytes > had && lu__run_refused(bytes - had, charged));
+    return error;
+}
+
 /* Move the pages, and make the mapping `bytes` long. NULL: they are where they were. */
-static void *move_out(void *from, size_t had, size_t bytes) {
+static void *move_out(void *from, size_t had, size_t bytes, size_t charged) {
     void *at, *grown;
-    if (lu__os_move_out(from, had, bytes, &at) != 0) return NULL;
-    if (bytes == had || lu__os_remap(at, had, bytes, &grown) == 0) return bytes == had ? at : grown;
+    int error;
+    do {
+        error = lu__os_move_out(from, had, bytes, &at);
+    } while (error == ENOMEM && lu__run_refused(bytes, charged));
+    if (error != 0) return NULL;
+    if (bytes == had) return at;
+    if (resize(at, had, bytes, charged, &grown) == 0) return grown;
     move_back(from, at, had);
     return NULL;
 }
 
-void *lu__huge_adopt(void *from, size_t had, size_t size, struct heap *owner) {
+void *lu__huge_adopt(void *from, size_t had, size_t front, size_t size, struct heap *owner) {
     size_t bytes = lu__align_up(size, LU_OS_PAGE);
     if (bytes < size || bytes > ADDRESSES) return NULL;
-    LU_ASSERT(bytes >= had);
+    size_t more = bytes - LU_MIN(bytes, had), length = whole(front, bytes);
+    LU_ASSERT(length >= had);
     struct lu__skip_node *node = node_make(is_below(bytes));
     if (node == NULL) return NULL;
-    if (lu__span_charge(bytes - had)) { /* the rest is charged for the run, until that is free */
-        void *block = move_out(from, had, bytes);
-        if (block != NULL) {
-            remember(node, block, bytes, owner);
-            return block;
-        }
-        lu__span_uncharge(bytes - had);
+    if (lu__span_charge(more)) { /* the rest is charged for the run, until that is free */
+        void *mapping = move_out(from, had, length, more);
+        if (mapping != NULL) return remember(node, mapping, front, bytes, owner);
+        lu__span_uncharge(more);
     }
     node_end(node);
     return NULL;
@@ -151,10 +192,14 @@ void *lu__huge_adopt(void *from, size_t had, size_t size, struct heap *owner) {
 
 /* ---------------------------------------------------------------- blocks that are there */
 
+static struct lu__huge entry_of(const struct lu__skip_node *node) {
+    return (struct lu__huge){node->block, node->bytes, node->owner, node->front};
+}
+
 static bool find_locked(const void *address, struct lu__huge *out) {
     const struct lu__skip_node *node = lu__skip_floor(&blocks, (uintptr_t)address);
     bool found = node != NULL && (uintptr_t)address - (uintptr_t)node->block < node->bytes;
-    if (found) *out = (struct lu__huge){node->block, node->bytes, node->owner};
+    if (found) *out = entry_of(node);
     return found;
 }
 
@@ -176,11 +221,11 @@ bool lu__huge_free(void *block) {
     struct lu__skip_node *node = forget_locked(block);
     lu__lock_release(&huge_lock);
     if (node == NULL) return false;
-    size_t bytes = node->bytes;
+    size_t front = node->front, bytes = node->bytes;
     node_end(node);
     __atomic_fetch_add(&lu__span_figures.returned, bytes, __ATOMIC_RELAXED);
     lu__span_uncharge(bytes);
-    unmap(block, bytes);
+    unmap((char *)block - front, whole(front, bytes));
     return true;
 }
 
@@ -205,7 +250,24 @@ static void put_back(struct lu__skip_node *node, bool was) {
     below_count += (size_t)was - (size_t)node->below;
     node->below = was;
     lu__lock_release(&huge_lock);
-    remember(node, node->block, node->bytes, node->owner);
+    (void)remember(node, node->block - node->front, node->front, node->bytes, node->owner);
+}
+
+/* Resize the mapping of the block that was found. NULL: it is as it was. */
+static void *remap(const struct lu__huge *entry, size_t bytes) {
+    size_t front = entry->front, old = entry->bytes;
+    if (bytes > old && !lu__span_charge(bytes - old)) return NULL;
+    bool was = false;
+    struct lu__skip_node *node = take_out(entry->block, bytes, &was);
+    void *moved;
+    if (node == NULL || resize(entry->block - front, whole(front, old), whole(front, bytes),
+                               bytes > old ? bytes - old : 0, &moved) != 0) {
+        if (bytes > old) lu__span_uncharge(bytes - old);
+        if (node != NULL) put_back(node, was);
+        return NULL;
+    }
+    if (bytes < old) lu__span_uncharge(old - bytes);
+    return remember(node, moved, front, bytes, entry->owner);
 }
 
 void *lu__huge_resize(void *block, size_t size) {
@@ -216,18 +278,7 @@ void *lu__huge_resize(void *block, size_t size) {
     }
     if (bytes == entry.bytes) return block;
     if (bytes > ADDRESSES) return NULL;
-    if (bytes > entry.bytes && !lu__span_charge(bytes - entry.bytes)) return NULL;
-    bool was = false;
-    struct lu__skip_node *node = take_out(block, bytes, &was);
-    void *moved;
-    if (node == NULL || lu__os_remap(block, entry.bytes, bytes, &moved) != 0) {
-        if (bytes > entry.bytes) lu__span_uncharge(bytes - entry.bytes);
-        if (node != NULL) put_back(node, was);
-        return NULL;
-    }
-    if (bytes < entry.bytes) lu__span_uncharge(entry.bytes - bytes);
-    remember(node, moved, bytes, entry.owner);
-    return moved;
+    return remap(&entry, bytes);
 }
 
 bool lu__huge_next(const struct heap *owner, uintptr_t *from, struct lu__huge *out) {
@@ -238,7 +289,7 @@ bool lu__huge_next(const struct heap *owner, uintptr_t *from, struct lu__huge *o
         node = lu__skip_ceiling(&blocks, *from);
         for (uint32_t looked = 0; node != NULL && !found && looked < ROUND; looked++) {
             found = node->owner == owner;
-            if (found) *out = (struct lu__huge){node->block, node->bytes, node->owner};
+            if (found) *out = entry_of(node);
             *from = (uintptr_t)node->block + 1;
             node = node->next[0];
         }
@@ -256,4 +307,8 @@ void lu__huge_fork_child(void) {
     for (; node != NULL; node = node->next[0], count++) below += node->below;
     count_blocks(count);
     below_count = below;
+}
+
+void lu__huge_unload(void) {
+    lu__skip_unmap(&blocks);
 }

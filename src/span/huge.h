@@ -7,9 +7,10 @@
 struct heap;
 
 struct lu__huge {
-    char *block;        /* first byte of the block: start of the mapping  */
-    size_t bytes;       /* of the mapping, all usable                     */
+    char *block;        /* first byte of the block                        */
+    size_t bytes;       /* usable: what was asked for, in whole pages     */
     struct heap *owner; /* the lu_heap it belongs to, or NULL             */
+    size_t front;       /* bytes of the mapping before the block          */
 };
 
 /* From this size the pages of a block are moved rather than copied: below, copying is cheaper than
@@ -22,9 +23,11 @@ struct lu__huge {
 /* A zeroed block of at least `size` bytes; NULL if there is no memory or the limit forbids. */
 void *lu__huge_alloc(size_t size, size_t align, struct heap *owner);
 /* Make a block of `size` bytes, for `owner`, of the pages of a run: all `had` bytes at `from`, no
- * more than `size`. They are moved, and read as zero where they were; the run is the caller's to
- * give to lu__run_free_clean. NULL: all is as it was. */
-void *lu__huge_adopt(void *from, size_t had, size_t size, struct heap *owner) LU_MUST_CHECK;
+ * more than it needs; it begins `front` bytes behind that. They are moved, and read as zero where
+ * they were; the run is the caller's to give to lu__run_free_clean, with the lesser of `had` and
+ * the usable bytes. NULL: all is as it was. */
+void *lu__huge_adopt(void *from, size_t had, size_t front, size_t size,
+                     struct heap *owner) LU_MUST_CHECK;
 /* Copy what is known of the block that holds `address`. UNKNOWN: in a signal handler that
  * interrupted its thread while it changed the table, where none was found. */
 enum lu__huge_place { LU_HUGE_NONE, LU_HUGE_FOUND, LU_HUGE_UNKNOWN };
@@ -39,5 +42,7 @@ void *lu__huge_resize(void *block, size_t size);
 bool lu__huge_next(const struct heap *owner, uintptr_t *from, struct lu__huge *out);
 /* In the child of fork. */
 void lu__huge_fork_child(void);
+/* The library is unloaded: give our own memory back. Blocks stay where they are. */
+void lu__huge_unload(void);
 
 #endif

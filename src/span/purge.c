@@ -3,15 +3,20 @@
  *
  *     dirty run    | ............................ |          the oldest
  *                  | .............. | PURGING     |   1. its last STEP_SLICES leave the bins
- *                  | .............. | clean       |   2. madvise, without the lock
- *                                                     3. merge with clean memory behind
+ *                  | .............. | hole        |   2. munmap or madvise, without the lock
+ *                                                     3. merge with holes behind, lower the top
  *
  * How much goes back, and when, is decay.h's to say; which runs, the queue of bins.c: the oldest
  * first, in pieces that the kernel takes well under a millisecond for, so that neither the caller
  * nor who waits for the lock or for the kernel's own is held up for long. A piece that is being
  * purged is nobody's: it has a kind of its own, and fork's child makes free memory of it again.
  *
- * lu__span_lock guards the decay and the count; madvise is never called under it.
+ * What goes back is unmapped: its addresses are the process's again where those are limited, no
+ * core file has it, and a top that comes down leaves nothing behind. Where it would make too many
+ * mappings, or while somebody follows lists of other threads, which may lead into memory that was
+ * freed meanwhile, the pages go, and the addresses stay.
+ *
+ * lu__span_lock guards the decay and the count; no memory that was used goes back under it.
  */
 #include "base/options.h"
 #include "os/os.h"
@@ -19,8 +24,13 @@
 
 #define STEP_SLICES ((uint32_t)((4 * LU_MIB) >> LU_SLICE_SHIFT))
 #define CALL_BYTES (96 * LU_KIB) /* a call of the kernel costs as much as so many bytes */
-#define EFFORT_LATE 4u   /* of such bytes, for each that was freed: enough for runs of one slice */
+#define EFFORT_LATE 4u    /* of such bytes, for each that was freed: enough for runs of one slice */
+#define HOLE_LEAST 4u     /* slices that are unmapped where that makes a mapping more */
+#define HOLES_MOST 1024u  /* of those; the system allows a process 65,530 mappings    */
+#define HOLES_CHILD 4096u /* that are ever made in a forked child; see may_unmap */
+#define CLEAN_STEP ((uint32_t)((32 * LU_MIB) >> LU_SLICE_SHIFT)) /* of those, in one call */
 #define REFUSED_MS 1000u /* the kernel is not asked again for so long after it has refused */
+#define REFUSED_MOST 16u /* pieces that it refuses, in one go                               */
 
 struct lu__decay lu__decay;
 static struct lu__span_figures *const figures = &lu__span_figures;
@@ -28,80 +38,182 @@ static uint32_t purging_now; /* runs that some thread is purging; under lu__span
 __thread struct span *lu__my_purge;
 __thread size_t lu__my_unsettled;
 static uint64_t refused_until; /* under lu__span_lock                                    */
+static uint32_t lookers;       /* atomic                                                  */
+static __thread uint32_t my_looks __attribute__((tls_model("initial-exec")));
+static uint32_t holes_left = UINT32_MAX; /* to be made; under lu__span_lock              */
 
 bool lu__run_purging(void) {
     return purging_now != 0;
+}
+
+void lu__purge_set_child(void) {
+    holes_left = HOLES_CHILD;
+    lookers = my_looks; /* who else looked is not here */
+}
+
+/* Either who looks finds that the run is in use no more, or who frees it, that somebody looks. */
+void lu__look_begin(void) {
+    my_looks++;
+    __atomic_fetch_add(&lookers, 1, __ATOMIC_SEQ_CST);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+void lu__look_end(void) {
+    __atomic_fetch_sub(&lookers, 1, __ATOMIC_RELEASE);
+    my_looks--;
+}
+
+bool lu__look_is_on(void) {
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    return __atomic_load_n(&lookers, __ATOMIC_ACQUIRE) != 0;
 }
 
 void lu__purge_fork_child(void) {
     purging_now = lu__my_purge != NULL;
 }
 
-/* Take the last slices of the oldest dirty run, at most STEP_SLICES and what `bytes` need, out of
- * the bins; NULL if there is none. */
+/* The kernel joins a hole that is mapped again with what lies beside it, but not with memory that
+ * came from a parent process, nor with what was locked; so there only so many are ever made. */
+bool lu__run_may_be_hole(size_t slices) {
+    return slices >= HOLE_LEAST && lu__bins_holes() < HOLES_MOST && holes_left != 0;
+}
+
+/* In a plain region the kernel would put others' mappings into a hole. */
+bool lu__run_may_unmap(struct span *run) {
+    const struct region *region = lu__region_of_desc(run);
+    if (region->plain || lu__look_is_on()) return false;
+    const struct span *after = lu__run_behind(region, run);
+    if (after == NULL || lu__run_is_hole(after)) return true;
+    const struct span *before = lu__run_in_front(region, run);
+    if (before != NULL && lu__run_is_hole(before)) return true;
+    if (!lu__run_may_be_hole(run->slices)) return false;
+    if (holes_left != UINT32_MAX) holes_left--;
+    return true;
+}
+
+/* Take the last slices of the free run, at most so many, out of the bins. Locked. */
+static struct span *piece_of(struct span *run, uint32_t most) {
+    uint32_t whole = run->slices;
+    uint8_t what = run->zero;
+    struct span *front = run;
+    lu__bins_remove(run);
+    if (whole > most) {
+        run += whole - most;
+        lu__run_unmark(front + whole - 1);
+        LU_SET(run->slices, most);
+    }
+    run->zero = lu__run_may_unmap(run) ? LU_FREE_HOLE : LU_FREE_DIRTY;
+    run->state = what;
+    LU_SET(run->kind, LU_KIND_PURGING);
+    if (run != front) {
+        lu__run_mark_free(front, whole - most, what);
+        lu__bins_insert(front, true);
+    }
+    purging_now++;
+    return run;
+}
+
+/* Take of the oldest dirty run at most STEP_SLICES and what `bytes` need; NULL if there is none. */
 static struct span *piece_take(size_t bytes) {
     lu__lock_acquire(&lu__span_lock);
     struct span *run = lu__bins_oldest();
     if (run != NULL) {
         size_t want = (bytes >> LU_SLICE_SHIFT) + ((bytes & (LU_SLICE - 1)) != 0);
-        uint32_t whole = run->slices, most = (uint32_t)LU_MIN(want, STEP_SLICES);
-        lu__bins_remove(run);
-        if (whole > most) {
-            struct span *front = run;
-            run += whole - most;
-            lu__run_unmark(front + whole - 1);
-            run->zero = false;
-            LU_SET(run->slices, most);
-            LU_SET(run->kind, LU_KIND_PURGING);
-            lu__run_mark_free(front, whole - most, false);
-            lu__bins_insert(front, true);
-        } else {
-            LU_SET(run->kind, LU_KIND_PURGING);
-        }
-        purging_now++;
+        run = piece_of(run, (uint32_t)LU_MIN(want, STEP_SLICES));
     }
     lu__my_purge = run;
     lu__lock_release(&lu__span_lock);
     return run;
 }
 
-static void piece_give(struct span *run, bool done) {
+/* Give the memory of the piece back; *what it is now. */
+static bool piece_purge(struct span *run, enum lu__free *what) {
+    char *start = lu__span_start(run);
     size_t bytes = lu__span_bytes(run);
-    lu__lock_acquire(&lu__span_lock);
+    *what = run->zero;
+    if (*what == LU_FREE_HOLE && lu__os_unmap(start, bytes) == 0) return true;
+    *what = lu__os_purge(start, bytes) == 0 ? LU_FREE_CLEAN : LU_FREE_DIRTY;
+    return *what == LU_FREE_CLEAN;
+}
+
+/* Put it among the free runs again, as what it is now. */
+static void piece_put(struct span *run, enum lu__free what) {
     lu__my_purge = NULL;
     purging_now--;
-    if (done) {
+    if (what == LU_FREE_HOLE) figures->mapped -= lu__span_bytes(run);
+    lu__run_mark_free(run, run->slices, what);
+    lu__run_insert(run);
+}
+
+static void piece_give(struct span *run, enum lu__free what) {
+    size_t bytes = lu__span_bytes(run);
+    lu__lock_acquire(&lu__span_lock);
+    if (what != LU_FREE_DIRTY) {
         lu__figure_sub(&figures->dirty, bytes);
         lu__figure_add(&figures->returned, bytes);
         lu__decay_purged(&lu__decay, bytes);
     } else {
         refused_until = lu__os_now_ms() + REFUSED_MS;
+        holes_left = LU_MIN(holes_left, HOLES_CHILD); /* it may be locked memory */
     }
-    lu__run_mark_free(run, run->slices, done);
-    lu__run_insert(run);
+    piece_put(run, what);
+    (void)lu__region_trim(LU_MIB); /* who gives memory back needs none in advance */
     lu__lock_release(&lu__span_lock);
 }
 
 /* Purge the oldest, until so many bytes are given back, or so much was done for it. */
 static size_t purge_oldest(size_t most_bytes, size_t most_effort) {
-    size_t returned = 0;
+    size_t returned = 0, refused = 0;
     for (size_t effort = 0; effort < most_effort && returned < most_bytes;) {
         struct span *run = piece_take(LU_MIN(most_bytes - returned, most_effort - effort));
         if (run == NULL) break;
         LU_STEP();
         size_t bytes = lu__span_bytes(run);
-        bool done = lu__os_purge(lu__span_start(run), bytes) == 0;
+        enum lu__free what;
+        bool done = piece_purge(run, &what);
         if (done) lu__run_forget_touched(run);
-        piece_give(run, done);
-        if (!done) break;
-        returned += bytes;
+        piece_give(run, what);
         effort += bytes + CALL_BYTES;
+        if (done) returned += bytes;
+        if (!done && ++refused == REFUSED_MOST) break; /* it is the youngest now */
     }
     return returned;
 }
 
 size_t lu__run_purge(size_t most_bytes) {
     return purge_oldest(most_bytes, most_bytes);
+}
+
+bool lu__run_unmap_clean(void) {
+    bool any = false, done = true;
+    while (done) {
+        lu__lock_acquire(&lu__span_lock);
+        struct span *run = lu__bins_large_clean();
+        if (run != NULL && run->slices >= HOLE_LEAST) {
+            run = piece_of(run, CLEAN_STEP);
+        } else {
+            run = NULL;
+        }
+        lu__my_purge = run;
+        lu__lock_release(&lu__span_lock);
+        if (run == NULL) break;
+        LU_STEP();
+        done = run->zero == LU_FREE_HOLE &&
+               lu__os_unmap(lu__span_start(run), lu__span_bytes(run)) == 0;
+        lu__lock_acquire(&lu__span_lock);
+        piece_put(run, done ? LU_FREE_HOLE : LU_FREE_CLEAN);
+        lu__lock_release(&lu__span_lock);
+        any = any || done;
+    }
+    return any;
+}
+
+bool lu__run_give_addresses(size_t keep) {
+    bool unmapped = lu__run_unmap_clean();
+    lu__lock_acquire(&lu__span_lock);
+    bool trimmed = lu__region_trim(keep) != 0;
+    lu__lock_release(&lu__span_lock);
+    return unmapped || trimmed;
 }
 
 /* Give back what is too much, in a few steps, after `freed` bytes became free. */

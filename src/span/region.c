@@ -1,22 +1,29 @@
 /*
- * region.c - reserving address space and committing it, step by step.
+ * region.c - address space: claimed by being used, step by step.
  *
- * The first region is as large as the system allows, 1 TiB if nothing forbids it: then every
- * address is resolved by one subtraction. Where address space is limited (RLIMIT_AS) a region
- * takes a part of what is left, and further ones follow when it is full; their blocks are found
- * through the slow path of free.
+ *     | descriptors -> |  free addresses | slices -> |  free addresses |   | the kernel's mappings
+ *     a random place, terabytes below                                  limit
  *
- * Reserved memory has no access rights, so it costs nothing under strict overcommit, is not
- * filled by mlockall and not written to core files. It is committed (made writable) in steps of an
- * eighth of what is committed already, between 1 and 64 MiB: few calls, and four mappings in all.
+ * A region is a place far from where the kernel puts mappings, where as many addresses are free as
+ * it may ever need: 1 TiB if the address space has 47 bits. None of it is reserved. Both parts are
+ * mapped from their bottom up, each piece at the end of the last one and only if nobody is there
+ * (as Go's runtime does with its arenas): so the process has no more addresses than it uses, which
+ * is what RLIMIT_AS, mlockall, core files and who looks at sizes count. Every address is resolved
+ * by one subtraction all the same.
  *
- * Where the kernel forbids mprotect (EPERM or ENOSYS, from a seccomp filter), and with the option
- * `commit:0`, a region is open: all of it is writable from the start, and counts as committed. Such
- * regions are smaller, since strict overcommit counts them. What was committed before stays in use.
+ * Where somebody else got in the way the region ends, and another one follows; their blocks are
+ * found through the slow path of free. Where no place is found a region is one plain mapping where
+ * the kernel likes, with the table behind, and is full soon.
  *
- * Behind the descriptors of the first region one slice is never used, nor committed, so that its
- * descriptor stays zero: free lists end there (heap/link.c). It lies beside those of the first
- * runs, on a page that is touched anyway.
+ * Slices are mapped in steps of a sixteenth of what is there, between 1 and 64 MiB: few calls, and
+ * two mappings in all, as the kernel joins what lies side by side. Of addresses that are limited a
+ * step takes only a small part of what is left; where it cannot be had, what is needed. The top
+ * comes down again when what lies there goes back (run.c). Descriptors stay: a thread may look at
+ * those of slices that are no more.
+ *
+ * In front of the descriptors there is one for no slice, which stays zero: in the first region free
+ * lists end there (heap/link.c). It lies beside those of the first runs, on a page that is touched
+ * anyway.
  *
  * Regions are only added. Writers hold lu__span_lock; readers need no lock: a region is filled in
  * before the count that reveals it is raised (release; partner: lu__region_of).
@@ -28,185 +35,303 @@
 #include "span/span.h"
 
 #define WINDOW ((size_t)1 << LU_WINDOW_SHIFT)
-#define REGION_LEAST ((size_t)1 << 20)
-#define DESC_STEP ((size_t)64 << 10)
-#define OPEN_FIRST ((size_t)1 << 30) /* bytes of the first open region; the next are larger */
+#define PLACE_ALIGN (2 * LU_MIB) /* of the first slice: pages of that size can be used */
+#define TRIES_NEAR 4u /* for places where regions are to be                                */
+#define TRIES 12u     /* and then anywhere in between: somebody may have much of the first */
+#define PLAIN_FROM (LU_REGIONS / 2) /* such a region is whole: nobody can get in its way */
+#define PLAIN_LARGE 16u             /* from this on they grow with what is mapped        */
+#define TABLE_STEP ((size_t)64 << 10)
+#define DESC ((size_t)1 << LU_DESC_SHIFT)
+#define STEP_MOST ((size_t)64 * LU_MIB)
+#define ROOM_PART 32u /* of the addresses that are left, what one step takes */
+#if LU_TSAN           /* its shadow is of a small part of the address space, at the upper end */
+#define SIZE_PART 2048u
+#define PLACE_PART 2048u
+#define PLACE_SPREAD 1024u
+#else
+#define SIZE_PART 16u   /* of the address space that a region can have at most,                */
+#define PLACE_PART 64u  /* that is between it and the kernel's mappings,                       */
+#define PLACE_SPREAD 8u /* and over which regions are spread                                   */
+#endif
+
+#define LOW_END ((uintptr_t)1 << 37) /* of address spaces of any size it is the lower end */
+#define UPPER ((uintptr_t)1 << 41)
 
 struct region lu__regions[LU_REGIONS];
 uint32_t lu__region_count;
 struct lu__lock lu__span_lock = LU_LOCK_INIT(LU_RANK_LEAF);
 struct lu__span_figures lu__span_figures;
-static bool commit_refused; /* under lu__span_lock */
+
+/* ---------------------------------------------------------------- which region? */
 
 struct region *lu__region_of(const void *address) {
     uint32_t count = __atomic_load_n(&lu__region_count, __ATOMIC_ACQUIRE);
     for (uint32_t i = 0; i < count; i++) {
-        if ((uintptr_t)address - (uintptr_t)lu__regions[i].base < lu__regions[i].size) {
-            return &lu__regions[i];
-        }
+        struct region *region = &lu__regions[i];
+        size_t slice = ((uintptr_t)address - (uintptr_t)region->base) >> LU_SLICE_SHIFT;
+        if (slice < __atomic_load_n(&region->ready, __ATOMIC_RELAXED)) return region;
     }
     return NULL;
+}
+
+struct region *lu__region_of_desc(const struct span *desc) {
+    uint32_t count = __atomic_load_n(&lu__region_count, __ATOMIC_ACQUIRE);
+    for (uint32_t i = 0; i < count; i++) {
+        struct region *region = &lu__regions[i];
+        size_t at = (uintptr_t)desc - (uintptr_t)(region->table - 1);
+        if (at < __atomic_load_n(&region->table_bytes, __ATOMIC_RELAXED)) return region;
+    }
+    return NULL;
+}
+
+bool lu__region_had(const void *address) {
+    uint32_t count = __atomic_load_n(&lu__region_count, __ATOMIC_ACQUIRE);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct region *region = &lu__regions[i];
+        size_t slice = ((uintptr_t)address - (uintptr_t)region->base) >> LU_SLICE_SHIFT;
+        if (slice < __atomic_load_n(&region->had, __ATOMIC_RELAXED) &&
+            slice >= __atomic_load_n(&region->top, __ATOMIC_RELAXED)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool lu__region_is_table(const void *address) {
+    return lu__region_of_desc(address) != NULL;
 }
 
 struct span *lu__span_of(const struct region *region, const void *address) {
     size_t slice = (size_t)((const char *)address - region->base) >> LU_SLICE_SHIFT;
     uint32_t top = __atomic_load_n(&region->top, __ATOMIC_RELAXED);
-    if (slice < region->first || slice >= top) return NULL;
+    if (slice >= top) return NULL;
     struct span *span = lu__region_desc(region, slice);
     if (span->kind == LU_KIND_INTERIOR) return span - span->slices;
     while (span->kind == LU_KIND_NONE || span->kind == LU_KIND_TAIL) {
-        if (slice-- == region->first) return NULL;
+        if (slice-- == 0) return NULL;
         span = lu__region_desc(region, slice);
     }
     return span->kind == LU_KIND_META ? NULL : span;
 }
 
 char *lu__span_start(const struct span *span) {
-    /* Descriptors stand in the first 1/512 of a region, so of several regions the one whose table
-     * holds the descriptor is the region of the run. */
-    const struct region *region = lu__region_of(span);
-    size_t slice = (size_t)((const char *)span - region->base) >> LU_DESC_SHIFT;
-    return region->base + (slice << LU_SLICE_SHIFT);
+    const struct region *region = lu__region_of_desc(span);
+    size_t at = (uintptr_t)span - (uintptr_t)region->table;
+    return region->base + (at << (LU_SLICE_SHIFT - LU_DESC_SHIFT));
 }
 
-/* Regions are writable from the start: sandboxes that know mmap and no mprotect. */
-static bool is_open(void) {
-    return commit_refused || lu__option(LU_OPT_COMMIT) == 0;
+/* ---------------------------------------------------------------- mapping */
+
+static size_t table_bytes(size_t slices) {
+    return lu__align_up((slices + 1) * DESC, TABLE_STEP);
 }
 
-static int reserve(size_t size, void **out) {
-    return is_open() ? lu__os_map(size, WINDOW, out) : lu__os_reserve(size, WINDOW, out);
+/* Map the descriptors of all slices below `slices`; 0 or an errno value. */
+static int map_table(struct region *region, size_t slices) {
+    size_t have = region->table_bytes, need = table_bytes(slices);
+    if (need <= have) return 0;
+    int error = lu__os_claim((char *)(region->table - 1) + have, need - have);
+    if (error != 0) return error;
+    __atomic_store_n(&region->table_bytes, need, __ATOMIC_RELEASE);
+    lu__span_figures.mapped += need - have;
+    return 0;
 }
 
-/* False: the system has no memory, or forbids the call, which it will do from now on. */
-static bool commit(void *at, size_t size) {
-    int error = lu__os_commit(at, size);
-    if (error == EPERM || error == ENOSYS) commit_refused = true;
-    return error == 0;
+static int map_to(struct region *region, size_t start, size_t end) {
+    size_t bytes = (end - start) << LU_SLICE_SHIFT;
+    int error = map_table(region, end);
+    if (error == 0) error = lu__os_claim(region->base + (start << LU_SLICE_SHIFT), bytes);
+    if (error != 0) return error;
+    __atomic_store_n(&region->ready, (uint32_t)end, __ATOMIC_RELEASE);
+    lu__span_figures.mapped += bytes;
+    return 0;
 }
 
-/* Reserve a region of `size` bytes or, halving, less, down to `least`. */
-static bool reserve_at_most(size_t size, size_t least, struct region *region) {
-    for (; size >= least; size = lu__align_up(size / 2, WINDOW)) {
-        void *base;
-        if (reserve(size, &base) == 0) {
-            region->base = base;
-            region->size = size;
-            return true;
-        }
-        if (size == WINDOW) break;
+/* How many slices more would be good to have. */
+static size_t step_slices(void) {
+    size_t step = LU_MIN(lu__span_figures.mapped / 16, STEP_MOST);
+    step = LU_MAX(step, LU_MIB);
+    step = LU_MAX(step, (size_t)lu__option(LU_OPT_TOP_PAD));
+    return LU_MIN(step, lu__run_room() / ROOM_PART) >> LU_SLICE_SHIFT;
+}
+
+/* Map slices from `start` to `end`, and more in advance where the system gives it. EEXIST: somebody
+ * is there, the region has no more from now on; other errno values: no memory. */
+static int map_slices(struct region *region, size_t start, size_t end) {
+    if (end <= region->ready) return 0;
+    size_t wish = LU_MIN(LU_MAX(end, start + step_slices()), (size_t)region->limit);
+    int error = map_to(region, start, wish);
+    if (error != 0 && wish != end) error = map_to(region, start, end); /* just what is needed */
+    if (error == EEXIST) region->limit = region->ready;
+    return error;
+}
+
+int lu__region_fill(struct span *head, size_t slices) {
+    size_t bytes = slices << LU_SLICE_SHIFT;
+    int error = lu__os_claim(lu__span_start(head), bytes);
+    if (error == 0) lu__span_figures.mapped += bytes;
+    return error;
+}
+
+/* Unmap what was mapped in advance. In fork's child the region may have too little ready at worst,
+ * then it finds its own memory in the way. */
+static bool unmap_advance(struct region *region) {
+    uint32_t ready = region->ready, top = region->top;
+    size_t bytes = (size_t)(ready - top) << LU_SLICE_SHIFT;
+    if (bytes == 0) return true;
+    __atomic_store_n(&region->ready, top, __ATOMIC_RELEASE);
+    if (lu__os_unmap(region->base + ((size_t)top << LU_SLICE_SHIFT), bytes) != 0) {
+        __atomic_store_n(&region->ready, ready, __ATOMIC_RELEASE);
+        return false;
+    }
+    lu__span_figures.mapped -= bytes;
+    return true;
+}
+
+bool lu__region_lower(struct region *region, size_t slice) {
+    if (!unmap_advance(region)) return false;
+    __atomic_store_n(&region->had, LU_MAX(region->had, region->top), __ATOMIC_RELAXED);
+    __atomic_store_n(&region->ready, (uint32_t)slice, __ATOMIC_RELEASE);
+    __atomic_store_n(&region->top, (uint32_t)slice, __ATOMIC_RELEASE);
+    return true;
+}
+
+size_t lu__region_trim(size_t keep) {
+    size_t before = lu__span_figures.mapped;
+    for (uint32_t i = 0; i < lu__region_count; i++) {
+        struct region *region = &lu__regions[i];
+        size_t advance = (size_t)(region->ready - region->top) << LU_SLICE_SHIFT;
+        if (advance > keep && !region->plain && !unmap_advance(region)) break;
+    }
+    return before - lu__span_figures.mapped;
+}
+
+void lu__region_settle(struct region *region) {
+    LU_SET(region->top, LU_MIN(region->top, region->ready)); /* it was being lowered */
+    /* Or it was being mapped, behind a part that is passed over. */
+    if (!region->plain && !unmap_advance(region)) region->limit = region->ready = region->top;
+}
+
+/* ---------------------------------------------------------------- a new region */
+
+/* True if a region may grow into what is there. */
+static bool is_taken(uintptr_t at, size_t bytes) {
+    for (uint32_t i = 0; i < lu__region_count; i++) {
+        const struct region *region = &lu__regions[i];
+        uintptr_t start = LU_MIN((uintptr_t)region->table, (uintptr_t)region->base);
+        uintptr_t end = (uintptr_t)region->base + ((size_t)region->limit << LU_SLICE_SHIFT);
+        if (at < end && start < at + bytes) return true;
     }
     return false;
 }
 
-/* Commit the descriptors of all slices below `slices`. */
-static bool commit_descs(struct region *region, size_t slices) {
-    size_t need = slices << LU_DESC_SHIFT;
-    if (need <= region->desc_ready) return true;
-    size_t whole = (size_t)region->first << LU_SLICE_SHIFT;
-    size_t end = LU_MIN(lu__align_up(need, DESC_STEP), whole);
-    size_t size = end - region->desc_ready;
-    if (!commit(region->base + region->desc_ready, size)) return false;
-    region->desc_ready = end;
-    lu__span_figures.committed += size;
+/* Where a region of `size` bytes, with its table, is to be: below the kernel's mappings, or `far`
+ * below them; where those begin at the lower end of the address space (under valgrind), above.
+ * 0: nowhere. */
+static uintptr_t choose(uintptr_t kernels, size_t size, size_t table, bool far) {
+    if (kernels < LOW_END) return lu__align_up(UPPER + lu__os_random() % UPPER, PLACE_ALIGN);
+    size_t margin = kernels / PLACE_PART, spread = kernels / PLACE_SPREAD;
+    if (size + table + margin + spread >= kernels / 2) return 0;
+    if (far && !LU_TSAN) spread = kernels - size - table - 2 * margin;
+    size_t away = margin + lu__os_random() % spread;
+    return lu__align_down(kernels - away - size, PLACE_ALIGN);
+}
+
+/* Try one place for a region that `slices` fit in. 0, EEXIST: somebody is there; or another errno
+ * value. */
+static int try_place(uintptr_t kernels, size_t slices, bool far, struct region *region) {
+    size_t least = lu__align_up(slices << LU_SLICE_SHIFT, PLACE_ALIGN);
+    size_t most = LU_MAX(kernels, LOW_END) / SIZE_PART;
+    size_t wish = LU_MIN((size_t)lu__option(LU_OPT_RESERVE), most);
+    size_t size = LU_MAX(lu__align_up(wish, PLACE_ALIGN), least);
+    size_t table = lu__align_up(table_bytes(size >> LU_SLICE_SHIFT), PLACE_ALIGN);
+    uintptr_t base = choose(kernels, size, table, far);
+    if (base == 0) return ENOMEM;
+    if (is_taken(base - table, table + size)) return EEXIST;
+    *region = (struct region){.base = (char *)base,
+                              .table = (struct span *)(base - table) + 1,
+                              .limit = (uint32_t)(size >> LU_SLICE_SHIFT)};
+    int error = map_slices(region, 0, 1);
+    if (error != 0 && region->table_bytes != 0) {
+        lu__os_unmap(region->table - 1, region->table_bytes);
+        lu__span_figures.mapped -= region->table_bytes;
+    }
+    return error;
+}
+
+/* One mapping of `slices` and, behind them, their table, wherever the kernel has room. */
+static bool map_plain(size_t slices, struct region *region) {
+    void *base;
+    size_t bytes = slices << LU_SLICE_SHIFT;
+    if (lu__os_map(bytes + table_bytes(slices), WINDOW, &base) != 0) return false;
+    *region = (struct region){.base = base,
+                              .table = (struct span *)(void *)((char *)base + bytes) + 1,
+                              .table_bytes = table_bytes(slices),
+                              .limit = (uint32_t)slices,
+                              .ready = (uint32_t)slices,
+                              .plain = true};
+    lu__span_figures.mapped += bytes + region->table_bytes;
     return true;
 }
 
-/* Add a region that can hold a run of `slices` with some slices more for the alignment. */
-static struct region *region_add(size_t slices) {
+/* Add a region for `slices`. */
+static bool region_add(size_t slices) {
     uint32_t count = lu__region_count;
-    if (count == LU_REGIONS) return NULL;
-    size_t need = slices << LU_SLICE_SHIFT;
-    size_t table = (need >> (LU_SLICE_SHIFT - LU_DESC_SHIFT)) + LU_SLICE;
-    size_t unused = count == 0 ? 1 : 0;
-    size_t least = lu__align_up(need + table + (need >> 8) + (unused << LU_SLICE_SHIFT), WINDOW);
-    size_t wish = (size_t)lu__option(LU_OPT_RESERVE);
-    if (is_open()) wish = LU_MIN(wish, OPEN_FIRST << LU_MIN(count, 8u));
-    struct region region = {0};
-    bool found = (count == 0 || is_open()) && wish >= least &&
-                 reserve(lu__align_up(wish, WINDOW), (void **)&region.base) == 0;
-    if (found) {
-        region.size = lu__align_up(wish, WINDOW);
-    } else {
-        /* Leave most of a small address space to the program's own mappings. */
-        size_t room = lu__os_address_space_limit();
-        size_t size = room == SIZE_MAX ? wish / 2 : room / 8;
-        size = lu__align_down(LU_MAX(LU_MAX(size, REGION_LEAST), least), WINDOW);
-        if (!reserve_at_most(size, least, &region)) return NULL;
+    if (count == LU_REGIONS) return false;
+    struct region region;
+    int error = EEXIST;
+    uintptr_t kernels = count < PLAIN_FROM ? lu__os_place() : 0;
+    for (unsigned tries = 0; tries < TRIES && error == EEXIST && kernels != 0; tries++) {
+        error = try_place(kernels, slices, tries >= TRIES_NEAR, &region);
     }
-    region.limit = (uint32_t)(region.size >> LU_SLICE_SHIFT);
-    region.first = (uint32_t)(lu__align_up((size_t)region.limit << LU_DESC_SHIFT, LU_SLICE) >>
-                              LU_SLICE_SHIFT) +
-                   (uint32_t)unused;
-    region.top = region.ready = region.first;
-    if (is_open()) {
-        region.desc_ready = (size_t)region.first << LU_SLICE_SHIFT;
-        region.ready = region.limit;
-        lu__span_figures.committed += region.size;
-    } else if (count == 0 && !commit_descs(&region, region.first) && commit_refused) {
-        return region_add(slices); /* of the one that cannot be used, only addresses are lost */
+    if (error != 0) {
+        size_t more = LU_MAX(lu__span_figures.mapped / 2, 4 * LU_MIB);
+        if (count < PLAIN_LARGE) more = LU_MIN(more, STEP_MOST);
+        more = LU_MIN(more, lu__run_room() / ROOM_PART) >> LU_SLICE_SHIFT;
+        while (!map_plain(LU_MAX(slices, more), &region)) {
+            if (more <= slices) return false;
+            more /= 2;
+        }
     }
     lu__regions[count] = region;
-    lu__span_figures.reserved += region.size;
     __atomic_store_n(&lu__region_count, count + 1, __ATOMIC_RELEASE);
-    return &lu__regions[count];
+    return true;
 }
 
 uintptr_t lu__region_zeros(void) {
     uintptr_t zeros = 0;
     lu__lock_acquire(&lu__span_lock);
-    if (lu__region_count != 0 || region_add(1) != NULL) {
-        struct region *region = &lu__regions[0];
-        if (commit_descs(region, region->first)) {
-            zeros = (uintptr_t)lu__region_desc(region, region->first - 1u);
-        }
-    }
+    if (lu__region_count != 0 || region_add(1)) zeros = (uintptr_t)(lu__regions[0].table - 1);
     lu__lock_release(&lu__span_lock);
     return zeros;
 }
 
-/* Commit slices up to `end`, and more in advance where the system gives it. */
-static bool commit_slices(struct region *region, size_t end) {
-    size_t have = region->ready;
-    if (end <= have) return true;
-    size_t step = (have - region->first) / 8;
-    step = LU_MIN(LU_MAX(step, LU_MIB >> LU_SLICE_SHIFT), (64 * LU_MIB) >> LU_SLICE_SHIFT);
-    step = LU_MAX(step, (size_t)lu__option(LU_OPT_TOP_PAD) >> LU_SLICE_SHIFT);
-    size_t wish = LU_MIN(LU_MAX(end, have + step), (size_t)region->limit);
-    for (;;) {
-        size_t size = (wish - have) << LU_SLICE_SHIFT;
-        if (commit_descs(region, wish) && commit(region->base + (have << LU_SLICE_SHIFT), size)) {
-            __atomic_store_n(&region->ready, (uint32_t)wish, __ATOMIC_RELEASE);
-            lu__span_figures.committed += size;
-            return true;
-        }
-        if (wish == end) return false;
-        wish = end; /* not so much: just what is needed */
-    }
+/* Map `slices` from `start` on, or find them mapped. 0 or an errno value. */
+static int map_fresh(size_t start, size_t slices, bool (*may_skip)(size_t slices),
+                     struct lu__fresh *fresh) {
+    struct region *region = fresh->region;
+    fresh->slice = (uint32_t)start;
+    fresh->skipped = (uint32_t)start - region->top;
+    fresh->hole = start > region->ready && may_skip(fresh->skipped) && unmap_advance(region);
+    return map_slices(region, fresh->hole ? start : region->ready, start + slices);
 }
 
-bool lu__region_extend(size_t slices, size_t align_slices, struct region **out, uint32_t *slice,
-                       uint32_t *skipped) {
+bool lu__region_extend(size_t slices, size_t align_slices, bool (*may_skip)(size_t slices),
+                       struct lu__fresh *fresh) {
     for (uint32_t i = 0;; i++) {
         if (i == lu__region_count) {
             /* Room for the alignment: slices are counted from the region's base, which is aligned
              * to the window only. */
             size_t margin = align_slices > 1 ? align_slices : 0;
             if (slices + margin < slices || slices + margin > (size_t)1 << 31) return false;
-            if (region_add(slices + margin) == NULL) return false;
+            if (!region_add(slices + margin)) return false;
         }
         struct region *region = &lu__regions[i];
         size_t base_slice = (uintptr_t)region->base >> LU_SLICE_SHIFT;
         size_t start = lu__align_up(base_slice + region->top, align_slices) - base_slice;
         if (start + slices > region->limit) continue;
-        if (!commit_slices(region, start + slices)) {
-            if (!commit_refused) return false; /* the system has no memory */
-            region->limit = region->ready;     /* what is writable already is used */
-            continue;
-        }
-        *out = region;
-        *slice = (uint32_t)start;
-        *skipped = (uint32_t)start - region->top;
-        return true;
+        fresh->region = region;
+        int error = map_fresh(start, slices, may_skip, fresh);
+        if (error != EEXIST) return error == 0; /* else the system has no memory */
     }
 }

@@ -3,19 +3,24 @@
  *
  *     lu__run_alloc   bins first (dirty, then clean), then the fresh top of a region; then what can
  *                     be had by giving back free memory, and by looking at every free run
- *     lu__run_free    merges with free neighbours of the same kind (dirty or clean), and puts what
- *                     comes of it into the bins
+ *     lu__run_free    merges with free neighbours of the same kind (dirty, clean or holes), and
+ *                     puts what comes of it into the bins
  *
- * The truth is in the descriptors: head marks tile every region from `first` to `top`. A run that
+ * The truth is in the descriptors: head marks tile every region from slice 0 to `top`. A run that
  * is split has its inner heads written before the outer one becomes shorter, and of runs that are
  * joined the outer becomes longer before what is inside is touched (release stores), so that a walk
  * at any instant sees a tiling. The bins are only an index, which lu__run_rebuild makes anew in a
  * forked child. Free memory goes back in purge.c. Nothing here takes longer for more runs, but for
  * that look at all, which lets others in between, and the rebuild.
  */
+#include <errno.h>
+
 #include "base/options.h"
 #include "os/os.h"
 #include "span/run_parts.h"
+
+#define CLEAN_MOST ((uint32_t)((32 * LU_MIB) >> LU_SLICE_SHIFT)) /* unmapped under the lock */
+#define FAILED_MOST 16u /* runs that are found and cannot be had: holes that others are in */
 
 static struct lu__span_figures *const figures = &lu__span_figures;
 
@@ -42,10 +47,10 @@ static void mark_tail(struct span *head, size_t slices) {
     LU_SET(tail->kind, LU_KIND_TAIL);
 }
 
-void lu__run_mark_free(struct span *head, size_t slices, bool zero) {
+void lu__run_mark_free(struct span *head, size_t slices, enum lu__free what) {
     head->owner = NULL;
     head->of_thread = 0;
-    head->zero = zero;
+    head->zero = (uint8_t)what;
     if (slices > 1) mark_tail(head, slices);
     LU_SET(head->slices, (uint32_t)slices);
     LU_SET(head->kind, LU_KIND_FREE);
@@ -69,23 +74,79 @@ static void join(struct span *head, struct span *next) {
     forget_head(next, end);
 }
 
-void lu__run_insert(struct span *run) {
-    struct region *region = lu__region_of(run);
-    size_t slice = (size_t)((char *)run - region->base) >> LU_DESC_SHIFT;
-    struct span *after = run + run->slices;
-    if (slice + run->slices < region->top && after->kind == LU_KIND_FREE &&
-        after->zero == run->zero) {
+/* The hole ends at the top: lower that. False: it stays. */
+static bool lower_top(struct span *run) {
+    struct region *region = lu__region_of_desc(run);
+    size_t slice = lu__region_slice(region, run);
+    uint32_t whole = run->slices;
+    /* First: a mark above the top would stay there. */
+    if (whole > 1) lu__run_unmark(run + whole - 1);
+    if (!lu__region_lower(region, slice)) {
+        lu__run_mark_free(run, whole, run->zero);
+        return false;
+    }
+    lu__run_unmark(run);
+    if (lu__walk_at > run && lu__walk_at <= run + whole) lu__walk_at = run;
+    return true;
+}
+
+/* The clean run, in no bin, becomes a hole: its pages are gone already, so that takes no time. In
+ * fork's child it may be one with memory in it, which is found when it is to be used. */
+static void unmap_clean(struct span *run) {
+    size_t bytes = lu__span_bytes(run);
+    if (run->slices > CLEAN_MOST || lu__look_is_on()) return;
+    run->zero = LU_FREE_HOLE;
+    if (lu__os_unmap(lu__span_start(run), bytes) == 0) {
+        figures->mapped -= bytes;
+    } else {
+        run->zero = LU_FREE_CLEAN;
+    }
+}
+
+/* Beside a hole clean memory becomes one as well: that is one mapping less, and the top can come
+ * down. */
+static void follow(const struct span *run, struct span *beside) {
+    if (beside == NULL || beside->kind != LU_KIND_FREE) return;
+    if (run->zero != LU_FREE_HOLE || beside->zero != LU_FREE_CLEAN) return;
+    lu__bins_remove(beside);
+    unmap_clean(beside);
+    lu__bins_insert(beside, false);
+}
+
+/* Merge the run with neighbours of its kind; what comes of it. */
+LU_INLINE struct span *merge(const struct region *region, struct span *run) {
+    struct span *after = lu__run_behind(region, run);
+    if (after != NULL && after->kind == LU_KIND_FREE && after->zero == run->zero) {
         lu__bins_remove(after);
         join(run, after);
     }
-    if (slice > region->first) {
-        struct span *before = run - 1;
-        if (before->kind == LU_KIND_TAIL) before = run - before->slices;
-        if (before->kind == LU_KIND_FREE && before->zero == run->zero) {
-            lu__bins_remove(before);
-            join(before, run);
-            run = before;
-        }
+    struct span *before = lu__run_in_front(region, run);
+    if (before == NULL || before->kind != LU_KIND_FREE || before->zero != run->zero) return run;
+    lu__bins_remove(before);
+    join(before, run);
+    return before;
+}
+
+/* The same for what is clean or a hole. Where clean runs become holes, those behind them follow. */
+static LU_COLD struct span *merge_clean(const struct region *region, struct span *run) {
+    for (uint32_t slices = 0; slices != run->slices;) {
+        slices = run->slices;
+        if (run->zero == LU_FREE_CLEAN && lu__run_may_unmap(run)) unmap_clean(run);
+        follow(run, lu__run_behind(region, run));
+        follow(run, lu__run_in_front(region, run));
+        run = merge(region, run);
+    }
+    return run;
+}
+
+void lu__run_insert(struct span *run) {
+    const struct region *region = lu__region_of_desc(run);
+    if (LU_LIKELY(run->zero == LU_FREE_DIRTY)) {
+        run = merge(region, run);
+    } else {
+        run = merge_clean(region, run);
+        bool at_top = lu__run_behind(region, run) == NULL;
+        if (at_top && lu__run_is_hole(run) && lower_top(run)) return;
     }
     lu__bins_insert(run, false);
 }
@@ -130,17 +191,55 @@ static bool limit_allows(size_t bytes) {
     return limit_lacks(bytes) == 0;
 }
 
+/* Map the part of the hole that is to be used. False: there is no memory; or somebody else is
+ * there, then it is left to him, for good. Fork's child at worst finds its own memory there. */
+static bool fill(struct span *run, size_t front, size_t slices) {
+    int error = lu__region_fill(run + front, slices);
+    if (error == EEXIST) {
+        lu__bins_remove(run);
+        struct span *lost = carve(run, front, slices, LU_KIND_META);
+        lu__figure_add(&figures->used, lu__span_bytes(lost));
+        lu__figure_add(&figures->meta, lu__span_bytes(lost));
+    }
+    return error == 0;
+}
+
+/* The first slices of the run in use, which was mapped just now, are free and clean. */
+static struct span *cut_front(struct span *run, size_t slices) {
+    struct span *head = run + slices;
+    head->zero = run->zero;
+    LU_SET(head->slices, run->slices - (uint32_t)slices);
+    LU_SET(head->kind, run->kind);
+    lu__run_mark_free(run, slices, LU_FREE_CLEAN);
+    lu__run_insert(run);
+    return head;
+}
+
+/* What is passed over is mapped with it if it may not be a hole of its own. */
+static LU_COLD struct span *take_hole(struct span *run, size_t front, size_t slices,
+                                      enum lu__kind kind) {
+    size_t with = front > 0 && !lu__run_may_be_hole(front) ? front : 0;
+    if (!fill(run, front - with, slices + with)) return NULL;
+    lu__bins_remove(run);
+    struct span *head = carve(run, front - with, slices + with, kind);
+    return with > 0 ? cut_front(head, with) : head;
+}
+
 /* Take the free run, found in the bins, if the limit allows it. */
-static struct span *take_binned(struct span *run, size_t slices, size_t align_slices,
-                                enum lu__kind kind) {
+LU_INLINE struct span *take_binned(struct span *run, size_t slices, size_t align_slices,
+                                   enum lu__kind kind) {
     size_t bytes = slices << LU_SLICE_SHIFT, front = 0;
-    if (run->zero && !limit_allows(bytes)) return NULL;
     if (align_slices > 1) {
         size_t start = (uintptr_t)lu__span_start(run) >> LU_SLICE_SHIFT;
         front = lu__align_up(start, align_slices) - start;
     }
+    if (LU_LIKELY(run->zero == LU_FREE_DIRTY)) {
+        lu__figure_sub(&figures->dirty, bytes);
+    } else {
+        if (!limit_allows(bytes)) return NULL;
+        if (run->zero == LU_FREE_HOLE) return take_hole(run, front, slices, kind);
+    }
     lu__bins_remove(run);
-    if (!run->zero) lu__figure_sub(&figures->dirty, bytes);
     return carve(run, front, slices, kind);
 }
 
@@ -152,23 +251,20 @@ static struct span *alloc_binned(size_t slices, size_t align_slices, enum lu__ki
 
 /* A run from the fresh top of a region, or NULL. */
 static struct span *alloc_fresh(size_t slices, size_t align_slices, enum lu__kind kind) {
-    struct region *region;
-    uint32_t slice, skipped;
+    struct lu__fresh fresh;
     if (!limit_allows(slices << LU_SLICE_SHIFT) ||
-        !lu__region_extend(slices, align_slices, &region, &slice, &skipped)) {
+        !lu__region_extend(slices, align_slices, lu__run_may_be_hole, &fresh)) {
         return NULL;
     }
-    struct span *head = lu__region_desc(region, slice);
+    struct span *head = lu__region_desc(fresh.region, fresh.slice), *before = head - fresh.skipped;
     head->zero = true;
     head->slices = (uint32_t)slices;
     LU_SET(head->kind, (uint8_t)kind);
-    if (skipped > 0) {
-        lu__run_mark_free(head - skipped, skipped, true);
-        LU_SET(region->top, slice + (uint32_t)slices);
-        lu__run_insert(head - skipped);
-    } else {
-        LU_SET(region->top, slice + (uint32_t)slices);
+    if (fresh.skipped > 0) {
+        lu__run_mark_free(before, fresh.skipped, fresh.hole ? LU_FREE_HOLE : LU_FREE_CLEAN);
     }
+    LU_SET(fresh.region->top, fresh.slice + (uint32_t)slices);
+    if (fresh.skipped > 0) lu__run_insert(before);
     return head;
 }
 
@@ -192,15 +288,15 @@ static struct span *alloc_once(size_t slices, size_t align_slices, enum lu__kind
 static struct span *alloc_searched(size_t slices, size_t align_slices, enum lu__kind kind) {
     struct lu__bins_search search = {.slices = slices, .align_slices = align_slices};
     struct span *run = NULL;
-    while (run == NULL && !search.done) {
+    for (unsigned failed = 0; run == NULL && !search.done && failed < FAILED_MOST;) {
         lu__lock_acquire(&lu__span_lock);
         struct span *found = lu__bins_search(&search);
         if (found != NULL) {
             run = take_binned(found, slices, align_slices, kind);
             if (run != NULL) note_use(run, kind);
+            failed++;
         }
         lu__lock_release(&lu__span_lock);
-        if (found != NULL && run == NULL) break; /* the limit */
     }
     return run;
 }
@@ -210,15 +306,15 @@ struct span *lu__run_alloc(size_t slices, size_t align_slices, enum lu__kind kin
     struct span *run = alloc_once(slices, align_slices, kind);
     while (LU_UNLIKELY(run == NULL)) {
         /* Purged runs no longer count for the limit, and merge with their clean neighbours. */
-        size_t lacks = limit_lacks(slices << LU_SLICE_SHIFT);
-        size_t purged = lu__run_purge(lacks != 0 ? LU_MAX(lacks, LU_MIB) : SIZE_MAX);
-        if (purged == 0) break;
+        size_t bytes = slices << LU_SLICE_SHIFT, lacks = limit_lacks(bytes);
+        if (lacks != 0 ? lu__run_purge(LU_MAX(lacks, LU_MIB)) == 0 : !lu__run_refused(bytes, 0))
+            break;
         run = alloc_once(slices, align_slices, kind);
     }
     if (run == NULL && limit_allows(slices << LU_SLICE_SHIFT)) {
         run = alloc_searched(slices, align_slices, kind);
     }
-    if (run != NULL) *zero = run->zero;
+    if (run != NULL) *zero = run->zero != LU_FREE_DIRTY;
     return run;
 }
 
@@ -230,20 +326,22 @@ void lu__run_forget_touched(struct span *run) {
 }
 
 /* Let go of the lock, under which `bytes` became free, and give back what is too much then. */
-static void release_and_settle(size_t bytes) {
+LU_INLINE void release_and_settle(size_t bytes) {
     bool much = lu__decay_excess(&lu__decay, delay_ms()) != 0;
+    bool look = LU_UNLIKELY(lu__run_limit_met != SIZE_MAX) && lu__run_room_due(bytes);
     lu__lock_release(&lu__span_lock);
     if (LU_UNLIKELY(much)) lu__run_freed_too_much(bytes);
+    if (LU_UNLIKELY(look)) lu__run_make_room();
 }
 
 /* Free the slices of `run`, which the caller has taken out of use. Locked. */
-static void free_locked(struct span *run, bool zero, uint64_t now_ms) {
+static void free_locked(struct span *run, enum lu__free what, uint64_t now_ms) {
     size_t bytes = lu__span_bytes(run);
     lu__figure_sub(&figures->used, bytes);
     run->owner = NULL;
-    lu__run_mark_free(run, run->slices, zero);
+    lu__run_mark_free(run, run->slices, what);
     lu__run_insert(run);
-    if (!zero) lu__figure_add(&figures->dirty, bytes);
+    if (what == LU_FREE_DIRTY) lu__figure_add(&figures->dirty, bytes);
     lu__decay_freed(&lu__decay, figures->dirty, figures->used, now_ms, delay_ms());
 }
 
@@ -254,30 +352,33 @@ void lu__run_free(struct span *run) {
     if (run->kind == LU_KIND_SMALL) {
         for (size_t i = 1; i < run->slices; i++) lu__run_unmark(run + i);
     }
-    free_locked(run, false, now_ms);
+    free_locked(run, LU_FREE_DIRTY, now_ms);
     release_and_settle(bytes);
 }
 
-void lu__run_free_clean(struct span *run) {
+void lu__run_free_clean(struct span *run, size_t huge_bytes) {
     uint64_t now_ms = lu__os_now_ms();
+    bool large = run->slices > CLEAN_MOST;
     lu__run_forget_touched(run);
     lu__lock_acquire(&lu__span_lock);
-    lu__figure_add(&figures->huge, lu__span_bytes(run));
-    free_locked(run, true, now_ms);
+    lu__figure_add(&figures->huge, huge_bytes);
+    free_locked(run, LU_FREE_CLEAN, now_ms);
     lu__lock_release(&lu__span_lock);
+    if (large) (void)lu__run_unmap_clean();
 }
 
 bool lu__run_grow(struct span *run, size_t slices) {
     bool done = false;
     lu__lock_acquire(&lu__span_lock);
-    struct region *region = lu__region_of(run);
+    struct region *region = lu__region_of_desc(run);
     struct span *after = run + run->slices;
     size_t more = slices - run->slices;
-    size_t slice = (size_t)((char *)after - region->base) >> LU_DESC_SHIFT;
-    if (slice < region->top && after->kind == LU_KIND_FREE && after->slices >= more &&
-        (!after->zero || limit_allows(more << LU_SLICE_SHIFT))) {
+    if (lu__region_slice(region, after) < region->top && after->kind == LU_KIND_FREE &&
+        after->slices >= more &&
+        (after->zero == LU_FREE_DIRTY || limit_allows(more << LU_SLICE_SHIFT)) &&
+        (after->zero != LU_FREE_HOLE || fill(after, 0, more))) {
         lu__bins_remove(after);
-        if (!after->zero) lu__figure_sub(&figures->dirty, more << LU_SLICE_SHIFT);
+        if (after->zero == LU_FREE_DIRTY) lu__figure_sub(&figures->dirty, more << LU_SLICE_SHIFT);
         (void)carve(after, 0, more, LU_KIND_LARGE);
         LU_SET(run->slices, (uint32_t)slices);
         lu__run_unmark(after);
@@ -297,7 +398,7 @@ void lu__run_shrink(struct span *run, size_t slices) {
     rest->slices = run->slices - (uint32_t)slices;
     LU_SET(rest->kind, LU_KIND_LARGE);
     LU_SET(run->slices, (uint32_t)slices);
-    free_locked(rest, false, now_ms);
+    free_locked(rest, LU_FREE_DIRTY, now_ms);
     release_and_settle(bytes);
 }
 
@@ -335,20 +436,34 @@ static void unmark_inside(struct span *run) {
     }
 }
 
+/* Another thread was giving the run back: is it there? Unmapped it is whole or not at all, and only
+ * where nothing is it can be mapped. */
+static void settle_purging(struct span *run) {
+    uint8_t what = run->state; /* it is there, as it was */
+    if (run->zero == LU_FREE_HOLE) {
+        int error = lu__region_fill(run, run->slices);
+        if (error != EEXIST) what = error == 0 ? LU_FREE_CLEAN : LU_FREE_HOLE;
+    }
+    run->zero = what;
+}
+
 void lu__run_rebuild(void) {
     lu__bins_clear();
-    size_t used = 0, dirty = 0;
+    size_t used = 0, dirty = 0, mapped = 0;
     for (uint32_t i = 0; i < lu__region_count; i++) {
         struct region *region = &lu__regions[i];
-        for (size_t slice = region->first; slice < region->top;) {
+        lu__region_settle(region);
+        mapped += region->table_bytes + ((size_t)region->ready << LU_SLICE_SHIFT);
+        for (size_t slice = 0; slice < region->top;) {
             struct span *run = lu__region_desc(region, slice);
-            if (run->kind == LU_KIND_PURGING) run->zero = false;
+            if (run->kind == LU_KIND_PURGING && run != lu__my_purge) settle_purging(run);
             if (run == lu__my_purge) { /* a handler forks above it: it goes on with that */
-                dirty += lu__span_bytes(run);
+                if (run->state == LU_FREE_DIRTY) dirty += lu__span_bytes(run);
             } else if (run->kind == LU_KIND_FREE || run->kind == LU_KIND_PURGING) {
                 unmark_inside(run);
                 lu__run_mark_free(run, run->slices, run->zero);
-                if (!run->zero) dirty += lu__span_bytes(run);
+                if (run->zero == LU_FREE_DIRTY) dirty += lu__span_bytes(run);
+                if (run->zero == LU_FREE_HOLE) mapped -= lu__span_bytes(run);
                 lu__bins_insert(run, false);
             } else {
                 if (run->kind == LU_KIND_LARGE) {
@@ -362,6 +477,14 @@ void lu__run_rebuild(void) {
     lu__purge_fork_child();
     figures->used = used;
     figures->dirty = dirty;
+    figures->mapped = mapped;
     lu__decay = (struct lu__decay){0}; /* it may have been half changed */
     lu__decay_freed(&lu__decay, dirty, used, lu__os_now_ms(), delay_ms());
+}
+
+void lu__run_fork_child(void) {
+    lu__purge_set_child();
+    if (lu__lock_is_mine(&lu__span_lock)) return; /* the interrupted call goes on */
+    bool was_held = lu__lock_fork_child(&lu__span_lock);
+    if (was_held || lu__run_purging()) lu__run_rebuild();
 }

@@ -24,12 +24,28 @@ LU_INLINE void lu__figure_sub(size_t *figure, size_t bytes) {
 /* ---------------------------------------------------------------- run.c */
 
 /* Make the descriptor the head of a free run. */
-void lu__run_mark_free(struct span *head, size_t slices, bool zero);
+void lu__run_mark_free(struct span *head, size_t slices, enum lu__free what);
 LU_INLINE void lu__run_unmark(struct span *desc) {
     LU_SET(desc->kind, LU_KIND_NONE);
 }
-/* Merge a free run, in no bin, with free neighbours of its kind and put it in its bin. */
+/* Merge a free run, in no bin, with free neighbours of its kind and put it in its bin; or, a hole
+ * that ends at the top, lower the top. A clean run that may become a hole does. */
 void lu__run_insert(struct span *run);
+
+LU_INLINE bool lu__run_is_hole(const struct span *run) {
+    return run->kind == LU_KIND_FREE && run->zero == LU_FREE_HOLE;
+}
+/* The run behind, or NULL at the top. */
+LU_INLINE struct span *lu__run_behind(const struct region *region, struct span *run) {
+    struct span *after = run + run->slices;
+    return lu__region_slice(region, after) < region->top ? after : NULL;
+}
+/* The run before, if it is free (else its last slice), or NULL at the bottom. */
+LU_INLINE struct span *lu__run_in_front(const struct region *region, struct span *run) {
+    if (lu__region_slice(region, run) == 0) return NULL;
+    struct span *before = run - 1;
+    return before->kind == LU_KIND_TAIL ? run - before->slices : before;
+}
 
 /* ---------------------------------------------------------------- bins.c: free runs by size */
 
@@ -37,18 +53,22 @@ void lu__run_insert(struct span *run);
 void lu__bins_insert(struct span *run, bool oldest);
 void lu__bins_remove(struct span *run);
 /* A free run with room for `slices` at the alignment, of the smallest size that a short look finds,
- * dirty before clean. NULL: there is none, or it was not among those looked at. */
+ * dirty before clean before holes. NULL: there is none, or it was not among those looked at. */
 struct span *lu__bins_find(size_t slices, size_t align_slices);
 /* A search that looks at all. It goes on, a few runs at a time, until it returns a run or
  * `done`. */
 struct lu__bins_search {
     size_t slices, align_slices;
-    size_t left;  /* runs of the bin that were not looked at; to begin: 0          */
-    unsigned bin; /* to begin: 0                                                   */
-    bool zero;    /* to begin: false                                               */
-    bool done;    /* to begin: false                                               */
+    size_t left;   /* runs of the bin that were not looked at; to begin: 0          */
+    unsigned bin;  /* to begin: 0                                                   */
+    unsigned what; /* enum lu__free; to begin: LU_FREE_DIRTY                        */
+    bool done;     /* to begin: false                                               */
 };
 struct span *lu__bins_search(struct lu__bins_search *search);
+/* How many holes there are. */
+size_t lu__bins_holes(void);
+/* One of the largest clean runs, or NULL. */
+struct span *lu__bins_large_clean(void);
 /* The dirty run that has been free, or has not changed, for the longest time, or NULL. */
 struct span *lu__bins_oldest(void);
 void lu__bins_clear(void);
@@ -57,6 +77,14 @@ void lu__bins_clear(void);
 
 extern struct lu__decay lu__decay LU_HIDDEN;
 
+/* May a free run of so many slices become a hole where that costs a mapping? */
+bool lu__run_may_be_hole(size_t slices);
+/* May the free run become a hole? If one is beside it, or the top, that costs no mapping. Count on
+ * it being made. */
+bool lu__run_may_unmap(struct span *run);
+/* Unmap clean runs that did not become holes when they became clean. False: there are none, or they
+ * may not. Not locked. */
+bool lu__run_unmap_clean(void);
 /* What this thread is purging, or NULL. In the child of fork it goes on with it, after a
  * handler. */
 extern __thread struct span *lu__my_purge
@@ -64,8 +92,19 @@ extern __thread struct span *lu__my_purge
 /* `freed` bytes became free, and what is free is too much: give of it back, now, or when the caller
  * settles. Not locked. */
 void lu__run_freed_too_much(size_t freed);
-/* In the child of fork. */
+/* In every child of fork: from now on this is one. */
+void lu__purge_set_child(void);
+/* In one that rebuilds. */
 void lu__purge_fork_child(void);
+
+/* ---------------------------------------------------------------- room.c */
+
+/* The limit of addresses that the process met, or SIZE_MAX. */
+extern size_t lu__run_limit_met LU_HIDDEN;
+/* So many bytes became free under that limit: is it time to make room? */
+bool lu__run_room_due(size_t freed);
+/* Give back what is free, if it is much of what is left. Not locked. */
+void lu__run_make_room(void);
 
 /* ---------------------------------------------------------------- walk.c */
 

@@ -17,7 +17,8 @@
  * child of fork or a signal handler above the holder of the lock, sees it with or without the node,
  * and can go on. At worst the node itself is lost.
  *
- * Nodes are cut from memory mapped here, 64 KiB at a time, and used again; it is never given back.
+ * Nodes are cut from memory mapped here, 64 KiB at a time, and used again; it is given back only
+ * when the library is unloaded: the first node of each mapping leads to the mapping before.
  */
 #include "span/skip.h"
 
@@ -61,7 +62,10 @@ struct lu__skip_node *lu__skip_take(struct lu__skip *skip) {
     if (skip->fresh.count == 0) {
         void *memory;
         if (lu__os_map(NODES_BYTES, LU_OS_PAGE, &memory) != 0) return NULL;
-        lu__pieces_refill(&skip->fresh, memory, NODES_BYTES / sizeof *node);
+        struct lu__skip_node *first = memory;
+        first->next[0] = skip->mapped;
+        LU_SET(skip->mapped, first);
+        lu__pieces_refill(&skip->fresh, first + 1, NODES_BYTES / sizeof *node - 1);
     }
     return lu__pieces_take(&skip->fresh, sizeof *node);
 }
@@ -113,4 +117,11 @@ struct lu__skip_node *lu__skip_ceiling(const struct lu__skip *skip, uintptr_t ad
     if (address == 0) return skip->head[0];
     struct lu__skip_node *below = lu__skip_floor(skip, address - 1);
     return below != NULL ? below->next[0] : skip->head[0];
+}
+
+void lu__skip_unmap(struct lu__skip *skip) {
+    for (struct lu__skip_node *first = skip->mapped, *before; first != NULL; first = before) {
+        before = first->next[0];
+        lu__os_unmap(first, NODES_BYTES);
+    }
 }

@@ -9,9 +9,10 @@ struct heap;
 #define LU_SKIP_LEVELS 12 /* enough for 4^12 blocks */
 
 struct lu__skip_node {
-    char *block;        /* first byte of the block: start of the mapping  */
-    size_t bytes;       /* of the mapping, all usable                     */
+    char *block;        /* first byte of the block                        */
+    size_t bytes;       /* usable                                         */
     struct heap *owner; /* the lu_heap it belongs to, or NULL             */
+    uint32_t front;     /* bytes of the mapping before the block          */
     uint8_t levels;     /* in how many lists it is; 0: in none            */
     bool below;         /* smaller than mmap_threshold; see huge.c        */
     struct lu__skip_node *next[LU_SKIP_LEVELS];
@@ -23,6 +24,7 @@ struct lu__skip {
     struct lu__skip_node *head[LU_SKIP_LEVELS];
     struct lu__skip_node *unused; /* through next[0]                            */
     struct lu__pieces fresh;      /* memory that nodes are cut from             */
+    struct lu__skip_node *mapped; /* the first of each mapping, through next[0] */
     uint32_t random;
 };
 
@@ -39,6 +41,9 @@ struct lu__skip_node *lu__skip_remove(struct lu__skip *skip, const void *block);
 struct lu__skip_node *lu__skip_floor(const struct lu__skip *skip, uintptr_t address);
 /* The first that begins at or above. The one behind it is its next[0]. */
 struct lu__skip_node *lu__skip_ceiling(const struct lu__skip *skip, uintptr_t address);
+
+/* Give all memory of the nodes back; the list is not used any more. */
+void lu__skip_unmap(struct lu__skip *skip);
 
 /* Nodes looked at so far by all of these (relaxed count; for tests). */
 extern size_t lu__skip_steps LU_HIDDEN;

@@ -1,25 +1,28 @@
 /*
  * span.h - address space -> slices -> runs and spans.
  *
- * Memory is reserved in regions (usually one, of 1 TiB), cut into slices of 64 KiB. A run is a
- * sequence of slices used for one thing. One descriptor of two cache lines stands for every slice,
- * found by arithmetic alone; that of a run's first slice, its head, describes the run:
+ * Memory is had in regions (usually one), cut into slices of 64 KiB. A run is a sequence of slices
+ * used for one thing. One descriptor of two cache lines stands for every slice, found by arithmetic
+ * alone; that of a run's first slice, its head, describes the run:
  *
- *     region   |desc 0|desc 1| ...        ... |slice f|slice f+1| ... |   reserved, not committed
- *     base ----^                              ^ first                 ^ top          ^ committed
+ *     | 0 |desc 0|desc 1| ...    (free addresses)     |slice 0|slice 1| ...   |       (free)
+ *         ^ table                                     ^ base             ^ top ^ ready      limit
  *
- *     descriptor of address a:   base + ((a - base) >> 16) * 128
+ *     descriptor of address a:   table + ((a - base) >> 16) * 128
+ *
+ * Nothing is reserved: what is not mapped yet, behind either part, are addresses that anybody may
+ * take. A region that finds somebody there ends there (region.c).
  *
  * Kinds of runs:
  *     SMALL   blocks of one size class, owned by a heap (a "span" in the narrow sense)
  *     LARGE   one block
  *     META    lucid's own structures
- *     FREE    dirty (was used, still resident) or clean (reads as zero)
+ *     FREE    dirty (was used, still resident), clean (reads as zero) or a hole (not mapped)
  *     PURGING being given back by some thread; nobody else touches it
  *
  * Every slice below `top` belongs to exactly one run; the descriptors of slices that are not heads
  * have kind NONE (or INTERIOR in a SMALL run, TAIL at the end of a FREE one). Marks are changed in
- * an order such that walking head to head from `first` meets only whole runs at any moment: that
+ * an order such that walking head to head from slice 0 meets only whole runs at any moment: that
  * is what lets the child of fork rebuild everything else (lu__run_rebuild).
  */
 #ifndef LU_SPAN_H
@@ -48,6 +51,10 @@ enum lu__kind {
     LU_KIND_PURGING,
 };
 
+/* What is in a FREE run, in the order in which such runs are taken (span->zero); in a PURGING one,
+ * what becomes of it. */
+enum lu__free { LU_FREE_DIRTY, LU_FREE_CLEAN, LU_FREE_HOLE, LU_FREES };
+
 /* Where a SMALL span is in its life; see heap/small.c. */
 #define LU_OF_THREAD_HARDENED 2 /* of_thread */
 enum lu__span_state { LU_SPAN_CURRENT = 1, LU_SPAN_SLEEPING, LU_SPAN_PARTIAL };
@@ -63,12 +70,13 @@ struct span {
     uint32_t inverse;   /* of the class                                                        */
     uint32_t bound;     /* offset * inverse is below it for starts of carved blocks (class.c);
                             0 sends every free to the slow path                                 */
-    uint32_t limit;     /* bytes from the start up to which blocks were carved                 */
+    uint32_t limit;     /* bytes from the start: SMALL: up to which blocks were carved; LARGE: to
+                            the block                                                          */
     uint8_t class_id;
     uint8_t kind;      /* enum lu__kind */
     uint8_t of_thread; /* SMALL, and the owner is a thread's heap, not a lu_heap: 1, if hardened
                             LU_OF_THREAD_HARDENED; else 0                                      */
-    uint8_t zero;      /* FREE, and SMALL beyond limit: the memory reads as zero              */
+    uint8_t zero;      /* FREE, PURGING: enum lu__free. SMALL: beyond limit it reads as zero   */
     uint32_t slices;   /* length of the run; offset from the head for INTERIOR                */
     struct span *next; /* heap's partial list, or bin of free runs                       */
     uintptr_t key;     /* SMALL: of the links in this life of the span; see heap/link.c. Stays
@@ -89,7 +97,7 @@ struct span {
     uint16_t seen;     /* CURRENT: limit / 8 when it was last swept; PARTIAL: see sweep.c    */
     uint16_t touched;  /* slice by slice, whatever it is part of: bytes / 8 from its start that a
                             SMALL span once linked and nothing has purged since (see small.c) */
-    uint8_t state;     /* SMALL: enum lu__span_state                                          */
+    uint8_t state;     /* SMALL: enum lu__span_state. PURGING: enum lu__free, what it was      */
     uint8_t hardened;  /* SMALL, LARGE: see heap/harden_parts.h; and of those                   */
     uint8_t guarded;   /* an inaccessible slice ends the run                              */
     uint8_t swept;     /* PARTIAL: nothing was freed since the last sweep. CURRENT: nothing was
@@ -99,14 +107,16 @@ _Static_assert(sizeof(struct span) == (size_t)1 << LU_DESC_SHIFT, "descriptors a
 _Static_assert(offsetof(struct span, remote) == 64, "the second line starts with `remote`");
 
 struct region {
-    char *base;        /* aligned to the window; the descriptor table starts here          */
-    size_t size;       /* bytes reserved                                                   */
-    uint32_t first;    /* first slice behind the descriptor table, and in the first region behind
-                           the one whose descriptor is lu__region_zeros                     */
-    uint32_t top;      /* slices from here were never handed out: zero                     */
-    uint32_t limit;    /* slices in all                                                    */
-    uint32_t ready;    /* slices below are committed, and so are their descriptors         */
-    size_t desc_ready; /* bytes of the descriptor table that are committed                */
+    char *base;         /* first byte of slice 0, aligned to the window                       */
+    struct span *table; /* its descriptor; the one before that stands for nothing, and is zero
+                            for ever                                                           */
+    size_t table_bytes; /* mapped, from that one on; grows only, as readers look at descriptors of
+                            what was unmapped meanwhile                                        */
+    uint32_t top;       /* slices from here are not handed out: zero, if they are mapped       */
+    uint32_t limit;     /* slices that it can have; less when somebody is in the way           */
+    uint32_t ready;     /* slices below are mapped, but for holes, and so are their descriptors */
+    uint32_t had;       /* slices below were below the top once                               */
+    bool plain;         /* where the kernel maps, which would use a hole for others' mappings    */
 };
 
 #define LU_REGIONS 256
@@ -114,14 +124,23 @@ extern struct region lu__regions[LU_REGIONS] LU_HIDDEN;
 extern uint32_t lu__region_count; /* atomic; grows only */
 
 LU_INLINE struct span *lu__region_desc(const struct region *region, size_t slice) {
-    return (struct span *)(region->base + (slice << LU_DESC_SHIFT));
+    return region->table + slice;
+}
+LU_INLINE size_t lu__region_slice(const struct region *region, const struct span *desc) {
+    return (size_t)(desc - region->table);
 }
 
 /* The address of a descriptor in the first region that stands for no memory and is zero for ever;
  * the region is made if there is none. 0: there can be none. Takes lu__span_lock. */
 uintptr_t lu__region_zeros(void);
-/* The region of `address`, or NULL. Any thread, no lock. */
+/* The region of `address`, which is in a slice that is ready, or NULL. Any thread, no lock. */
 struct region *lu__region_of(const void *address);
+/* The region of a descriptor. The same. */
+struct region *lu__region_of_desc(const struct span *desc);
+/* True if `address` was in a run once, and the top has come down below it. The same. */
+bool lu__region_had(const void *address);
+/* True if `address` is in the table of a region, as far as it is mapped. The same. */
+bool lu__region_is_table(const void *address);
 /* The head of the run that holds `address`, which lies in `region`; NULL for descriptors, META and
  * memory never handed out. Exact for live blocks; a guess where other threads change the run. */
 struct span *lu__span_of(const struct region *region, const void *address);
@@ -141,9 +160,10 @@ struct lu__span_figures {
     size_t dirty;    /* in FREE runs that are not clean        */
     size_t huge;     /* in mappings of their own               */
     size_t returned; /* given back since the start             */
-    size_t reserved, committed, meta;
-    size_t peak;  /* of used + dirty + huge                 */
-    size_t limit; /* on used + dirty + huge, 0 for none     */
+    size_t mapped;   /* by regions, descriptors included         */
+    size_t meta;     /* in META runs                             */
+    size_t peak;     /* of used + dirty + huge                 */
+    size_t limit;    /* on used + dirty + huge, 0 for none     */
     size_t huge_blocks;
 };
 extern struct lu__span_figures lu__span_figures;
@@ -159,14 +179,15 @@ LU_INLINE size_t lu__span_held(void) {
  * *zero tells whether all of it reads as zero. NULL if there is no memory or the limit forbids. */
 struct span *lu__run_alloc(size_t slices, size_t align_slices, enum lu__kind kind, bool *zero);
 void lu__run_free(struct span *run);
-/* The same for a LARGE run whose pages have all been moved out of it, so that it reads as zero; its
- * bytes are huge from now on (lu__huge_adopt). */
-void lu__run_free_clean(struct span *run);
+/* The same for a LARGE run whose pages have all been moved out of it, so that it reads as zero; so
+ * many bytes are huge from now on (lu__huge_adopt). */
+void lu__run_free_clean(struct span *run, size_t huge_bytes);
 /* Make a LARGE run longer or shorter in place; growing fails if what lies behind is in use.
  * Fresh slices have undefined contents. */
 bool lu__run_grow(struct span *run, size_t slices);
 void lu__run_shrink(struct span *run, size_t slices);
-/* ---- giving back (purge.c). Bytes that went back, in whole slices. Take the lock for moments. */
+/* ---- giving back (purge.c, room.c). Bytes that went back, in whole slices. Take the lock for
+ * moments. */
 
 /* Free memory that was used, whatever its age: `most_bytes` at most, rounded up to slices, and less
  * where it is in many small runs, as every call of the kernel takes its time. 0: there is none. */
@@ -202,11 +223,30 @@ void lu__span_uncharge(size_t bytes);
 void lu__span_forget_meta(size_t bytes);
 /* Once the memory that was charged is really there. */
 void lu__span_note_peak(void);
+/* The system refused `bytes`, of which some are `charged` already (lu__span_charge): give back all
+ * that is free, if that may help. False: nothing was, or it cannot. Takes the lock for moments. */
+bool lu__run_refused(size_t bytes, size_t charged);
+/* Unmap what is free and clean, and what is mapped in advance and is more than `keep` bytes. False:
+ * there was nothing. Takes the lock for moments. */
+bool lu__run_give_addresses(size_t keep);
+/* How many bytes of addresses are left to the process, as far as that is known: SIZE_MAX where it
+ * met no limit. Under lu__span_lock. */
+size_t lu__run_room(void);
 /* True while some thread purges a run without the lock. */
 bool lu__run_purging(void);
-/* In the child of fork, where another thread may have held the lock: rebuild the bins from the
- * descriptors. */
+/* In the child of fork: where another thread held the lock or purged, rebuild the bins. */
+void lu__run_fork_child(void);
+/* Rebuild them from the descriptors. */
 void lu__run_rebuild(void);
+
+/* ---- looks at blocks of others (purge.c) */
+
+/* Between these two calls the memory stays readable of what is a run in use after the first, seen
+ * under lu__span_lock or not, whoever frees it: for who follows lists of other threads. Nests. */
+void lu__look_begin(void);
+void lu__look_end(void);
+/* True if somebody may be looking, and what was freed before must not be unmapped. */
+bool lu__look_is_on(void);
 
 /* ---- a look at all runs (walk.c) */
 
@@ -221,9 +261,27 @@ void lu__walk_fork_child(void);
 
 /* ---- regions (region.c); under lu__span_lock. */
 
-/* Take `slices` fresh ones from the top of a region, aligned: the index of the first, and in
- * *skipped how many slices below it were passed over for the alignment. False: no memory. */
-bool lu__region_extend(size_t slices, size_t align_slices, struct region **region, uint32_t *slice,
-                       uint32_t *skipped);
+/* Fresh slices from the top of a region. What lies between the top and the first of them was passed
+ * over for the alignment, and is mapped or not. */
+struct lu__fresh {
+    struct region *region;
+    uint32_t slice, skipped;
+    bool hole;
+};
+/* Take `slices`, aligned. `may_skip` says if so many slices that are passed over may be a hole.
+ * False: no memory. */
+bool lu__region_extend(size_t slices, size_t align_slices, bool (*may_skip)(size_t slices),
+                       struct lu__fresh *fresh);
+/* Map a part of a hole again. 0 or an errno value: EEXIST, somebody else is there. */
+int lu__region_fill(struct span *head, size_t slices) LU_MUST_CHECK;
+/* The top comes down to `slice`: what is between is a hole that ends at the top, and its marks are
+ * taken away. What was mapped behind the top in advance goes back; false, with nothing done, if the
+ * kernel does not take it. */
+bool lu__region_lower(struct region *region, size_t slice) LU_MUST_CHECK;
+/* What was mapped in advance and is more than `keep` bytes goes back. How much that was. */
+size_t lu__region_trim(size_t keep);
+/* In a child of fork whose parent may have been changing the region: nothing is mapped in advance
+ * from now on. */
+void lu__region_settle(struct region *region);
 
 #endif

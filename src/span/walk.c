@@ -8,7 +8,7 @@
  * mark is seen as it is then, one before it was seen as it was. If the head that the mark points at
  * ends, because its run becomes part of a free or a larger one that begins before it, who does that
  * moves the mark on to that run's end (run.c): so no head is looked for backwards, which would take
- * the longer the larger the run.
+ * the longer the larger the run. Where the top comes down below the mark, that becomes the top.
  *
  * One walk at a time: walk_lock is held throughout, and taken before lu__span_lock.
  */
@@ -22,7 +22,7 @@ static struct lu__lock walk_lock = LU_LOCK_INIT(LU_RANK_WALK);
 /* Visit some runs of the region. False: all were. */
 static bool visit_some(const struct region *region, lu__run_visit_fn *visit, void *arg) {
     lu__lock_acquire(&lu__span_lock);
-    struct span *first = lu__region_desc(region, region->first);
+    struct span *first = lu__region_desc(region, 0);
     struct span *top = lu__region_desc(region, region->top);
     struct span *run = lu__walk_at != NULL ? lu__walk_at : first;
     for (unsigned effort = 0; run < top && effort < EFFORT; run += run->slices) {
@@ -37,6 +37,7 @@ static bool visit_some(const struct region *region, lu__run_visit_fn *visit, voi
 
 void lu__run_walk(lu__run_visit_fn *visit, void (*between)(void *arg), void *arg) {
     lu__lock_acquire(&walk_lock);
+    lu__look_begin();
     for (uint32_t i = 0; i < __atomic_load_n(&lu__region_count, __ATOMIC_ACQUIRE); i++) {
         bool more = true;
         while (more) {
@@ -44,6 +45,7 @@ void lu__run_walk(lu__run_visit_fn *visit, void (*between)(void *arg), void *arg
             between(arg);
         }
     }
+    lu__look_end();
     lu__lock_release(&walk_lock);
 }
 

@@ -102,8 +102,7 @@ static void add_figures(lu_stats_t *out) {
     out->held_bytes = lu__span_held() - figures->meta;
     out->dirty_bytes = figures->dirty;
     out->returned_bytes = __atomic_load_n(&figures->returned, __ATOMIC_RELAXED); /* needs no lock */
-    out->reserved_bytes = figures->reserved + figures->huge;
-    out->committed_bytes = figures->committed + figures->huge;
+    out->committed_bytes = out->reserved_bytes = figures->mapped + figures->huge;
     out->metadata_bytes = figures->meta;
     out->peak_held_bytes = figures->peak;
     out->huge_bytes = figures->huge;
@@ -111,7 +110,7 @@ static void add_figures(lu_stats_t *out) {
     out->limit_bytes = figures->limit;
     for (uint32_t i = 0; i < lu__region_count; i++) {
         const struct region *region = &lu__regions[i];
-        out->metadata_bytes += (size_t)(region->top - region->first) << LU_DESC_SHIFT;
+        out->metadata_bytes += (size_t)region->top << LU_DESC_SHIFT;
     }
     lu__lock_release(&lu__span_lock);
 }

@@ -80,7 +80,7 @@ class Command(unittest.TestCase):
     def test_symbols(self):
         lines = EXPORTED.read_text().splitlines()
         wanted = {line for line in lines
-                  if line and not line.startswith(("#", "lu_", "_Z"))}
+                  if line and not line.startswith(("#", "lu_", "_Z"))} - {"dlopen"}
         self.assertIn("malloc", wanted)
         for name in NAMES:
             out = subprocess.run([os.environ["NM"], "-D", "--defined-only", library(name)],

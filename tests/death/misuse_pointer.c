@@ -163,11 +163,11 @@ static void free_interior_remote(void) {
 
 /* ------------------------------------------------------------------ where no block is -------- */
 
-/* Far behind all that was ever allocated, but in the memory that the allocator has reserved. */
+/* Behind all that was ever allocated, but in the memory that the allocator has mapped. */
 static void *never_used(void) {
     bool (*owns)(const void *) = (bool (*)(const void *))misuse_symbol("lu_owns");
     uintptr_t block = (uintptr_t)misuse_block(SMALL);
-    for (size_t far = (size_t)64 << 30; far >= (size_t)8 << 20; far /= 2) {
+    for (size_t far = (size_t)64 << 30; far >= (size_t)256 << 10; far /= 2) {
         if (owns((void *)(block + far))) return (void *)(block + far);
         if (owns((void *)(block - far))) return (void *)(block - far);
     }

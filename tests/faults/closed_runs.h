@@ -12,7 +12,7 @@
 
 /* More than the queue holds, so that some go on to the stock. */
 static void leave_closed_runs(void) {
-    enum { RUNS = 12, BYTES = 2000000 };
+    enum { RUNS = 40, BYTES = 2000000 }; /* the queue holds 64 MiB */
     void *runs[RUNS];
     for (size_t i = 0; i < RUNS; i++) {
         runs[i] = lu_malloc(BYTES);

@@ -1,6 +1,10 @@
 /*
  * fork_inside.c - fork while another thread stands in the middle of the library, at each call.
  *
+ *     fork_inside          by fork, whose handlers the child runs
+ *     fork_inside clone    by the system call, after which nobody tells the child that it is one
+ *     fork_inside first    by fork, while the other thread is the first that ever uses the library
+ *
  * A thread works; in front of its n-th system call for memory, or with the lock that it just took,
  * it is stopped, with whatever it holds there and whatever it has changed by half. Then the other
  * thread forks, and the child must be able to do everything: it has only the forking thread, and
@@ -13,7 +17,10 @@
  * worker holds at that moment are not touched in the child.
  */
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "check.h"
@@ -78,17 +85,22 @@ static void *worker_body(void *arg) {
     return NULL;
 }
 
+static pid_t make_child(bool raw) {
+    return raw ? (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) : fork();
+}
+
 int main(int argc, char **argv) {
     pthread_t worker;
     check_begin(argc, argv);
+    bool raw = argc > 1 && strcmp(argv[1], "clone") == 0;
     check_alarm(ALL_SECONDS);
-    use_library(99, 200);
+    if (argc < 2 || strcmp(argv[1], "first") != 0) use_library(99, 200);
     os_fault_hook(stop_before_call);
     os_fault_lock_hook(stop);
     CHECK_EQ(pthread_create(&worker, NULL, worker_body, NULL), 0);
     for (size_t n = 1; n <= CALLS; n++) {
         while (!atomic_load(&stopped)) usleep(20);
-        pid_t child = fork();
+        pid_t child = make_child(raw);
         CHECK(child >= 0);
         if (child == 0) {
             check_alarm(CHILD_SECONDS);

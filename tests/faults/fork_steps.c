@@ -12,15 +12,18 @@
  * What a few stores next to each other leave between them no chance finds: with three busy threads
  * one child of 10,000 was damaged.
  *
- *     fork_steps [VISITS [LOCKED [SEED]]]
+ *     fork_steps [VISITS [LOCKED [SEED [clone]]]]
  *
  * VISITS says how often a place is stopped at, and LOCKED how much more often where the lock of all
  * runs is held, since what comes of a place there depends on the neighbours of a run.
+ * With `clone` children are made by system calls, after which no handler of fork runs, and what
+ * comes first in them goes by turns: the copied thread, another one, or a copy of the copy.
  */
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <ucontext.h>
 
@@ -196,14 +199,41 @@ static void *use_in_child(void *arg) {
     return NULL;
 }
 
-static __attribute__((noreturn)) void be_child(size_t number) {
-    uint64_t state = number;
+static bool is_raw;
+
+static pid_t copy(size_t number) {
+    if (!is_raw) return fork();
+    if (number % 2 == 1) return (pid_t)syscall(SYS_fork);
+    return (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+}
+
+static void use_by_another(size_t number) {
     pthread_t thread;
-    check_alarm(CHILD_SECONDS);
-    if (number % 2 == 0) free_all(of_worker);
-    use(&state, BLOCKS);
     CHECK_EQ(pthread_create(&thread, NULL, use_in_child, (void *)(number + 1)), 0);
     CHECK_EQ(pthread_join(thread, NULL), 0);
+}
+
+/* Go on in a copy of this process, which has not used the library yet. */
+static void go_on_in_copy(size_t number) {
+    int status = 0;
+    pid_t child = copy(number);
+    CHECK(child >= 0);
+    if (child == 0) {
+        check_alarm(CHILD_SECONDS);
+        return;
+    }
+    CHECK(waitpid(child, &status, 0) == child);
+    _exit(status == 0 ? 0 : 1);
+}
+
+static __attribute__((noreturn)) void be_child(size_t number) {
+    uint64_t state = number;
+    check_alarm(CHILD_SECONDS);
+    if (is_raw && number % 3 == 1) use_by_another(number);
+    if (is_raw && number % 3 == 2) go_on_in_copy(number);
+    if (number % 2 == 0) free_all(of_worker);
+    use(&state, BLOCKS);
+    use_by_another(number);
     free_all(of_worker);
     free_all(of_main);
     for (size_t i = 0; i < OBJECTS; i++) lu_cache_free(cache, take(&objects[i]));
@@ -215,7 +245,7 @@ static __attribute__((noreturn)) void be_child(size_t number) {
 
 static void make_child(size_t number) {
     int status = 0;
-    pid_t child = fork();
+    pid_t child = copy(number);
     CHECK(child >= 0);
     if (child == 0) be_child(number);
     CHECK(waitpid(child, &status, 0) == child);
@@ -244,6 +274,7 @@ int main(int argc, char **argv) {
     if (argc > 1) visits_most = (unsigned)strtoul(argv[1], NULL, 10);
     if (argc > 2) locked_factor = (unsigned)strtoul(argv[2], NULL, 10);
     if (argc > 3) seed = strtoul(argv[3], NULL, 10) * 1000;
+    is_raw = argc > 4 && strcmp(argv[4], "clone") == 0;
     CHECK(visits_most * locked_factor <= UINT8_MAX);
     lu_free(lu_malloc(1)); /* its key comes before ours */
     CHECK_EQ(pthread_key_create(&last_key, at_thread_end), 0);

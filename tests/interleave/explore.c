@@ -38,7 +38,7 @@ enum {
     PAGE = 4096,
     CHOICES = 4000,
     POINTS = 20000, /* in a run: more means that it does not end */
-    SECONDS = 60,   /* of one script                             */
+    SECONDS = 240,  /* of one script                             */
     TRACE = 6000,
 };
 
@@ -194,7 +194,8 @@ static bool is_noise(const volatile void *address) {
     uintptr_t at = (uintptr_t)address;
     return at - (uintptr_t)lu__option_changes < sizeof lu__option_changes ||
            at - (uintptr_t)&lu__span_figures < sizeof lu__span_figures ||
-           at == (uintptr_t)&lu__os_page_bytes || at == (uintptr_t)&lu__lock_names;
+           at == (uintptr_t)&lu__os_page_bytes || at == (uintptr_t)&lu__lock_names ||
+           at == (uintptr_t)lu__lock_thread.process;
 }
 
 void interleave_point(const volatile void *address);
@@ -241,7 +242,7 @@ void explore_fork(void) {
         x->threads[i].finished = true;
         x->threads[i].waits = NULL;
     }
-    lu__engine_fork_child();
+    lu__engine_fork_child(true);
 }
 
 /* ------------------------------------------------------------------ one run ------------------ */
@@ -340,10 +341,12 @@ static void explore(const struct script *script) {
 int __wrap_lu__os_reserve(size_t size, size_t align, void **out);
 int __wrap_lu__os_map(size_t size, size_t align, void **out);
 int __wrap_lu__os_unmap(void *at, size_t size);
+int __wrap_lu__os_claim(void *at, size_t size);
+int __wrap_lu__os_map_wiped(void **out);
 int __wrap_lu__os_commit(void *at, size_t size);
 int __wrap_lu__os_purge(void *at, size_t size);
 size_t __wrap_lu__os_purge_many(const struct lu__os_range *ranges, size_t count);
-void __wrap_lu__os_wait(const uint32_t *word, uint32_t value);
+bool __wrap_lu__os_wait(const uint32_t *word, uint32_t value);
 void __wrap_lu__os_wake(const uint32_t *word, bool all);
 uint64_t __wrap_lu__os_now_ms(void);
 uint64_t __wrap_lu__os_random(void);
@@ -359,6 +362,14 @@ int __wrap_lu__os_reserve(size_t size, size_t align, void **out) {
 }
 int __wrap_lu__os_map(size_t size, size_t align, void **out) {
     return __wrap_lu__os_reserve(size, align, out);
+}
+int __wrap_lu__os_claim(void *at, size_t size) {
+    size_t first = (size_t)((char *)at - arena); /* outside there is no memory that is saved */
+    return first < ARENA_BYTES && size <= ARENA_BYTES - first ? 0 : EEXIST;
+}
+int __wrap_lu__os_map_wiped(void **out) {
+    (void)out; /* its kernel is not one that copies processes */
+    return ENOSYS;
 }
 int __wrap_lu__os_commit(void *at, size_t size) {
     (void)at, (void)size;
@@ -378,12 +389,13 @@ size_t __wrap_lu__os_purge_many(const struct lu__os_range *ranges, size_t count)
 int __wrap_lu__os_unmap(void *at, size_t size) {
     return __wrap_lu__os_purge(at, size);
 }
-void __wrap_lu__os_wait(const uint32_t *word, uint32_t value) {
+bool __wrap_lu__os_wait(const uint32_t *word, uint32_t value) {
     interleave_point(word);
-    if (*word != value) return;
+    if (*word != value) return false;
     if (!x->exploring) explore_fail("a lock is held where no thread runs");
     x->threads[x->current].waits = word;
     switch_to(choose());
+    return false;
 }
 void __wrap_lu__os_wake(const uint32_t *word, bool all) {
     interleave_point(word);

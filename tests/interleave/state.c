@@ -103,7 +103,7 @@ static size_t check_span(const struct span *span) {
 
 static size_t check_region(const struct region *region) {
     size_t live = 0;
-    for (size_t slice = region->first; slice < region->top;) {
+    for (size_t slice = 0; slice < region->top;) {
         const struct span *run = lu__region_desc(region, slice);
         EXPLORE_CHECK(run->slices > 0);
         if (run->kind == LU_KIND_SMALL) live += check_span(run);

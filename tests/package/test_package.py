@@ -135,10 +135,10 @@ class Package(unittest.TestCase):
         self.assertLessEqual(set(declared), found)
 
     def test_object_symbols(self):
-        """The object for static links shows the same names, and no internal ones."""
+        """The object for static links shows the same names but dlopen, and no internal ones."""
         for library in "liblucid.o", "liblucid.a":
             self.assertEqual(sorted(defined_symbols("-g", LIBDIR / library)),
-                             sorted(expected_symbols()))
+                             sorted(expected_symbols() - {"dlopen"}))
 
     def test_shared_object(self):
         library = LIBDIR / "liblucid.so"
@@ -154,11 +154,12 @@ class Package(unittest.TestCase):
         self.assertIn("GNU_RELRO", run(os.environ["READELF"], "-lW", library))
 
     def test_no_allocating_calls(self):
-        """The library calls nothing that would call malloc, and so itself, again."""
+        """The library calls nothing that would call malloc, and so itself, again; but for dlsym,
+        called in dlopen, which allocates anyway."""
         lines = run(os.environ["NM"], "-D", "--undefined-only", LIBDIR / "liblucid.so").splitlines()
         imported = {line.split()[-1].split("@")[0] for line in lines}
         self.assertIn("abort", imported)
-        self.assertEqual(imported & ALLOCATING, set())
+        self.assertEqual(imported & ALLOCATING, {"dlsym"})
 
     def test_command(self):
         """The installed command finds the installed library by itself."""

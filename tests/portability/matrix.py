@@ -18,6 +18,7 @@ from buildtest import CONFORMANCE, OPAQUE, SOURCE, run
 PROGRAMS = ["basic", "alignment", "errno_rules", "calloc_zero", "realloc_family", "usable_size",
             "glibc_extras", "aliases", "thread_free", "thread_exit", "small_stack", "stale_words",
             "cxx_operators", "cxx_replaced_12", "cxx_replaced_48"]
+MODULES = ["opener", "hidden/maker", "hidden/taker"]  # for deepbind, whose dlopen is assembly
 CXX = {"gcc": "g++", "clang": "clang++"}
 # What understands clang's LTO is its own linker.
 LINK = {"clang-lto": ["-fuse-ld=lld"]}
@@ -43,6 +44,8 @@ def conformance(build, programs):
     env = {"LD_PRELOAD": str(build / "liblucid.so"), "CHECK_SYMBOL": "lu_version"}
     for name in programs:
         run(directory / f"conformance_{name}", "--strict", env=env)
+    modules = [directory / "deepbind" / f"{name}.so" for name in MODULES]
+    run(directory / "conformance_deepbind", *modules, "--strict", env=env)
 
 
 def programs(name, build, compiler, flags):
@@ -71,7 +74,7 @@ def check(name, compiler, flags):
     build = buildtest.build_library(name, compiler, flags, LINK.get(name, []))
     conformance(build, PROGRAMS)
     runs = programs(name, build, compiler, flags)
-    return (f"{compiler} {' '.join(flags)}: {len(PROGRAMS)} conformance programs, "
+    return (f"{compiler} {' '.join(flags)}: {len(PROGRAMS) + 1} conformance programs, "
             f"{runs} C++ programs linked with the library")
 
 

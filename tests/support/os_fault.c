@@ -8,9 +8,10 @@
  * Failing means ENOMEM, with what a kernel may have done by then: mprotect has changed a front part
  * of its range, madvise has dropped one, a call for a fixed address has unmapped what was there.
  * The library must live with the first two; it makes no call of the last kind, which ends the
- * program. What is decided is one system call, so that also a function of os.h that makes several
- * can fail in its middle. A failure counts for the site in the library
- * and for the site in the os layer that it came from. Thread safe, but for changes of the plan.
+ * program. A call for a place where nothing is fails with EEXIST every other time, or always. What
+ * is decided is one system call, so that also a function of os.h that makes several can fail in its
+ * middle. A failure counts for the site in the library and for the site in the os layer that it
+ * came from. Thread safe, but for changes of the plan.
  */
 #include "os_fault.h"
 #include "os_fixed.h"
@@ -38,14 +39,16 @@ extern struct os_site *const __start_os_sites[], *const __stop_os_sites[];
 extern struct os_site *const __start_os_kernel_sites[], *const __stop_os_kernel_sites[];
 
 static const char *const names[OS_FAULT_CALLS] = {
-    "lu__os_reserve", "lu__os_commit", "lu__os_purge",    "lu__os_purge_many", "lu__os_map",
-    "lu__os_unmap",   "lu__os_remap",  "lu__os_move_out", "lu__os_protect",    "lu__os_resident"};
+    "lu__os_reserve",    "lu__os_claim",   "lu__os_commit",   "lu__os_purge",
+    "lu__os_purge_many", "lu__os_map",     "lu__os_unmap",    "lu__os_remap",
+    "lu__os_move_out",   "lu__os_protect", "lu__os_resident", "lu__os_map_wiped"};
 
 static struct table own_table, *table = &own_table;
 static enum plan plan;
 static size_t parameter, seen, budget, reserve_most;
 static unsigned only = ~0u;
 static uint64_t random_state;
+static bool occupied;
 static os_fault_hook_fn *hook;
 static os_fault_lock_fn *lock_hook;
 
@@ -169,6 +172,9 @@ void os_fault_budget(size_t bytes, size_t most) {
     reserve_most = most;
     set_plan(PLAN_BUDGET, 0);
 }
+void os_fault_occupied(bool now) {
+    __atomic_store_n(&occupied, now, __ATOMIC_RELAXED);
+}
 void os_fault_only(unsigned calls) {
     __atomic_store_n(&only, calls, __ATOMIC_RELAXED);
 }
@@ -247,8 +253,10 @@ static bool fails(size_t order) {
 
 long __real_lu__kernel_memory_call(long number, long a, long b, long c, long d, long e, long f);
 
-/* What was done before the call failed: nothing, half or nearly all, in turn. */
-static long fail(size_t order, long number, long a, long b, long c) {
+/* What was done before the call failed: nothing, half or nearly all, in turn. Where somebody else
+ * may be in the way, he is, every other time. */
+static long fail(size_t order, long number, long a, long b, long c, long d) {
+    if (number == SYS_mmap && (d & MAP_FIXED_NOREPLACE) != 0 && order % 2 == 0) return -EEXIST;
     size_t page = lu__os_page(), pages = (size_t)b / page;
     long front = (long)((order % 3 == 0 ? 0 : order % 3 == 1 ? pages / 2 : pages - 1) * page);
     if (front > 0 && (number == SYS_mprotect || number == SYS_madvise)) {
@@ -274,6 +282,10 @@ long __wrap_lu__kernel_memory_call(long number, long a, long b, long c, long d, 
                       : fails(order);
     count(false);
     if (failed) count(true);
-    return failed ? fail(order, number, a, b, c)
+    if (__atomic_load_n(&occupied, __ATOMIC_RELAXED) && number == SYS_mmap &&
+        (d & MAP_FIXED_NOREPLACE) != 0) {
+        return -EEXIST;
+    }
+    return failed ? fail(order, number, a, b, c, d)
                   : __real_lu__kernel_memory_call(number, a, b, c, d, e, f);
 }

@@ -21,6 +21,8 @@ void os_fault_one_in(size_t n, uint64_t seed);
 /* As under vm.overcommit_memory=2: at most `bytes` are writable at a time, and no reservation of
  * more than `reserve_most` bytes is given. To be called before the library has mapped anything. */
 void os_fault_budget(size_t bytes, size_t reserve_most);
+/* At every place where the library wants to claim addresses somebody is already; or not, again. */
+void os_fault_occupied(bool occupied);
 /* Only calls for functions of these kinds fail (bits 1 << call); all by default. */
 void os_fault_only(unsigned calls);
 /* Calls since the last change of the plan; failures so far of one kind. */

@@ -167,7 +167,7 @@ long __wrap_lu__kernel_memory_call(long number, long a, long b, long c, long d, 
     switch (number) {
     case SYS_mmap:
         require(in_pages(a) && in_pages(b), "mmap", a, b);
-        if (e == -1) return map_in_pages(b, c, d);
+        if (e == -1 && (d & MAP_FIXED_NOREPLACE) == 0) return map_in_pages(b, c, d);
         break;
     case SYS_munmap:
         require(in_pages(a) && in_pages(b), "munmap", a, b);

@@ -15,6 +15,7 @@
 /* The functions of os.h that can fail, and those that nobody checks. */
 enum os_fault_call {
     OS_FAULT_RESERVE,
+    OS_FAULT_CLAIM,
     OS_FAULT_COMMIT,
     OS_FAULT_PURGE,
     OS_FAULT_PURGE_MANY,
@@ -24,6 +25,7 @@ enum os_fault_call {
     OS_FAULT_MOVE_OUT,
     OS_FAULT_PROTECT,
     OS_FAULT_RESIDENT,
+    OS_FAULT_MAP_WIPED,
     OS_FAULT_CALLS
 };
 
@@ -62,6 +64,7 @@ void os_fault_lock_taken(void);
     })
 
 #define lu__os_reserve(...) OS_SITE_AT(OS_FAULT_RESERVE, lu__os_reserve(__VA_ARGS__))
+#define lu__os_claim(...) OS_SITE_AT(OS_FAULT_CLAIM, lu__os_claim(__VA_ARGS__))
 #define lu__os_commit(...) OS_SITE_AT(OS_FAULT_COMMIT, lu__os_commit(__VA_ARGS__))
 #define lu__os_purge(...) OS_SITE_AT(OS_FAULT_PURGE, lu__os_purge(__VA_ARGS__))
 #define lu__os_purge_many(...) OS_SITE_AT(OS_FAULT_PURGE_MANY, lu__os_purge_many(__VA_ARGS__))
@@ -70,6 +73,7 @@ void os_fault_lock_taken(void);
 #define lu__os_remap(...) OS_SITE_AT(OS_FAULT_REMAP, lu__os_remap(__VA_ARGS__))
 #define lu__os_move_out(...) OS_SITE_AT(OS_FAULT_MOVE_OUT, lu__os_move_out(__VA_ARGS__))
 #define lu__os_protect(...) OS_SITE_AT(OS_FAULT_PROTECT, lu__os_protect(__VA_ARGS__))
+#define lu__os_map_wiped(...) OS_SITE_AT(OS_FAULT_MAP_WIPED, lu__os_map_wiped(__VA_ARGS__))
 #define lu__os_resident(...) OS_SITE_AT(OS_FAULT_RESIDENT, lu__os_resident(__VA_ARGS__))
 
 #else

@@ -38,15 +38,15 @@ static const struct {
 } names[] = {
 #define CALL(name) \
     { #name, SYS_##name }
-    CALL(mmap),        CALL(munmap),        CALL(mprotect),        CALL(madvise),
-    CALL(mremap),      CALL(mincore),       CALL(futex),           CALL(write),
-    CALL(read),        CALL(openat),        CALL(close),           CALL(getpid),
-    CALL(gettid),      CALL(tgkill),        CALL(prlimit64),       CALL(rt_sigaction),
-    CALL(sched_yield), CALL(clock_gettime), CALL(rt_sigprocmask),  CALL(getrandom),
-    CALL(pread64),     CALL(fcntl),         CALL(ftruncate),       CALL(fallocate),
-    CALL(linkat),      CALL(unlinkat),      CALL(newfstatat),      CALL(msync),
-    CALL(clone),       CALL(clone3),        CALL(set_robust_list), CALL(rseq),
-    CALL(exit),        CALL(exit_group),    CALL(rt_sigreturn),
+    CALL(mmap),         CALL(munmap),      CALL(mprotect),      CALL(madvise),
+    CALL(mremap),       CALL(mincore),     CALL(futex),         CALL(write),
+    CALL(unshare),      CALL(read),        CALL(openat),        CALL(close),
+    CALL(getpid),       CALL(gettid),      CALL(tgkill),        CALL(prlimit64),
+    CALL(rt_sigaction), CALL(sched_yield), CALL(clock_gettime), CALL(rt_sigprocmask),
+    CALL(getrandom),    CALL(pread64),     CALL(fcntl),         CALL(ftruncate),
+    CALL(fallocate),    CALL(linkat),      CALL(unlinkat),      CALL(newfstatat),
+    CALL(msync),        CALL(clone),       CALL(clone3),        CALL(set_robust_list),
+    CALL(rseq),         CALL(exit),        CALL(exit_group),    CALL(rt_sigreturn),
 #undef CALL
 };
 
@@ -142,6 +142,18 @@ static void large(void) {
     for (int i = 0; i < 100; i++) {
         MUST(is_filled(blocks[i], 1000000, i));
         free(blocks[i]);
+    }
+}
+
+/* All that the system gives, twice. */
+static void full(void) {
+    enum { MOST = 2000 };
+    static void *blocks[MOST];
+    for (int round = 0; round < 2; round++) {
+        size_t count = 0;
+        while (count < MOST && (blocks[count] = hidden(malloc(1000000))) != NULL) count++;
+        MUST(count > 300 && count < MOST);
+        while (count > 0) free(blocks[--count]);
     }
 }
 
@@ -253,6 +265,7 @@ static const struct {
     {"nothing", nothing, NULL}, {"small", small, NULL},     {"late", large, churn},
     {"threads", threads, NULL}, {"purge", purge, NULL},     {"resize", resize, NULL},
     {"misuse", misuse, NULL},   {"handler", handler, NULL}, {"store", store, NULL},
+    {"full", full, NULL},
 };
 
 int main(int argc, char **argv) {

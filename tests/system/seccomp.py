@@ -20,7 +20,6 @@ import sys
 import tempfile
 
 START = "every program"
-OPEN = "every program, `commit:0`"
 BACK = "giving memory back"
 MOVE = "realloc of large blocks"
 THREADS = "threads"
@@ -29,7 +28,7 @@ REPORT = "reports of misuse"
 HANDLER = "a violation handler"
 STATS = "`stats`"
 FILE = "`stats_file`"
-LIMIT = "limited address space"
+LIMIT = "memory was refused"
 HARDEN = "`harden`"
 SAMPLE = "`guard_sample`"
 STORE = "stores"
@@ -39,42 +38,40 @@ ELSE = "no vDSO, no AT_RANDOM"
 # What is run: LUCID_OPTIONS, work, groups. What stats print goes to a pipe.
 RUNS = [
     ("", "nothing", [START]),
-    ("commit:0", "nothing", [OPEN]),
     ("purge_delay:-1", "small", [START]),
-    ("purge_delay:-1,commit:0", "small", [OPEN]),
-    ("purge_delay:-1,commit:0,reserve:16M", "small", [OPEN, LIMIT]),
+    ("purge_delay:-1,reserve:16M", "small", [START]),
     ("", "small", [START, BACK]),
     ("", "late", [START, BACK]),
     ("purge_delay:0", "purge", [START, BACK]),
-    ("commit:0", "purge", [OPEN, BACK]),
     ("", "resize", [START, BACK, MOVE]),
-    ("commit:0,purge_delay:-1", "resize", [OPEN, MOVE]),
+    ("purge_delay:-1", "resize", [START, MOVE]),
     ("", "threads", [START, BACK, THREADS, LIBC]),
-    ("commit:0,purge_delay:-1", "threads", [LIBC]),
+    ("purge_delay:-1", "threads", [LIBC]),
     ("abort:0,purge_delay:-1", "misuse", [START, REPORT]),
     ("purge_delay:-1", "handler", [START, HANDLER]),
     ("stats:1,purge_delay:-1", "nothing", [START, STATS]),
     ("stats:json,purge_delay:-1,stats_file:FILE.%p", "nothing", [START, FILE]),
-    ("", "nothing ulimit:1000000000", [START, LIMIT]),
+    ("", "full ulimit:400000000", [START, BACK, LIMIT]),
     ("harden:1", "small", [START, BACK, HARDEN]),
     ("harden:2", "purge", [START, BACK, HARDEN, SAMPLE]),
-    ("harden:2,purge_delay:-1,commit:0,guard_sample:1000000000", "small", [OPEN, HARDEN, SAMPLE]),
+    ("harden:2,purge_delay:-1,guard_sample:1000000000", "small", [START, HARDEN, SAMPLE]),
     ("harden:1", "threads", [START, BACK, HARDEN, THREADS, LIBC]),
-    ("harden:1,purge_delay:-1,commit:0", "small", [OPEN, HARDEN]),
+    ("harden:1,purge_delay:-1", "small", [START, HARDEN]),
     ("guard_sample:20,purge_delay:-1", "small", [START, SAMPLE]),
-    ("guard_sample:20,purge_delay:-1,commit:0", "small", [OPEN, SAMPLE]),
     ("", "store FILE", [STORE]),
 ]
 # Whatever fails, these come to an end; with mmap alone, if nothing kills.
 REFUSED = [("", work) for work in ("small", "late", "purge", "resize")] + [
     ("harden:1", "small"), ("harden:2", "purge"), ("guard_sample:20", "small"),
-    ("stats:1", "nothing"), ("abort:0", "misuse"), ("", "nothing ulimit:1000000000")]
+    ("stats:1", "nothing"), ("abort:0", "misuse"), ("", "nothing ulimit:1000000000"),
+    ("", "full ulimit:400000000")]
 
 # Taken away, no work is killed for certain.
 UNSEEN = {
-    (START, "munmap"): "nothing: only where the first mapping is not aligned by chance",
-    (OPEN, "munmap"): "the same",
     (THREADS, "futex"): "waiting takes two threads that meet",
+    (THREADS, "unshare"): "the same, and one that is not there",
+    (THREADS, "mmap"): "that of libc's row and of every program",
+    (THREADS, "madvise"): "that of libc's row",
     (LIBC, "clone"): "of a libc or kernel without clone3",
     (LIBC, "madvise"): "of stacks that were used deeply",
     (LIBC, "munmap"): "of more stacks than libc keeps",

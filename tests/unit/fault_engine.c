@@ -11,10 +11,12 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lucid/lucid.h"
 #include "os_fault.h"
+#include "span/span.h"
 
 #define SLOTS 400
 
@@ -166,10 +168,13 @@ enum { NEIGHBOURS = 128 }; /* more than there are gaps, which are filled first *
 
 /* Of NEIGHBOURS blocks, the number of one that has another right behind it; mappings have none, and
  * cannot grow in place while their move is refused. */
-static size_t one_with_a_neighbour(unsigned char *const *blocks, size_t size) {
+static size_t one_with_a_neighbour(unsigned char *const *blocks) {
     for (size_t i = 0; i < NEIGHBOURS; i++) {
+        const struct region *region = lu__region_of(blocks[i]);
+        if (region == NULL) continue;
+        const struct span *run = lu__span_of(region, blocks[i]);
         for (size_t k = 0; k < NEIGHBOURS; k++) {
-            if (blocks[k] == blocks[i] + size) return i;
+            if (lu__span_of(region, blocks[k]) == run + run->slices) return i;
         }
     }
     return NEIGHBOURS;
@@ -184,7 +189,7 @@ static void refused_moves_keep_the_contents(void **state) {
         unsigned char *blocks[NEIGHBOURS];
         (void)lu_purge(); /* so that free runs merge */
         for (size_t k = 0; k < NEIGHBOURS; k++) assert_non_null(blocks[k] = lu_malloc(size));
-        size_t chosen = i == 0 ? one_with_a_neighbour(blocks, size) : 0;
+        size_t chosen = i == 0 ? one_with_a_neighbour(blocks) : 0;
         assert_true(chosen < NEIGHBOURS);
         unsigned char *block = blocks[chosen];
         for (size_t at = 0; at < size; at += 4096) block[at] = (unsigned char)(at >> 12);
@@ -213,7 +218,7 @@ static void calloc_is_zero_after_refused_purges(void **state) {
             assert_non_null(blocks[i] = lu_malloc(size));
             memset(blocks[i], 0xa5, size);
         }
-        os_fault_only(1u << OS_FAULT_PURGE | 1u << OS_FAULT_PURGE_MANY);
+        os_fault_only(1u << OS_FAULT_PURGE | 1u << OS_FAULT_PURGE_MANY | 1u << OS_FAULT_UNMAP);
         if (round % 3 == 0) os_fault_from(1);
         if (round % 3 == 1) os_fault_one_in(2, round);
         for (size_t i = 0; i < count; i++) {
@@ -232,10 +237,25 @@ static void calloc_is_zero_after_refused_purges(void **state) {
     }
 }
 
+/* No place for the names of malloc(0). */
+static void refused_names_are_blocks(void **state) {
+    enum { NAMES = 200000 };
+    (void)state;
+    void **names = malloc(NAMES * sizeof *names);
+    assert_non_null(names);
+    os_fault_only(1u << OS_FAULT_RESERVE);
+    os_fault_from(1);
+    for (size_t i = 0; i < NAMES; i++) assert_non_null(names[i] = lu_malloc(0));
+    os_fault_none();
+    for (size_t i = 0; i < NAMES; i++) lu_free(names[i]);
+    free(names);
+}
+
 /* Every kind of call was refused that the library makes. */
 static void every_kind_has_failed(void **state) {
     (void)state;
     for (int call = 0; call < OS_FAULT_PROTECT; call++) {
+        if (call == OS_FAULT_COMMIT) continue; /* of hardened heaps */
         printf("%d failed %zu times\n", call, os_fault_failed((enum os_fault_call)call));
         assert_true(os_fault_failed((enum os_fault_call)call) > 0);
     }
@@ -243,6 +263,7 @@ static void every_kind_has_failed(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(refused_names_are_blocks), /* first: while there are none */
         cmocka_unit_test(failing_from_any_call_on),
         cmocka_unit_test(failing_at_random),
         cmocka_unit_test(refused_giving_back_loses_nothing),

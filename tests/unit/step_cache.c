@@ -106,7 +106,7 @@ static int use_up(void) {
 
 /* What this thread holds now is as if held by a thread that is not in this process. */
 static void be_another_thread(void) {
-    lu__lock_thread = (struct lu__lock_thread){0};
+    lu__lock_thread = (struct lu__lock_thread){.process = &lu__process_first};
 }
 
 static void check_here(void) {

@@ -290,7 +290,8 @@ static int again(lu_cache_t *cache) {
     REQUIRE(lu__cache_enter(cache));
     REQUIRE(cache->epoch == 1);
     struct lu__lock_thread self = lu__lock_thread;
-    lu__lock_thread = (struct lu__lock_thread){0}; /* as if of another thread */
+    lu__lock_thread = (struct lu__lock_thread){
+        .process = &lu__process_first}; /* another thread's */
     in_child(use_all, cache);
     lu__lock_thread = self;
     lu__cache_leave(cache);

@@ -193,7 +193,7 @@ static void the_list(void **state) {
     static const char *const keys[] = {
         "stats",          "stats_file",   "limit",      "purge_delay",  "mmap_threshold",
         "trim_threshold", "top_pad",      "arena_max",  "perturb",      "abort",
-        "reserve",        "commit",       "harden",     "random_order", "zero_on_free",
+        "reserve",        "deepbind",     "harden",     "random_order", "zero_on_free",
         "check_freed",    "guard_slices", "quarantine", "canary",       "guard_large",
         "guard_zero",     "guard_sample"};
     lu_option_info_t info;

@@ -53,15 +53,27 @@ static void engine_clock(void *self, uint64_t time_ns) {
     if (now > trace_ms) trace_ms = now;
 }
 
+static uint64_t resident_slices(const struct region *region, size_t from, size_t end) {
+    return replay_resident(region->base + (from << LU_SLICE_SHIFT), (end - from) << LU_SLICE_SHIFT);
+}
+
 /* Blocks, free memory and lucid's own tables, as far as they were ever touched. */
 static uint64_t resident_bytes(void) {
     uint64_t resident = 0;
     for (uint32_t i = 0; i < lu__region_count; i++) {
         const struct region *region = &lu__regions[i];
-        size_t first = (size_t)region->first << LU_SLICE_SHIFT;
-        size_t ready = (size_t)region->ready << LU_SLICE_SHIFT;
-        resident += replay_resident(region->base, region->desc_ready);
-        if (ready > first) resident += replay_resident(region->base + first, ready - first);
+        resident += replay_resident((char *)(region->table - 1), region->table_bytes);
+        size_t from = 0; /* of what is mapped up to the next hole */
+        for (size_t slice = 0; slice < region->top;) {
+            const struct span *run = lu__region_desc(region, slice);
+            size_t end = slice + run->slices;
+            if (run->kind == LU_KIND_FREE && run->zero == LU_FREE_HOLE) {
+                resident += resident_slices(region, from, slice);
+                from = end;
+            }
+            slice = end;
+        }
+        resident += resident_slices(region, from, region->ready);
     }
     struct lu__huge huge;
     for (uintptr_t from = 0; lu__huge_next(NULL, &from, &huge);) {

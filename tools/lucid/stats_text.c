@@ -42,9 +42,8 @@ static void print_states(FILE *to, const json_t *stats) {
         fprintf(to, "  returned to system   %10s\n", bytes(stats, "returned_bytes").text);
     if (has(stats, "metadata_bytes"))
         fprintf(to, "  lucid's own tables   %10s\n", bytes(stats, "metadata_bytes").text);
-    if (has(stats, "reserved_bytes"))
-        fprintf(to, "  address space        %10s reserved, %s committed\n",
-                bytes(stats, "reserved_bytes").text, bytes(stats, "committed_bytes").text);
+    if (has(stats, "committed_bytes"))
+        fprintf(to, "  address space        %10s\n", bytes(stats, "committed_bytes").text);
     if (has(stats, "limit_bytes") && number(stats, "limit_bytes") > 0)
         fprintf(to, "  limit                %10s\n", bytes(stats, "limit_bytes").text);
     if (has(stats, "thread_heaps"))
