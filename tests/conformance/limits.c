@@ -142,7 +142,7 @@ static void under_limit(bool limited) {
     fill_up(&fill, 4, 12, most);
     size_t last = fill.bytes;
     free_all(&fill);
-    /* glibc keeps in the arenas of finished threads, as data that counts, what they came to have. */
+    /* glibc keeps what they came to have in the arenas of finished threads, as data that counts. */
     CHECK_THAT(!check_strict || last >= first / 2, "%zu KiB at first, %zu after %zu threads",
                first / 1024, last / 1024, threads);
     check_passed("  %zu MiB in small blocks, again %zu, in large %zu, after %zu threads %zu",
