@@ -27,10 +27,9 @@
 #define EFFORT_LATE 4u    /* of such bytes, for each that was freed: enough for runs of one slice */
 #define HOLE_LEAST 4u     /* slices that are unmapped where that makes a mapping more */
 #define HOLES_MOST 1024u  /* of those; the system allows a process 65,530 mappings    */
-#define HOLES_CHILD 4096u /* that are ever made in a forked child; see may_unmap */
-#define CLEAN_STEP ((uint32_t)((32 * LU_MIB) >> LU_SLICE_SHIFT)) /* of those, in one call */
-#define REFUSED_MS 1000u /* the kernel is not asked again for so long after it has refused */
-#define REFUSED_MOST 16u /* pieces that it refuses, in one go                               */
+#define HOLES_CHILD 4096u /* that are ever made in a forked child; see lu__run_may_be_hole */
+#define REFUSED_MS 1000u  /* the kernel is not asked again for so long after it has refused */
+#define REFUSED_MOST 16u  /* pieces that it refuses, in one go                               */
 
 struct lu__decay lu__decay;
 static struct lu__span_figures *const figures = &lu__span_figures;
@@ -188,12 +187,9 @@ bool lu__run_unmap_clean(void) {
     bool any = false, done = true;
     while (done) {
         lu__lock_acquire(&lu__span_lock);
-        struct span *run = lu__bins_large_clean();
-        if (run != NULL && run->slices >= HOLE_LEAST) {
-            run = piece_of(run, CLEAN_STEP);
-        } else {
-            run = NULL;
-        }
+        struct span *clean = lu__bins_large_clean();
+        bool large = clean != NULL && clean->slices >= HOLE_LEAST;
+        struct span *run = large ? piece_of(clean, LU_CLEAN_STEP) : NULL;
         lu__my_purge = run;
         lu__lock_release(&lu__span_lock);
         if (run == NULL) break;

@@ -19,7 +19,6 @@
 #include "os/os.h"
 #include "span/run_parts.h"
 
-#define CLEAN_MOST ((uint32_t)((32 * LU_MIB) >> LU_SLICE_SHIFT)) /* unmapped under the lock */
 #define FAILED_MOST 16u /* runs that are found and cannot be had: holes that others are in */
 
 static struct lu__span_figures *const figures = &lu__span_figures;
@@ -94,7 +93,7 @@ static bool lower_top(struct span *run) {
  * fork's child it may be one with memory in it, which is found when it is to be used. */
 static void unmap_clean(struct span *run) {
     size_t bytes = lu__span_bytes(run);
-    if (run->slices > CLEAN_MOST || lu__look_is_on()) return;
+    if (run->slices > LU_CLEAN_STEP || lu__look_is_on()) return;
     run->zero = LU_FREE_HOLE;
     if (lu__os_unmap(lu__span_start(run), bytes) == 0) {
         figures->mapped -= bytes;
@@ -358,7 +357,7 @@ void lu__run_free(struct span *run) {
 
 void lu__run_free_clean(struct span *run, size_t huge_bytes) {
     uint64_t now_ms = lu__os_now_ms();
-    bool large = run->slices > CLEAN_MOST;
+    bool large = run->slices > LU_CLEAN_STEP;
     lu__run_forget_touched(run);
     lu__lock_acquire(&lu__span_lock);
     lu__figure_add(&figures->huge, huge_bytes);

@@ -21,6 +21,9 @@ LU_INLINE void lu__figure_sub(size_t *figure, size_t bytes) {
     (void)before;
 }
 
+/* Clean memory that becomes a hole in one call of the kernel, also under the lock: slices. */
+#define LU_CLEAN_STEP ((uint32_t)((32 * LU_MIB) >> LU_SLICE_SHIFT))
+
 /* ---------------------------------------------------------------- run.c */
 
 /* Make the descriptor the head of a free run. */

@@ -27,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define CHECK_UNUSED __attribute__((unused))
@@ -121,6 +122,27 @@ CHECK_UNUSED static size_t check_amount(size_t full) {
 /* Who is not done by then hangs, and is ended by SIGALRM. */
 CHECK_UNUSED static void check_alarm(unsigned seconds) {
     (void)alarm(seconds * (unsigned)check_factor("CHECK_SLOW"));
+}
+
+/* Do it in a child of its own, whose limits and addresses end with it; it must come to its end. */
+CHECK_UNUSED static void check_in_child(const char *name, void (*body)(void)) {
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        body();
+        _exit(0);
+    }
+    int status;
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK_THAT(status == 0, "%s: status 0x%x", name, (unsigned)status);
+    check_passed("%s", name);
+}
+
+/* A symbol that the loaded module must have. */
+CHECK_UNUSED static void *check_symbol(void *handle, const char *symbol) {
+    void *address = dlsym(handle, symbol);
+    CHECK_THAT(address != NULL, "there is no %s", symbol);
+    return address;
 }
 
 /* To be called first in main. */

@@ -36,19 +36,13 @@ const char *deepbind_who(void) {
     return "program";
 }
 
-static void *find(void *handle, const char *symbol) {
-    void *address = dlsym(handle, symbol);
-    CHECK_THAT(address != NULL, "there is no %s", symbol);
-    return address;
-}
-
 static struct module module_of(void *handle) {
     CHECK_THAT(handle != NULL, "dlopen: %s", dlerror());
     struct module module = {.handle = handle};
-    module.make = (void *(*)(size_t))find(handle, "module_make");
-    module.end = (void (*)(void *))find(handle, "module_end");
-    module.malloc = (malloc_fn * (*)(void)) find(handle, "module_malloc");
-    module.asks = (const char *(*)(void))find(handle, "module_asks");
+    module.make = (void *(*)(size_t))check_symbol(handle, "module_make");
+    module.end = (void (*)(void *))check_symbol(handle, "module_end");
+    module.malloc = (malloc_fn * (*)(void)) check_symbol(handle, "module_malloc");
+    module.asks = (const char *(*)(void))check_symbol(handle, "module_asks");
     return module;
 }
 
@@ -63,7 +57,7 @@ static bool is_deep(void) {
 static void check_bound(const struct module *module, bool deep) {
     CHECK_THAT(strcmp(module->asks(), deep ? "module" : "program") == 0,
                "the module got the %s's function", module->asks());
-    bool shared = module->malloc() == (malloc_fn *)find(RTLD_DEFAULT, "malloc");
+    bool shared = module->malloc() == (malloc_fn *)check_symbol(RTLD_DEFAULT, "malloc");
     CHECK_THAT(shared == (option_get == NULL || !deep), "the module's malloc is %s",
                shared ? "the program's" : "not the program's");
 }
@@ -87,7 +81,7 @@ static void errors(const char *path) {
     CHECK(dlopen("/none/such.so", DEEP) == NULL);
     void *handle = dlopen(NULL, DEEP);
     CHECK_THAT(dlerror() == NULL, "an error is left behind a call that succeeded");
-    CHECK(handle != NULL && find(handle, "deepbind_who") == (void *)deepbind_who);
+    CHECK(handle != NULL && check_symbol(handle, "deepbind_who") == (void *)deepbind_who);
     CHECK_EQ(dlclose(handle), 0);
     check_passed("errors, their messages, and the program itself");
 }
@@ -133,7 +127,7 @@ static void exchange(const char *maker_path, const char *taker_path, bool deep) 
     struct module taker = module_of(opener(taker_path, DEEP));
     check_bound(&maker, deep);
     check_bound(&taker, deep);
-    bool shared = maker.malloc() == (malloc_fn *)find(RTLD_DEFAULT, "malloc");
+    bool shared = maker.malloc() == (malloc_fn *)check_symbol(RTLD_DEFAULT, "malloc");
     void *blocks[60];
     uint64_t state = 11;
     for (size_t i = 0; i < CHECK_COUNT_OF(blocks); i++) {
@@ -192,9 +186,9 @@ int main(int argc, char **argv) {
     errors(argv[2]);
     void *handle = dlopen(argv[1], RTLD_NOW);
     CHECK_THAT(handle != NULL, "%s", dlerror());
-    opener = (opener_fn *)find(handle, "opener_open");
+    opener = (opener_fn *)check_symbol(handle, "opener_open");
     if (getenv("OPEN_EARLY") != NULL) {
-        struct module early = module_of(((void *(*)(void))find(handle, "opener_early"))());
+        struct module early = module_of(((void *(*)(void))check_symbol(handle, "opener_early"))());
         check_bound(&early, is_deep());
         check_passed("a module opened before main");
         return 0;

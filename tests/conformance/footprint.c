@@ -5,7 +5,6 @@
 #include <malloc.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 
 #include "check.h"
 
@@ -155,27 +154,14 @@ static void obstacles(void) {
     free(small);
 }
 
-static void in_child(const char *name, void (*body)(void)) {
-    pid_t child = fork();
-    CHECK(child >= 0);
-    if (child == 0) {
-        body();
-        _exit(0);
-    }
-    int status;
-    CHECK_EQ(waitpid(child, &status, 0), child);
-    CHECK_THAT(status == 0, "%s: status 0x%x", name, status);
-    check_passed("%s", name);
-}
-
 int main(int argc, char **argv) {
     check_begin(argc, argv);
-    in_child("a small program has few addresses", small_programs);
-    in_child("a user locks all of his program's memory", lock_memory);
-    in_child("what was freed last is not there", cores_of_the_last);
-    in_child("parts that were freed are not there", cores_of_parts);
-    in_child("large blocks that were freed are not there", cores_of_large);
-    in_child("many that were freed are not there", cores_of_many);
-    in_child("somebody is in the way of growth", obstacles);
+    check_in_child("a small program has few addresses", small_programs);
+    check_in_child("a user locks all of his program's memory", lock_memory);
+    check_in_child("what was freed last is not there", cores_of_the_last);
+    check_in_child("parts that were freed are not there", cores_of_parts);
+    check_in_child("large blocks that were freed are not there", cores_of_large);
+    check_in_child("many that were freed are not there", cores_of_many);
+    check_in_child("somebody is in the way of growth", obstacles);
     return 0;
 }

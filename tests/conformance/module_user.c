@@ -20,19 +20,13 @@ struct module {
     void (*at_thread_exit)(void);
 };
 
-static void *find(void *handle, const char *symbol) {
-    void *address = dlsym(handle, symbol);
-    CHECK_THAT(address != NULL, "%s has no %s", path, symbol);
-    return address;
-}
-
 static struct module load(void) {
     struct module module = {.handle = dlopen(path, RTLD_NOW | RTLD_LOCAL)};
     CHECK_THAT(module.handle != NULL, "%s", dlerror());
-    module.make = (void *(*)(size_t))find(module.handle, "module_make");
-    module.end = (void (*)(void *))find(module.handle, "module_end");
-    module.name = (char *(*)(void))find(module.handle, "module_name");
-    module.at_thread_exit = (void (*)(void))find(module.handle, "module_at_thread_exit");
+    module.make = (void *(*)(size_t))check_symbol(module.handle, "module_make");
+    module.end = (void (*)(void *))check_symbol(module.handle, "module_end");
+    module.name = (char *(*)(void))check_symbol(module.handle, "module_name");
+    module.at_thread_exit = (void (*)(void))check_symbol(module.handle, "module_at_thread_exit");
     CHECK(strcmp(module.name(), "module") == 0);
     return module;
 }

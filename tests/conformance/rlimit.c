@@ -199,30 +199,17 @@ static void fork_first(void) {
     CHECK_EQ(status, 0);
 }
 
-static void in_child(const char *name, void (*body)(void)) {
-    pid_t child = fork();
-    CHECK(child >= 0);
-    if (child == 0) {
-        body();
-        _exit(0);
-    }
-    int status;
-    CHECK_EQ(waitpid(child, &status, 0), child);
-    CHECK_THAT(status == 0, "%s: status 0x%x", name, status);
-    check_passed("%s", name);
-}
-
 int main(int argc, char **argv) {
     check_begin(argc, argv);
     module = argv[1];
     blocks = mmap(NULL, BLOCKS_MOST * sizeof *blocks, PROT_READ | PROT_WRITE,
                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(blocks != MAP_FAILED);
-    in_child("a limit on addresses", lower_as);
-    in_child("a limit on data", lower_data);
-    in_child("room for a stack where a few blocks were freed", free_a_few);
-    in_child("a limit that comes late", lower_late);
-    in_child("lowered twice, and raised", lower_twice_and_raise);
-    in_child("set in a child", fork_first);
+    check_in_child("a limit on addresses", lower_as);
+    check_in_child("a limit on data", lower_data);
+    check_in_child("room for a stack where a few blocks were freed", free_a_few);
+    check_in_child("a limit that comes late", lower_late);
+    check_in_child("lowered twice, and raised", lower_twice_and_raise);
+    check_in_child("set in a child", fork_first);
     return 0;
 }

@@ -30,18 +30,12 @@ struct module {
     void (*work)(unsigned seed);
 };
 
-static void *find(void *handle, const char *symbol) {
-    void *address = dlsym(handle, symbol);
-    CHECK_THAT(address != NULL, "%s has no %s", path, symbol);
-    return address;
-}
-
 static struct module load(void) {
     struct module module = {.handle = dlopen(path, RTLD_NOW | RTLD_LOCAL)};
     CHECK_THAT(module.handle != NULL, "%s", dlerror());
-    module.make = (void *(*)(size_t))find(module.handle, "module_make");
-    module.end = (void (*)(void *))find(module.handle, "module_end");
-    module.work = (void (*)(unsigned))find(module.handle, "module_work");
+    module.make = (void *(*)(size_t))check_symbol(module.handle, "module_make");
+    module.end = (void (*)(void *))check_symbol(module.handle, "module_end");
+    module.work = (void (*)(unsigned))check_symbol(module.handle, "module_work");
     return module;
 }
 

@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 
 #include "base/options.h"
+#include "inside.h"
 #include "lucid/lucid.h"
 #include "os/os.h"
 #include "os_fault.h"
@@ -377,12 +378,6 @@ static void regions_do_not_run_out(void **state) {
     assert_true(lu__region_count - count <= 40); /* 16 GB: of 64 MiB each it would be all */
     for (size_t i = 0; i < RUNS; i++) lu__run_free(runs[i]);
     (void)lu__run_purge(SIZE_MAX);
-}
-
-static int set_up(void **state) {
-    (void)state;
-    lu__options_init();
-    return lu__inside_enter() ? 0 : 1; /* as everybody who calls these functions */
 }
 
 int main(void) {

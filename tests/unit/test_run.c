@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/options.h"
+#include "inside.h"
 #include "os/os.h"
 #include "span/run_parts.h"
 
@@ -265,12 +266,6 @@ static void a_walk_sees_all_runs_and_stops_nobody(void **state) {
         if (runs[i] != NULL) lu__run_free(runs[i]);
     }
     check_regions();
-}
-
-static int set_up(void **state) {
-    (void)state;
-    lu__options_init();
-    return lu__inside_enter() ? 0 : 1; /* as everybody who calls these functions */
 }
 
 int main(void) {
