@@ -150,6 +150,15 @@ struct span *lu__bins_large_clean(void) {
     return NULL;
 }
 
+struct span *lu__bins_next_dirty(const struct span *before) {
+    if (before != NULL && before->next != NULL) return before->next;
+    const struct bins *bins = &bins_of[LU_FREE_DIRTY];
+    for (unsigned bin = before != NULL ? bin_of(before->slices) : BINS; bin-- > 0;) {
+        if (bins->first[bin] != NULL) return bins->first[bin];
+    }
+    return NULL;
+}
+
 static bool run_fits(const struct span *run, size_t slices, size_t align_slices) {
     if (run->slices < slices) return false;
     if (align_slices == 1) return true;

@@ -10,6 +10,8 @@
  */
 #include "span/decay.h"
 
+#define CHURN_PART 16u /* of the peak */
+
 static size_t minus(size_t a, size_t b) {
     return a > b ? a - b : 0;
 }
@@ -57,6 +59,7 @@ void lu__decay_freed(struct lu__decay *decay, size_t amount, size_t used, uint64
                      long delay_ms) {
     advance(decay, now_ms, delay_ms);
     decay->amount = amount;
+    if (decay->churn != 0) decay->churn = minus(decay->churn, (decay->used - used) / 2);
     decay->used = used;
     if (LU_UNLIKELY(used > decay->top)) decay->top = used;
     if (used < decay->bottom) decay->bottom = used;
@@ -78,9 +81,14 @@ static void note_fall(struct lu__decay *decay, size_t fall) {
     if (fall > decay->fall) decay->fall = fall;
 }
 
+static void note_churn(struct lu__decay *decay, size_t bytes) {
+    decay->churn = LU_MIN(decay->churn + bytes, decay->peak / CHURN_PART);
+}
+
 void lu__decay_taken(struct lu__decay *decay, size_t amount, size_t used) {
     size_t most = LU_MIN(used, decay->top), fallen = decay->amount - amount;
     if (most > decay->bottom + decay->running.regain) note_regain(decay, most - decay->bottom);
+    if (decay->churn < decay->peak / CHURN_PART) note_churn(decay, used - decay->used);
     decay->used = used;
     if (LU_UNLIKELY(used >= decay->top)) {
         decay->top = decay->bottom = used;
@@ -114,7 +122,7 @@ static size_t reuse(const struct lu__decay *decay) {
 size_t lu__decay_excess(const struct lu__decay *decay, long delay_ms) {
     if (delay_ms <= 0) return delay_ms == 0 ? decay->amount : 0;
     size_t eighth = decay->peak / 8, keep = LU_DECAY_KEEP - LU_DECAY_STEP + eighth / 2;
-    if (minus(decay->top - decay->used, decay->regain) <= eighth) return 0;
+    if (minus(decay->top - decay->used, decay->regain) <= eighth + decay->churn) return 0;
     size_t excess = minus(decay->amount, keep + reuse(decay));
     return excess >= LU_DECAY_STEP ? excess : 0;
 }

@@ -16,9 +16,11 @@
  * and LU_DECAY_KEEP is not kept for its age alone, as a program that frees so much may fall silent
  * and never call again. It begins at half of that eighth, so that it can go back in small steps.
  * The ordinary ups and downs of a program are no flood: a fall counts from where it is deeper than
- * what the program took back after falls of the last EPOCHS epochs (`regain`), and what it takes
- * out of the free memory again and again may stay as well: the deepest fall of the amount by use,
- * less what the amount has since climbed above its recent height.
+ * what the program took back after falls of the last EPOCHS epochs (`regain`). Who still allocates
+ * while it falls may fall a sixteenth deeper; as frees alone use that up by half of what they free,
+ * a flood without allocations begins at its eighth all the same. And what is taken out of the free
+ * memory again and again may stay as well: the deepest fall of the amount by use, less what the
+ * amount has since climbed above its recent height.
  *
  * Amounts are bytes, times milliseconds that never wrap. The caller holds lu__span_lock, or owns
  * the structure alone. The age rule is the low-water mark of tcmalloc's caches; jemalloc (decay.c)
@@ -49,7 +51,8 @@ struct lu__decay {
     size_t high, fall, regain;                    /* greatest of past and running              */
     size_t climb;       /* of the amount above what was its height, and not fallen since       */
     size_t top, bottom; /* recent top of what is in use, and the lowest since                  */
-    size_t peak;        /* of what is in use; fades slowly                                     */
+    size_t churn; /* taken, less a part of what was freed: at most an eighth of the peak     */
+    size_t peak;  /* of what is in use; fades slowly                                     */
 };
 
 /* What is in use has become less and the amount more; or the other way round, where the amount may

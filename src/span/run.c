@@ -1,8 +1,9 @@
 /*
  * run.c - handing out and taking back runs of slices.
  *
- *     lu__run_alloc   bins first (dirty, then clean), then the fresh top of a region; then what can
- *                     be had by giving back free memory, and by looking at every free run
+ *     lu__run_alloc   bins first (dirty, gathered (gather.c), clean), then the fresh top of a
+ *                     region; then what can be had by giving back free memory, and by looking at
+ *                     every free run
  *     lu__run_free    merges with free neighbours of the same kind (dirty, clean or holes), and
  *                     puts what comes of it into the bins
  *
@@ -224,6 +225,19 @@ static LU_COLD struct span *take_hole(struct span *run, size_t front, size_t sli
     return with > 0 ? cut_front(head, with) : head;
 }
 
+struct span *lu__run_soak(struct span *piece, size_t most, bool low_end) {
+    size_t part = LU_MIN(piece->slices, most), front = low_end ? 0 : piece->slices - part;
+    if (!limit_allows(part << LU_SLICE_SHIFT)) return NULL;
+    if (piece->zero == LU_FREE_HOLE && !fill(piece, front, part)) return NULL;
+    lu__bins_remove(piece);
+    struct span *run = carve(piece, front, part, LU_KIND_FREE);
+    lu__run_mark_free(run, part, LU_FREE_DIRTY);
+    lu__figure_add(&figures->dirty, part << LU_SLICE_SHIFT);
+    run = merge(lu__region_of_desc(run), run);
+    lu__bins_insert(run, false);
+    return run;
+}
+
 /* Take the free run, found in the bins, if the limit allows it. */
 LU_INLINE struct span *take_binned(struct span *run, size_t slices, size_t align_slices,
                                    enum lu__kind kind) {
@@ -242,9 +256,19 @@ LU_INLINE struct span *take_binned(struct span *run, size_t slices, size_t align
     return carve(run, front, slices, kind);
 }
 
+/* A free run with room, in the bins, or NULL. */
+static struct span *find(size_t slices, size_t align_slices) {
+    struct span *run = lu__bins_find(slices, align_slices);
+    bool dirty = run != NULL && run->zero == LU_FREE_DIRTY;
+    if (LU_LIKELY(dirty || slices < LU_GATHER_LEAST || align_slices > 1)) return run;
+    struct span *gathered = lu__run_gather(slices);
+    /* Where that failed halfway it may have used what was found. */
+    return gathered != NULL ? gathered : lu__bins_find(slices, align_slices);
+}
+
 /* A run from the bins, or NULL. */
 static struct span *alloc_binned(size_t slices, size_t align_slices, enum lu__kind kind) {
-    struct span *run = lu__bins_find(slices, align_slices);
+    struct span *run = find(slices, align_slices);
     return run != NULL ? take_binned(run, slices, align_slices, kind) : NULL;
 }
 

@@ -50,6 +50,18 @@ LU_INLINE struct span *lu__run_in_front(const struct region *region, struct span
     return before->kind == LU_KIND_TAIL ? run - before->slices : before;
 }
 
+/* At most so many slices of the free run, which is clean or a hole and lies beside dirty memory,
+ * become part of that: those at its lower end or at its upper one. The dirty run that comes of it,
+ * or NULL: there is no memory, the limit forbids it, or others are there. */
+struct span *lu__run_soak(struct span *piece, size_t most, bool low_end);
+
+/* ---------------------------------------------------------------- gather.c */
+
+#define LU_GATHER_LEAST ((size_t)LU_MIB >> LU_SLICE_SHIFT) /* slices for which that is done */
+/* A dirty run with room for `slices` made of a smaller one and of free memory beside it. NULL: a
+ * short look found none. */
+struct span *lu__run_gather(size_t slices);
+
 /* ---------------------------------------------------------------- bins.c: free runs by size */
 
 /* Into its bin; a dirty one also into the queue of those, as the youngest, or as the oldest. */
@@ -72,6 +84,8 @@ struct span *lu__bins_search(struct lu__bins_search *search);
 size_t lu__bins_holes(void);
 /* One of the largest clean runs, or NULL. */
 struct span *lu__bins_large_clean(void);
+/* One of the largest dirty runs; from one on the next, which is hardly larger. NULL: no more. */
+struct span *lu__bins_next_dirty(const struct span *before);
 /* The dirty run that has been free, or has not changed, for the longest time, or NULL. */
 struct span *lu__bins_oldest(void);
 void lu__bins_clear(void);

@@ -184,6 +184,39 @@ static void a_loop_over_one_block_is_no_flood(void **state) {
     }
 }
 
+/* Frees alone: what is free in the end, when the excess went back at once. */
+static size_t left_after_a_fall(size_t bytes) {
+    for (size_t freed = 0; freed < bytes; freed += LU_MIB) {
+        release(LU_MIB);
+        if (excess(DELAY) != 0) give_back(excess(DELAY));
+    }
+    return unused;
+}
+
+/* While the program allocates, too, it may fall somewhat deeper; when it does no more, the bound is
+ * that of any flood. */
+static void who_allocates_while_he_frees_falls_deeper(void **state) {
+    (void)state;
+    begin(1000);
+    grow(400 * LU_MIB);
+    size_t deepest = 0;
+    for (; excess(DELAY) == 0; release(10 * LU_MIB), grow(8 * LU_MIB))
+        deepest = 400 * LU_MIB - used;
+    /* An eighth and a sixteenth, and what it took back at once. */
+    assert_in_range(deepest / LU_MIB, 75, 75 + 10);
+    for (size_t fall = 10 * LU_MIB; fall <= 400 * LU_MIB; fall += 10 * LU_MIB) {
+        begin(1000);
+        grow(400 * LU_MIB);
+        for (int i = 0; i < 20; i++) {
+            release(LU_MIB);
+            grow(LU_MIB);
+            if (excess(DELAY) != 0) give_back(excess(DELAY));
+        }
+        give_back(unused);
+        assert_in_range(left_after_a_fall(fall), 0, used / 8 + fall / 8 + LU_DECAY_KEEP);
+    }
+}
+
 static void no_delay_keeps_nothing_and_none_for_ever(void **state) {
     (void)state;
     begin(1000);
@@ -247,6 +280,7 @@ int main(void) {
         cmocka_unit_test(small_steps_are_enough_for_a_flood),
         cmocka_unit_test(churn_before_a_flood_is_forgotten),
         cmocka_unit_test(a_loop_over_one_block_is_no_flood),
+        cmocka_unit_test(who_allocates_while_he_frees_falls_deeper),
         cmocka_unit_test(no_delay_keeps_nothing_and_none_for_ever),
         cmocka_unit_test(time_does_not_wrap),
         cmocka_unit_test(a_late_clock_ends_no_epoch),

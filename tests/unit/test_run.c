@@ -165,6 +165,83 @@ static void a_search_of_all_finds_the_one_run_that_fits(void **state) {
     (void)lu__run_purge(SIZE_MAX);
 }
 
+/* | before | hole or clean | dirty | hole or clean | behind |, each of 16 slices, at the top. */
+struct pieces {
+    struct span *before, *first, *middle, *last, *behind;
+};
+
+static struct pieces make_pieces(void) {
+    (void)lu__run_purge(SIZE_MAX);
+    (void)lu__run_unmap_clean();
+    struct pieces p = {0};
+    struct span **runs[] = {&p.before, &p.first, &p.middle, &p.last, &p.behind};
+    for (size_t i = 0; i < 5; i++) *runs[i] = alloc_run(16, 1);
+    for (size_t i = 1; i < 5; i++) assert_ptr_equal(*runs[i], *runs[i - 1] + 16);
+    lu__run_free(p.first);
+    lu__run_free(p.last);
+    assert_int_equal(lu__run_purge(SIZE_MAX), 32 * LU_SLICE);
+    lu__run_free(p.middle);
+    check_regions();
+    return p;
+}
+
+static void end_pieces(const struct pieces *p, struct span *run) {
+    lu__run_free(run);
+    lu__run_free(p->before);
+    lu__run_free(p->behind);
+    check_regions();
+    lu__run_rebuild();
+    check_regions();
+}
+
+static uint32_t top_of(const struct span *run) {
+    return lu__region_of_desc(run)->top;
+}
+
+static void dirty_memory_is_used_with_what_lies_beside_it(void **state) {
+    (void)state;
+    lu__option_set_number(LU_OPT_PURGE_DELAY, -1, "test");
+    struct pieces p = make_pieces();
+    uint32_t top = top_of(p.before);
+    size_t holes = lu__bins_holes(), mapped = lu__span_figures.mapped;
+    struct span *run = alloc_run(40, 1); /* all of what lies behind, half of what is in front */
+    assert_ptr_equal(run, p.first + 8);
+    assert_int_equal(top_of(run), top);
+    assert_true(lu__span_figures.mapped <= mapped + 24 * LU_SLICE);
+    assert_true(lu__bins_holes() <= holes);
+    check_regions();
+    end_pieces(&p, run);
+
+    p = make_pieces();
+    run = alloc_run(48, 1);
+    assert_ptr_equal(run, p.first);
+    end_pieces(&p, run);
+
+    p = make_pieces();
+    run = alloc_run(49, 1); /* there is not so much in one piece */
+    assert_true(run >= p.behind + 16 || run + 49 <= p.before);
+    end_pieces(&p, run);
+    lu__option_set_number(LU_OPT_PURGE_DELAY, 500, "test");
+    (void)lu__run_purge(SIZE_MAX);
+}
+
+/* What becomes dirty is held from then on. */
+static void gathering_obeys_the_limit(void **state) {
+    (void)state;
+    bool zero;
+    lu__option_set_number(LU_OPT_PURGE_DELAY, -1, "test");
+    struct pieces p = make_pieces();
+    lu__span_figures.limit = lu__span_held() + 23 * LU_SLICE;
+    assert_null(lu__run_alloc(40, 1, LU_KIND_LARGE, &zero));
+    check_regions();
+    assert_true(lu__span_held() <= lu__span_figures.limit);
+    struct span *run = alloc_run(39, 1);
+    lu__span_figures.limit = 0;
+    end_pieces(&p, run);
+    lu__option_set_number(LU_OPT_PURGE_DELAY, 500, "test");
+    (void)lu__run_purge(SIZE_MAX);
+}
+
 #if LU_DEBUG >= 1
 /* Every second of `count` runs of one slice is free, as nothing merges: half of them old. */
 static void make_free_runs(struct span **runs, size_t count) {
@@ -274,6 +351,8 @@ int main(void) {
         cmocka_unit_test(young_runs_are_not_purged),
         cmocka_unit_test(addresses_lead_to_their_runs),
         cmocka_unit_test(limit_is_obeyed),
+        cmocka_unit_test(dirty_memory_is_used_with_what_lies_beside_it),
+        cmocka_unit_test(gathering_obeys_the_limit),
         cmocka_unit_test(a_walk_sees_all_runs_and_stops_nobody),
 #if LU_DEBUG >= 1
         cmocka_unit_test(no_call_takes_more_steps_for_more_runs),
