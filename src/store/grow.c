@@ -23,10 +23,13 @@
 static int extend(struct lu_store *store, uint64_t old_bytes, uint64_t new_bytes) {
     if (store->fd >= 0) {
         uint64_t *growing = &lu__store_header(store)->growing;
+        struct lu__os_file_info info;
+        int error = lu__store_file(store, &info);
+        if (error != 0) return error;
         lu__store_step();
         __atomic_store_n(growing, LU_MAX(*growing, new_bytes), __ATOMIC_RELEASE);
         lu__store_step();
-        int error = lu__os_file_resize(store->fd, new_bytes);
+        error = lu__os_file_resize(store->fd, new_bytes);
         lu__store_step();
         if (error == 0 && (store->flags & LU_STORE_SPARSE) == 0) {
             error = lu__os_file_allocate(store->fd, old_bytes, new_bytes - old_bytes);

@@ -20,8 +20,8 @@
  * Restoring from the last to the first leaves that oldest content, whatever was restored before:
  * so recovery undoes the operation as a whole, and may itself be killed and begun anew. After 4 the
  * operation is done as a whole. Nothing else in the file is changed before 4, but for the bytes of
- * free blocks, which mean nothing except for the three words that chain them: who takes a block
- * notes those first, for the new owner's bytes are written before the end of realloc and calloc.
+ * free blocks, which mean nothing except for the three words that chain them: who takes a block to
+ * write to it before 4, as realloc and calloc do, notes those first.
  *
  * The length of a file is the one thing that is not a word. `growing` is set outside the journal
  * before the file is made longer and put to 0 through it together with the new file_bytes: if that
@@ -74,25 +74,31 @@ void lu__store_begin(struct lu_store *store, lu_store_fault_t *fault) {
     store->fault = fault;
 }
 
-void lu__store_note(struct lu_store *store, uint64_t offset) {
-    if (store->error != 0) return;
+/* False if the operation has failed. */
+LU_INLINE bool note(struct lu_store *store, uint64_t offset) {
+    if (LU_UNLIKELY(store->error != 0)) return false;
     struct store_header *header = lu__store_header(store);
     unsigned number = store->entries;
-    if (number == LU_STORE_JOURNAL || (offset & 7) != 0 || offset > store->mapped - 8) {
+    if (LU_UNLIKELY(number == LU_STORE_JOURNAL || (offset & 7) != 0 ||
+                    offset > store->mapped - 8)) {
         LU_ASSERT(false);
         store->error = EOVERFLOW;
-        return;
+        return false;
     }
-    uint64_t old = lu__store_read(store, offset);
+    uint64_t old = lu__store_read(store, offset), key = header->key;
     set(&header->journal[number].old, old);
-    set(&header->journal[number].where, where_of(header->key, number, offset, old));
-    set(&header->journal_state, state_of(header->key, number + 1));
+    set(&header->journal[number].where, where_of(key, number, offset, old));
+    set(&header->journal_state, state_of(key, number + 1));
     store->entries = number + 1;
+    return true;
+}
+
+void lu__store_note(struct lu_store *store, uint64_t offset) {
+    (void)note(store, offset);
 }
 
 void lu__store_put(struct lu_store *store, uint64_t offset, uint64_t value) {
-    lu__store_note(store, offset);
-    if (store->error == 0) set(lu__store_word(store, offset), value);
+    if (note(store, offset)) set(lu__store_word(store, offset), value);
 }
 
 /* The number of entries that count; false if the journal is damaged. */
@@ -138,7 +144,9 @@ static bool cut(struct lu_store *store) {
     if (header->growing == 0) return true;
     if (!lu__store_verify_quick(store)) return false;
     lu__store_step();
-    if (store->fd < 0 || lu__os_file_resize(store->fd, header->file_bytes) == 0) {
+    struct lu__os_file_info info;
+    if (store->fd < 0 || (lu__store_file(store, &info) == 0 &&
+                          lu__os_file_resize(store->fd, header->file_bytes) == 0)) {
         set(&header->growing, 0);
     }
     return true;
@@ -147,9 +155,9 @@ static bool cut(struct lu_store *store) {
 int lu__store_end(struct lu_store *store) {
     struct store_header *header = lu__store_header(store);
     int error = store->error;
-    if (error == 0) {
+    if (LU_LIKELY(error == 0)) {
         if (store->entries > 0) set(&header->journal_state, state_of(header->key, 0));
-        return 0;
+        return LU_LIKELY(store->state != LU_STORE_LOST) ? 0 : EINVAL;
     }
     /* If undoing fails, the next one to enter finds the journal as it is and says so. */
     store->error = 0;
