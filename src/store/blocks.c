@@ -23,7 +23,8 @@
  *     block that is merged away is cleared. That is what makes a second free of it noticed.
  *
  * Everything here is called under the lock between lu__store_begin and lu__store_end, writes by
- * lu__store_put alone, and trusts no offset before lu__store_block has proved it.
+ * lu__store_put alone, reads nothing that was put and not applied (lists are changed first, and then
+ * the words that nobody reads again in the same operation), and trusts no offset before lu__store_block has proved it.
  */
 #include "store/store.h"
 
@@ -139,6 +140,7 @@ static bool following(struct lu_store *store, const struct store_block *block,
 /* ------------------------------------------------------------------ lists */
 
 static void push(struct lu_store *store, uint64_t at, uint64_t size) {
+    lu__store_apply(store);
     unsigned class = lu__store_class(size);
     uint64_t first = lu__store_read(store, head_of(class));
     struct store_block block;
@@ -162,6 +164,7 @@ struct neighbours {
 /* False, through lu__store_damage, if they are not linked to it in turn. */
 static bool links_of(struct lu_store *store, const struct store_block *block,
                      struct neighbours *out) {
+    lu__store_apply(store);
     uint64_t next = lu__store_read(store, next_of(block->at));
     uint64_t prev = lu__store_read(store, prev_of(block->at));
     struct store_block other;
@@ -286,7 +289,7 @@ static void count(struct lu_store *store, int64_t blocks, int64_t bytes) {
 }
 
 /* Of a listed block, which may be larger, only the first `size` bytes are in use from now on; the
- * rest, if it can be a block, stays free. */
+ * rest, if it can be a block, stays free. Its word is left to the caller. */
 static void cut_off(struct lu_store *store, struct store_block *block, uint64_t size, bool filled) {
     struct store_block next;
     bool whole = block->size - size < LU_STORE_MIN_BLOCK;
@@ -301,12 +304,12 @@ static void cut_off(struct lu_store *store, struct store_block *block, uint64_t 
         relist(store, block, block->at + size, rest);
         put_free(store, block->at + size, rest);
     }
-    put_word(store, block->at, size, true, false);
     block->size = size;
     block->used = true;
 }
 
 bool lu__store_take(struct lu_store *store, uint64_t size, bool filled, struct store_block *out) {
+    lu__store_apply(store);
     if (!find(store, size, out)) {
         if (store->error != 0 || !lu__store_grow(store, size)) return false;
         if (!find(store, size, out)) {
@@ -315,16 +318,18 @@ bool lu__store_take(struct lu_store *store, uint64_t size, bool filled, struct s
         }
     }
     cut_off(store, out, size, filled);
+    put_word(store, out->at, out->size, true, false);
     count(store, 1, (int64_t)out->size);
+    if (filled) lu__store_apply(store);
     return store->error == 0;
 }
 
 void lu__store_give(struct lu_store *store, const struct store_block *block) {
     struct store_block next, prev;
     uint64_t at = block->at, size = block->size;
+    lu__store_apply(store);
     if (!neighbour(store, block, &next)) return;
     if (block->prev_free && !preceding(store, block, &prev)) return;
-    count(store, -1, -(int64_t)size);
     if (!next.used) size += next.size;
     if (block->prev_free) {
         at = prev.at;
@@ -343,6 +348,7 @@ void lu__store_give(struct lu_store *store, const struct store_block *block) {
         lu__store_put(store, next.at, 0);
     }
     put_free(store, at, size);
+    count(store, -1, -(int64_t)block->size);
     if (lu__store_header(store)->root == block->at + 8) lu__store_put_root(store, 0);
 }
 
@@ -364,6 +370,7 @@ static void give_rest(struct lu_store *store, const struct store_block *block, u
 bool lu__store_resize(struct lu_store *store, const struct store_block *block, uint64_t size) {
     struct store_block next;
     uint64_t have = block->size;
+    lu__store_apply(store);
     if (!neighbour(store, block, &next)) return false;
     if (size <= have) {
         if (have - size < LU_STORE_MIN_BLOCK) return true;
@@ -380,6 +387,7 @@ bool lu__store_resize(struct lu_store *store, const struct store_block *block, u
 }
 
 void lu__store_put_root(struct lu_store *store, uint64_t handle) {
+    lu__store_apply(store); /* it may be changed twice in an operation */
     lu__store_put(store, LU_STORE_OFFSET(root), handle);
     lu__store_put(store, LU_STORE_OFFSET(root_check), lu__store_check_of(store, handle));
 }

@@ -60,6 +60,7 @@ struct lu_store *lu__store_claim(void) {
         store->alone = store->is_known = false;
         store->fault = NULL;
         store->outer = NULL;
+        store->idle = 0;
         __builtin_memset(store->hints, 0, sizeof store->hints);
         return store;
     }
@@ -197,6 +198,7 @@ int lu__store_lock(struct lu_store *store) {
         return error;
     }
     store->outer = outer;
+    if (store->idle == 0) store->idle = lu__store_journal_empty(lu__store_header(store)->key);
     lu__store_begin(store, store->fault);
     return put_in_order(store, error == EOWNERDEAD);
 }

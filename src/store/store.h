@@ -95,10 +95,15 @@ struct lu_store {
     bool alone; /* while opening: nobody else has the file open    */
     /* Under the lock: the operation in progress. */
     unsigned entries;        /* journal entries so far                         */
+    unsigned applied;        /* of them, whose changes were made               */
+    uint64_t idle;           /* state of the journal between operations        */
     int error;               /* not 0: the operation has failed, no more is changed */
     lu_store_fault_t *fault; /* where a contradiction is described, or NULL */
     struct lu_store *outer;  /* what the holder of the lock was inside of before, or NULL */
-    uint64_t hints[LU_STORE_HINTS]; /* blocks that held what was looked for; see blocks.c  */
+    uint64_t hints[LU_STORE_HINTS]; /* blocks that held what was looked for, by place       */
+    struct store_change {
+        uint64_t offset, value;
+    } changes[LU_STORE_JOURNAL]; /* what belongs to the entries                            */
 };
 
 struct store_block {
@@ -138,10 +143,11 @@ LU_INLINE uint64_t lu__store_mix(uint64_t x) {
 
 /* Begin an operation that changes the store. `fault` may be NULL. */
 void lu__store_begin(struct lu_store *store, lu_store_fault_t *fault);
-/* Change one word, or remember what it holds because it is about to be overwritten. Nothing
- * happens once the operation has failed. */
+/* Change one word, or remember what it holds because it is about to be overwritten; both with the
+ * next apply, or the end. Nothing happens once the operation has failed. */
 void lu__store_put(struct lu_store *store, uint64_t offset, uint64_t value);
 void lu__store_note(struct lu_store *store, uint64_t offset);
+void lu__store_apply(struct lu_store *store);
 /* Make all of it happen, or if it has failed undo all of it. 0 or the failure's errno value. */
 int lu__store_end(struct lu_store *store) LU_MUST_CHECK;
 /* After a death: undo what was begun, and cut a file that was being made longer. False if that is
