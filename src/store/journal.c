@@ -177,14 +177,19 @@ static bool cut(struct lu_store *store) {
     return true;
 }
 
+static bool is_given_up(const struct lu_store *store) {
+    return __atomic_load_n(&store->state, __ATOMIC_RELAXED) == LU_STORE_LOST;
+}
+
 int lu__store_end(struct lu_store *store) {
     struct store_header *header = lu__store_header(store);
     lu__store_apply(store);
     int error = store->error;
     if (LU_LIKELY(error == 0)) {
         if (store->entries > 0) set(&header->journal_state, store->idle);
-        return LU_LIKELY(store->state != LU_STORE_LOST) ? 0 : EINVAL;
+        return LU_LIKELY(!is_given_up(store)) ? 0 : EINVAL;
     }
+    if (is_given_up(store)) return EINVAL;
     /* If undoing fails, the next one to enter finds the journal as it is and says so. */
     store->error = 0;
     store->fault = NULL;
