@@ -171,9 +171,9 @@ int lu__os_shared_map(void *wish, size_t size, void **out) {
 }
 
 int lu__os_file_forget(void *at, size_t size) {
-    return error_of(lu__kernel_memory_call(
-        SYS_mmap, (long)at, (long)size, PROT_READ | PROT_WRITE,
-        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0));
+    return error_of(lu__kernel_memory_call(SYS_mmap, (long)at, (long)size, PROT_READ | PROT_WRITE,
+                                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
+                                           -1, 0));
 }
 
 int lu__os_file_sync(void *at, size_t size) {

@@ -12,7 +12,7 @@
 struct lu__os_file_info {
     uint64_t bytes;
     uint64_t device, inode; /* which file it is */
-    bool regular; /* neither directory nor pipe nor device */
+    bool regular;           /* neither directory nor pipe nor device */
 };
 
 /* Open for reading and writing, never waiting for the other end of a pipe. The descriptor is the
@@ -24,7 +24,7 @@ int lu__os_file_open(const char *path, int *out) LU_MUST_CHECK;
 int lu__os_file_create(const char *path, unsigned mode, char *scratch, size_t scratch_bytes,
                        int *out) LU_MUST_CHECK;
 /* Give what lu__os_file_create made its name, at once and complete; EEXIST if there is one. The
- * temporary name is gone afterwards, also on failure; with "" as path there is nothing else done. */
+ * temporary name is gone afterwards, also on failure; with "" as path nothing else is done. */
 int lu__os_file_publish(int fd, const char *scratch, const char *path) LU_MUST_CHECK;
 int lu__os_file_info(int fd, struct lu__os_file_info *out) LU_MUST_CHECK;
 /* Read exactly `size` bytes; EIO if the file ends before. */

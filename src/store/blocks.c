@@ -23,8 +23,9 @@
  *     block that is merged away is cleared. That is what makes a second free of it noticed.
  *
  * Everything here is called under the lock between lu__store_begin and lu__store_end, writes by
- * lu__store_put alone, reads nothing that was put and not applied (lists are changed first, and then
- * the words that nobody reads again in the same operation), and trusts no offset before lu__store_block has proved it.
+ * lu__store_put alone, and trusts no offset before lu__store_block has proved it. Nothing is read
+ * that was put and not applied: lists are changed first, each time after lu__store_apply, and then
+ * the words of blocks, which nobody reads again in the same operation.
  */
 #include "store/store.h"
 

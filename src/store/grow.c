@@ -44,7 +44,7 @@ static int extend(struct lu_store *store, uint64_t old_bytes, uint64_t new_bytes
 static void adopt(struct lu_store *store, const struct store_block *end, uint64_t bytes) {
     /* First as a block in use, which then is freed as any other and merges with the one before. */
     struct store_block fresh = {end->at, bytes - 8 - end->at, true, end->prev_free};
-    /* The size of a free block that it merges with: its taker may overwrite it in this operation. */
+    /* The size of a free block that it merges with: the taker may overwrite it before the end. */
     if (end->prev_free) lu__store_note(store, end->at - 8);
     lu__store_put(store, LU_STORE_OFFSET(file_bytes), bytes);
     lu__store_put(store, LU_STORE_OFFSET(file_check), lu__store_check_of(store, bytes));

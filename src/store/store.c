@@ -20,9 +20,10 @@
  * others then know nothing of the sleeper, who would sleep on.
  *
  * Fork. Children inherit the stores that are open, and nothing that is being opened or closed by
- * another thread: lu__store_fork_child drops it. If fork was called by a signal handler above a call
- * of a store, the call goes on in the child too, which has not got the lock; there the store's
- * memory is replaced by zeros before that, and the store is given up (state 3). `inside` says which.
+ * another thread: lu__store_fork_child drops it. If fork was called by a signal handler above a
+ * call of a store, the call goes on in the child too, which has not got the lock; there the store's
+ * memory is replaced by zeros before that, and the store is given up (state 3). `inside` says
+ * which.
  *
  * The descriptor is the program's to close, as all are, by mistake or because it closes all. Its
  * number may then be another file's, so it is used only while device and inode are the store's.
@@ -45,6 +46,14 @@ static struct lu_store open_stores[STORES];
 /* What the calling thread takes, or has taken, the lock of. */
 static __thread struct lu_store *inside __attribute__((tls_model("initial-exec")));
 
+/* What is true of one file only. */
+static void forget(struct lu_store *store) {
+    store->reserved = store->mapped = 0;
+    store->alone = store->is_known = false;
+    store->idle = 0;
+    __builtin_memset(store->hints, 0, sizeof store->hints);
+}
+
 struct lu_store *lu__store_claim(void) {
     for (size_t i = 0; i < STORES; i++) {
         uint32_t expected = FREE;
@@ -56,12 +65,9 @@ struct lu_store *lu__store_claim(void) {
         store->mover = pthread_self();
         store->fd = -1;
         store->base = NULL;
-        store->reserved = store->mapped = 0;
-        store->alone = store->is_known = false;
         store->fault = NULL;
         store->outer = NULL;
-        store->idle = 0;
-        __builtin_memset(store->hints, 0, sizeof store->hints);
+        forget(store);
         return store;
     }
     return NULL;
@@ -83,8 +89,7 @@ void lu__store_detach(struct lu_store *store) {
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     if (base != NULL) (void)lu__os_unmap(base, store->reserved);
     close_file(store);
-    store->mapped = 0;
-    store->is_known = false;
+    forget(store);
 }
 
 void lu__store_drop(struct lu_store *store) {
@@ -127,6 +132,7 @@ void lu__store_fork_child(bool alone) {
     if (!alone) return;
     for (size_t i = 0; i < STORES; i++) {
         struct lu_store *store = &open_stores[i];
+        store->fault = NULL; /* of a thread that is not here */
         if (__atomic_load_n(&store->state, __ATOMIC_RELAXED) != BUSY) continue;
         if (pthread_equal(store->mover, pthread_self())) {
             give_up(store);
@@ -287,12 +293,16 @@ void *lu_store_pointer(lu_store_t *store, uint64_t handle) {
     return NULL;
 }
 
+/* Under the lock: what another process has put there, but not ended, may yet be undone. */
 uint64_t lu_store_root(lu_store_t *store) {
-    if (lu__store_is_open(store)) {
-        return __atomic_load_n(&lu__store_header(store)->root, __ATOMIC_ACQUIRE);
+    int error;
+    if (!lu__store_enter(store, NULL, &error)) {
+        errno = error;
+        return 0;
     }
-    errno = EINVAL;
-    return 0;
+    uint64_t root = lu__store_header(store)->root;
+    lu__store_leave(store);
+    return root;
 }
 
 /* Without the lock, which others would wait for as long as the disk takes. */

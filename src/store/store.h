@@ -94,12 +94,12 @@ struct lu_store {
     unsigned flags;
     bool alone; /* while opening: nobody else has the file open    */
     /* Under the lock: the operation in progress. */
-    unsigned entries;        /* journal entries so far                         */
-    unsigned applied;        /* of them, whose changes were made               */
-    uint64_t idle;           /* state of the journal between operations        */
-    int error;               /* not 0: the operation has failed, no more is changed */
-    lu_store_fault_t *fault; /* where a contradiction is described, or NULL */
-    struct lu_store *outer;  /* what the holder of the lock was inside of before, or NULL */
+    unsigned entries;               /* journal entries so far                         */
+    unsigned applied;               /* of them, whose changes were made               */
+    uint64_t idle;                  /* state of the journal between operations        */
+    int error;                      /* not 0: the operation has failed, no more is changed */
+    lu_store_fault_t *fault;        /* where a contradiction is described, or NULL */
+    struct lu_store *outer;         /* what the holder of the lock was inside of before, or NULL */
     uint64_t hints[LU_STORE_HINTS]; /* blocks that held what was looked for, by place       */
     struct store_change {
         uint64_t offset, value;

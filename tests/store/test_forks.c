@@ -43,10 +43,10 @@ static bool point(void) {
     return failing;
 }
 
-#define WRAP(name, parameters, arguments)            \
-    int __real_lu__os_file_##name parameters;        \
-    int __wrap_lu__os_file_##name parameters;        \
-    int __wrap_lu__os_file_##name parameters {       \
+#define WRAP(name, parameters, arguments)                              \
+    int __real_lu__os_file_##name parameters;                          \
+    int __wrap_lu__os_file_##name parameters;                          \
+    int __wrap_lu__os_file_##name parameters {                         \
         return point() ? ENOMEM : __real_lu__os_file_##name arguments; \
     }
 

@@ -222,14 +222,10 @@ static void sync_keeps_nobody(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        CASE(visitor_frees_what_it_sees),
-        CASE(visitor_frees_others),
-        CASE(visitor_allocates),
-        CASE(others_go_on),
-        CASE(visitor_does_not_return),
-        CASE(visitor_closes),
-        CASE(visitor_frees_all),
-        CASE(sync_keeps_nobody),
+        CASE(visitor_frees_what_it_sees), CASE(visitor_frees_others),
+        CASE(visitor_allocates),          CASE(others_go_on),
+        CASE(visitor_does_not_return),    CASE(visitor_closes),
+        CASE(visitor_frees_all),          CASE(sync_keeps_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
