@@ -81,6 +81,39 @@ static void make(const char *name) {
     assert_int_equal(lu_store_close(store), 0);
 }
 
+/* ------------------------------------------------------------------ another process is faster */
+
+static void made_by_another(void) {
+    at_point = NULL;
+    pid_t child = fork();
+    if (child == 0) {
+        lu_store_t *store = lu_heap_open_file(files_path("forked"), &config, NULL);
+        _exit(store == NULL || lu_store_alloc_to(store, NULL, 100) != 0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+/* Whenever the file appears while it is made: then that is opened. */
+static void appears_meanwhile(void **state) {
+    (void)state;
+    unsigned acted = 0;
+    for (bool done = false; !done; acted++) {
+        (void)unlink(files_path("forked"));
+        begin(acted + 1, made_by_another);
+        lu_store_t *store = lu_heap_open_file(files_path("forked"), &config, NULL);
+        done = at_point != NULL;
+        begin(0, NULL);
+        assert_non_null(store);
+        assert_int_equal(lu_store_root(store) != 0, !done);
+        assert_non_null(lu_store_malloc(store, 200000));
+        assert_int_equal(lu_store_check(store, NULL), 0);
+        assert_int_equal(lu_store_close(store), 0);
+    }
+    assert_true(acted >= 8);
+}
+
 /* ------------------------------------------------------------------ children that stay */
 
 static pid_t children[2];
@@ -320,9 +353,8 @@ static void failures_leave_nothing(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(children_stay),
-        cmocka_unit_test(children_go_on),
-        cmocka_unit_test(another_thread_opens),
+        cmocka_unit_test(appears_meanwhile),      cmocka_unit_test(children_stay),
+        cmocka_unit_test(children_go_on),         cmocka_unit_test(another_thread_opens),
         cmocka_unit_test(failures_leave_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
