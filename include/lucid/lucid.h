@@ -223,11 +223,15 @@ LU_API int lu_set_limit(size_t limit_bytes, lu_limit_fn *reached, void *arg);
  *     process until lu_store_close.
  *   - Blocks are aligned to 16 and belong to the store; lu_free() and lu_realloc() refuse them.
  *   - Every function may be called by any thread of any process that has the store open, and by
- *     children of fork, which inherit it. It is for one machine and one PID namespace.
+ *     children of fork, which inherit it. It is for one machine and one PID namespace. Only a child
+ *     that is forked by a signal handler above a call of a store has that store no more: there the
+ *     interrupted call and all others fail with EINVAL.
  *   - Besides the errors that are named, all may fail with EINVAL (no open store, not a block of
- *     it), EDEADLK (called from inside lu_store_walk), EUCLEAN (its bookkeeping is damaged: nothing
- *     was changed, lu_store_check says more) and ENOTRECOVERABLE (the same, found while recovering
- *     from the death of another process). Misuse never aborts. */
+ *     it), EDEADLK (called by a signal handler above another call), EUCLEAN (its bookkeeping is
+ *     damaged: nothing was changed, lu_store_check says more) and ENOTRECOVERABLE (the same, found
+ *     while recovering from the death of another process). Misuse never aborts.
+ *   - A file's descriptor is one of the program's. If the program closes it, or puts another file
+ *     there, the store can be used but cannot grow: EBADF. Other files are not touched. */
 typedef struct lu_store lu_store_t;
 
 enum {
@@ -276,10 +280,10 @@ typedef struct lu_store_fault {
 
 /* Open a heap in the file `path`; `config` NULL stands for LU_STORE_CREATE alone. The caller owns
    the result and ends it with lu_store_close. NULL with errno set, and the reason in `fault` (which
-   may be NULL), if it cannot be opened; the file is then as it was. If its last user was killed in
-   the middle of something, that is put in order first. At most 64 stores are open in a process
-   (EMFILE). Several processes, and one process several times, may open a file at once. Waits while
-   another process is opening it. */
+   may be NULL), if it cannot be opened; the file is then as it was, and one that was not there is
+   not made. If its last user was killed in the middle of something, that is put in order first. At
+   most 64 stores are open in a process (EMFILE). Several processes, and one process several times,
+   may open a file at once. Waits while another process is opening it. */
 LU_API lu_store_t *lu_heap_open_file(const char *path, const lu_store_config_t *config,
                                      lu_store_fault_t *fault);
 /* A heap in anonymous shared memory, for this process and the children that it forks from now on.
@@ -291,9 +295,9 @@ LU_API lu_store_t *lu_heap_open_shared(const lu_store_config_t *config, lu_store
 LU_API int lu_store_close(lu_store_t *store);
 
 /* As malloc(3): at least `size` bytes; NULL with ENOMEM (limit reached, or size beyond it), ENOSPC
-   (disk full), EFBIG or EDQUOT (file cannot grow). A process that is killed before it has stored
-   the pointer or handle somewhere leaves a block that nobody knows: lu_store_alloc_to has no such
-   gap. */
+   (disk full), EFBIG, EDQUOT or EBADF (file cannot grow). A process that is killed before it has
+   stored the pointer or handle somewhere leaves a block that nobody knows: lu_store_alloc_to has no
+   such gap. */
 LU_API void *lu_store_malloc(lu_store_t *store, size_t size) LU_SIZE_IS(2);
 LU_API void *lu_store_calloc(lu_store_t *store, size_t count, size_t size) LU_SIZE_IS(2, 3);
 /* `block` may be NULL; size 0 frees and gives NULL. On failure the block stays as it is. If it
@@ -308,7 +312,8 @@ LU_API size_t lu_store_usable_size(lu_store_t *store, const void *block);
 /* Allocate and write the new block's handle to *slot, or free the block whose handle *slot is and
    write 0 there: both at one instant, so that no death can come between. `slot` is an aligned word
    inside a live block of the store (another one than the freed), or NULL for the root. The new
-   block reads as zero. 0 or an errno value as above; freeing handle 0 does nothing. */
+   block reads as zero, all of its usable bytes. 0 or an errno value as above, EINVAL for any other
+   slot; freeing handle 0 does nothing. */
 LU_API int lu_store_alloc_to(lu_store_t *store, uint64_t *slot, size_t size);
 LU_API int lu_store_free_from(lu_store_t *store, uint64_t *slot);
 
@@ -317,25 +322,29 @@ LU_API int lu_store_free_from(lu_store_t *store, uint64_t *slot);
    end of a block that another process has made longer may be used after asking for it anew. */
 LU_API uint64_t lu_store_handle(lu_store_t *store, const void *address);
 LU_API void *lu_store_pointer(lu_store_t *store, uint64_t handle);
-/* One handle that is kept for the program: where to begin. 0 in a new store. Setting takes 0 or the
-   handle of a live block; 0 or an errno value. */
+/* One handle that is kept for the program: where to begin. 0 in a new store; 0 with errno set on
+   failure. Setting takes 0 or the handle of a live block; 0 or an errno value. */
 LU_API uint64_t lu_store_root(lu_store_t *store);
 LU_API int lu_store_set_root(lu_store_t *store, uint64_t handle);
 
-/* Visit every live block by address while the store is locked; true if no visitor stopped it. The
-   visitor must not call functions of the store (they fail with EDEADLK, but for handle, pointer and
-   root). False with errno set if it could not be walked. */
+/* Visit every live block by address; true if no visitor stopped it. Nothing is locked during a
+   visit: the visitor may use the store, close it (which ends the walk with EINVAL), or leave by
+   longjmp, and others may go on. What is live from begin to end is visited once, what is freed
+   before its turn is not, and what is new may be. Where others free blocks meanwhile, a visited one
+   may be gone already. False with errno set if it could not be walked. */
 LU_API bool lu_store_walk(lu_store_t *store, lu_visit_fn *visit, void *arg);
 /* Write everything to the disk and wait. 0 or an errno value; 0 at once for shared memory. After a
-   power failure the file is sound if nothing was changed since a sync. */
+   power failure the file is sound if nothing was changed since the begin of a sync that succeeded.
+   Others go on meanwhile; how much of what they do then is on the disk nobody knows. */
 LU_API int lu_store_sync(lu_store_t *store);
 /* Give the pages inside free blocks back to the file system or the kernel; bytes that were given
    back, 0 with errno set on failure. In a file their next use needs disk blocks again: a full disk
    is SIGBUS then. */
 LU_API size_t lu_store_purge(lu_store_t *store);
 /* Verify the whole bookkeeping: every block, every list, every count. 0; EUCLEAN with the first
-   contradiction in `fault` (which may be NULL); another errno value if it could not be done. Reads
-   all headers, so it takes about 20 ns per block, and more where pages must come from the disk. */
+   contradiction in `fault` (which may be NULL); another errno value if it could not be done. Others
+   wait until it ends. Reads all headers, so it takes about 20 ns per block, and more where pages
+   must come from the disk. */
 LU_API int lu_store_check(lu_store_t *store, lu_store_fault_t *fault);
 
 typedef struct lu_store_info {

@@ -32,6 +32,11 @@ static int open_at(const char *path, int flags, unsigned mode, int *out) {
         fd = lu__syscall(SYS_openat, AT_FDCWD, (long)path, flags | O_RDWR | O_CLOEXEC | O_NOCTTY,
                          mode, 0, 0);
     } while (fd == -EINTR);
+    if (fd >= 0 && fd <= STDERR_FILENO) {
+        long low = fd;
+        fd = lu__syscall(SYS_fcntl, low, F_DUPFD_CLOEXEC, STDERR_FILENO + 1, 0, 0, 0);
+        lu__os_file_close((int)low);
+    }
     if (fd >= 0) *out = (int)fd;
     return error_of(fd);
 }
@@ -65,6 +70,7 @@ int lu__os_file_create(const char *path, unsigned mode, char *scratch, size_t sc
 }
 
 int lu__os_file_publish(int fd, const char *scratch, const char *path) {
+    if (path[0] == '\0' && scratch[0] == '\0') return ENOENT;
     if (scratch[0] != '\0') {
         int error = error_of(
             lu__syscall(SYS_linkat, AT_FDCWD, (long)scratch, AT_FDCWD, (long)path, 0, 0));
@@ -92,6 +98,7 @@ int lu__os_file_info(int fd, struct lu__os_file_info *out) {
         return error;
     }
     out->bytes = (uint64_t)status.st_size;
+    out->device = (uint64_t)status.st_dev;
     out->inode = (uint64_t)status.st_ino;
     out->regular = S_ISREG(status.st_mode);
     return 0;
@@ -161,6 +168,12 @@ int lu__os_file_map(int fd, void *wish, size_t size, void **out) {
 
 int lu__os_shared_map(void *wish, size_t size, void **out) {
     return map(wish, size, MAP_ANONYMOUS | MAP_NORESERVE, -1, out);
+}
+
+int lu__os_file_forget(void *at, size_t size) {
+    return error_of(lu__kernel_memory_call(SYS_mmap, (long)at, (long)size, PROT_READ | PROT_WRITE,
+                                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
+                                           -1, 0));
 }
 
 int lu__os_file_sync(void *at, size_t size) {

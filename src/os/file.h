@@ -11,19 +11,20 @@
 
 struct lu__os_file_info {
     uint64_t bytes;
-    uint64_t inode;
-    bool regular; /* neither directory nor pipe nor device */
+    uint64_t device, inode; /* which file it is */
+    bool regular;           /* neither directory nor pipe nor device */
 };
 
 /* Open for reading and writing, never waiting for the other end of a pipe. The descriptor is the
- * caller's and is closed by exec. */
+ * caller's, is closed by exec, and is none of 0 to 2: what the program prints goes there, although
+ * it may have closed them. */
 int lu__os_file_open(const char *path, int *out) LU_MUST_CHECK;
 /* A new empty file that has no name at `path` yet. `scratch` (of at least strlen(path) + 32 bytes)
  * gets the temporary name that it needs where the file system has no nameless files, else "". */
 int lu__os_file_create(const char *path, unsigned mode, char *scratch, size_t scratch_bytes,
                        int *out) LU_MUST_CHECK;
 /* Give what lu__os_file_create made its name, at once and complete; EEXIST if there is one. The
- * temporary name is gone afterwards, also on failure. */
+ * temporary name is gone afterwards, also on failure; with "" as path nothing else is done. */
 int lu__os_file_publish(int fd, const char *scratch, const char *path) LU_MUST_CHECK;
 int lu__os_file_info(int fd, struct lu__os_file_info *out) LU_MUST_CHECK;
 /* Read exactly `size` bytes; EIO if the file ends before. */
@@ -44,6 +45,8 @@ void lu__os_file_close(int fd);
 int lu__os_file_map(int fd, void *wish, size_t size, void **out) LU_MUST_CHECK;
 /* Zeroed memory shared with children, at `wish` if that is free; its pages come when touched. */
 int lu__os_shared_map(void *wish, size_t size, void **out) LU_MUST_CHECK;
+/* Nothing but zeros, of this process alone, in the place of a mapping. */
+int lu__os_file_forget(void *at, size_t size) LU_MUST_CHECK;
 /* Write the pages of a shared mapping to its file and wait for the disk. */
 int lu__os_file_sync(void *at, size_t size) LU_MUST_CHECK;
 /* Give the pages of a shared mapping back, in the file too; they read as zero. */

@@ -47,16 +47,17 @@ static void *end_with(struct lu_store *store, int error, void *result) {
     return NULL;
 }
 
-/* Take a block in the operation in progress, cleared if wanted; 0 if it failed. */
+/* Take a block in the operation in progress, all of it cleared if wanted; 0 if it failed. */
 static uint64_t take(struct lu_store *store, size_t size, bool zero) {
+    struct store_block block;
     uint64_t bytes = block_bytes(store, size);
     if (bytes == 0) {
         store->error = ENOMEM;
         return 0;
     }
-    uint64_t at = lu__store_take(store, bytes);
-    if (at != 0 && zero) __builtin_memset(usable(store, at), 0, bytes - LU_STORE_WORD);
-    return at;
+    if (!lu__store_take(store, bytes, zero, &block)) return 0;
+    if (zero) __builtin_memset(usable(store, block.at), 0, block.size - LU_STORE_WORD);
+    return block.at;
 }
 
 static void *allocate(struct lu_store *store, size_t size, bool zero) {
@@ -121,20 +122,19 @@ static bool is_last(const struct lu_store *store, const struct store_block *bloc
 
 /* Another place for the block, its contents copied. The new block, or 0. */
 static uint64_t move(struct lu_store *store, const struct store_block *block, uint64_t bytes) {
-    uint64_t at = lu__store_take(store, bytes);
-    if (at == 0) return 0;
+    struct store_block taken, now;
+    if (!lu__store_take(store, bytes, true, &taken)) return 0;
     bool is_root = lu__store_header(store)->root == block->at + LU_STORE_WORD;
-    __builtin_memcpy(usable(store, at), usable(store, block->at),
+    __builtin_memcpy(usable(store, taken.at), usable(store, block->at),
                      LU_MIN(block->size, bytes) - LU_STORE_WORD);
     /* Taking one may have changed its flags. */
-    struct store_block now;
     if (!lu__store_block(store, block->at, &now)) {
         (void)lu__store_damage(store, "word of a block", block->at, LU_STORE_WITHOUT, 0);
         return 0;
     }
     lu__store_give(store, &now);
-    if (is_root) lu__store_put_root(store, at + LU_STORE_WORD);
-    return at;
+    if (is_root) lu__store_put_root(store, taken.at + LU_STORE_WORD);
+    return taken.at;
 }
 
 static uint64_t resize(struct lu_store *store, const struct store_block *block, size_t size) {
@@ -174,16 +174,17 @@ void *lu_store_realloc(lu_store_t *store, void *block, size_t size) {
 
 /* ------------------------------------------------------------------ slots and the root */
 
-/* The offset of a slot: an aligned word among the blocks. False if it is none. */
-static bool slot_offset(const struct lu_store *store, const uint64_t *slot, uint64_t *out) {
+/* The offset of a slot: an aligned word inside a live block. False if it is none. */
+static bool slot_offset(struct lu_store *store, const uint64_t *slot, uint64_t *out) {
     if (slot == NULL) {
         *out = LU_STORE_OFFSET(root);
         return true;
     }
     uint64_t offset = (uint64_t)((uintptr_t)slot - (uintptr_t)store->base);
+    struct store_block block;
     *out = offset;
-    return offset % 8 == 0 && offset > LU_STORE_FIRST &&
-           offset < lu__store_header(store)->file_bytes - 8;
+    return offset % 8 == 0 && lu__store_holder(store, offset, &block) && block.used &&
+           block.at != offset;
 }
 
 static void put_slot(struct lu_store *store, uint64_t slot, uint64_t handle) {
@@ -201,14 +202,10 @@ static bool is_inside(const struct store_block *block, uint64_t offset) {
 int lu_store_alloc_to(lu_store_t *store, uint64_t *slot, size_t size) {
     int error;
     uint64_t offset;
-    struct store_block block;
     if (!lu__store_enter(store, NULL, &error)) return error;
     error = EINVAL;
     if (slot_offset(store, slot, &offset)) {
         uint64_t at = take(store, size, true);
-        if (at != 0 && (!lu__store_block(store, at, &block) || is_inside(&block, offset))) {
-            store->error = EINVAL; /* a slot in free memory */
-        }
         put_slot(store, offset, at + LU_STORE_WORD);
         error = lu__store_end(store);
     }

@@ -23,7 +23,9 @@
  *     block that is merged away is cleared. That is what makes a second free of it noticed.
  *
  * Everything here is called under the lock between lu__store_begin and lu__store_end, writes by
- * lu__store_put alone, and trusts no offset before lu__store_block has proved it.
+ * lu__store_put alone, and trusts no offset before lu__store_block has proved it. Nothing is read
+ * that was put and not applied: lists are changed first, each time after lu__store_apply, and then
+ * the words of blocks, which nobody reads again in the same operation.
  */
 #include "store/store.h"
 
@@ -77,6 +79,32 @@ bool lu__store_free_block(const struct lu_store *store, uint64_t at, struct stor
            lu__store_read(store, end_of(at, out->size)) == out->size;
 }
 
+static bool holds(const struct store_block *block, uint64_t offset) {
+    return offset - block->at < LU_MAX(block->size, (uint64_t)LU_STORE_WORD);
+}
+
+bool lu__store_holder(struct lu_store *store, uint64_t offset, struct store_block *out) {
+    uint64_t end = lu__store_header(store)->file_bytes - 8;
+    if (offset < LU_STORE_FIRST || offset > end || end > store->mapped - 8) return false;
+    uint64_t chunk = UINT64_MAX;
+    *out = (struct store_block){.at = UINT64_MAX};
+    for (uint64_t at = ((offset - 8) & ~(uint64_t)15) + 8; at >= LU_STORE_FIRST; at -= 16) {
+        if (at / LU_STORE_GRAIN != chunk) {
+            chunk = at / LU_STORE_GRAIN;
+            uint64_t hint = store->hints[chunk % LU_STORE_HINTS];
+            if (hint != 0 && lu__store_block(store, hint, out) && holds(out, offset)) break;
+        }
+        uint64_t size = lu__store_read(store, at) & (LU_STORE_MAX - 1);
+        if ((size > offset - at || at == end) && lu__store_block(store, at, out) &&
+            holds(out, offset)) {
+            break;
+        }
+    }
+    if (!holds(out, offset)) return false;
+    store->hints[offset / LU_STORE_GRAIN % LU_STORE_HINTS] = out->at;
+    return true;
+}
+
 static void put_word(struct lu_store *store, uint64_t at, uint64_t size, bool used,
                      bool prev_free) {
     lu__store_put(store, at, lu__store_encode(store, at, size, used, prev_free));
@@ -113,6 +141,7 @@ static bool following(struct lu_store *store, const struct store_block *block,
 /* ------------------------------------------------------------------ lists */
 
 static void push(struct lu_store *store, uint64_t at, uint64_t size) {
+    lu__store_apply(store);
     unsigned class = lu__store_class(size);
     uint64_t first = lu__store_read(store, head_of(class));
     struct store_block block;
@@ -128,27 +157,57 @@ static void push(struct lu_store *store, uint64_t at, uint64_t size) {
     if ((bits & bit) == 0) lu__store_put(store, bits_of(class), bits | bit);
 }
 
-static void unlist(struct lu_store *store, const struct store_block *block) {
-    unsigned class = lu__store_class(block->size);
+/* What is linked to a listed block: `link` is the offset of the word that leads to it. */
+struct neighbours {
+    uint64_t next, prev, link;
+};
+
+/* False, through lu__store_damage, if they are not linked to it in turn. */
+static bool links_of(struct lu_store *store, const struct store_block *block,
+                     struct neighbours *out) {
+    lu__store_apply(store);
     uint64_t next = lu__store_read(store, next_of(block->at));
     uint64_t prev = lu__store_read(store, prev_of(block->at));
     struct store_block other;
+    *out = (struct neighbours){next, prev, 0};
     if (next != 0 && (!lu__store_free_block(store, next, &other) ||
                       lu__store_read(store, prev_of(next)) != block->at)) {
-        (void)lu__store_damage(store, "next of a free block", next_of(block->at), next, 0);
-        return;
+        return lu__store_damage(store, "next of a free block", next_of(block->at), next, 0);
     }
-    uint64_t link = prev == 0 ? head_of(class) : next_of(prev);
+    uint64_t link = prev == 0 ? head_of(lu__store_class(block->size)) : next_of(prev);
     if ((prev != 0 && !lu__store_free_block(store, prev, &other)) ||
         lu__store_read(store, link) != block->at) {
-        (void)lu__store_damage(store, "previous of a free block", prev_of(block->at), prev, 0);
-        return;
+        return lu__store_damage(store, "previous of a free block", prev_of(block->at), prev, 0);
     }
-    lu__store_put(store, link, next);
-    if (next != 0) lu__store_put(store, prev_of(next), prev);
-    if (prev == 0 && next == 0) {
+    out->link = link;
+    return true;
+}
+
+static void unlist(struct lu_store *store, const struct store_block *block) {
+    struct neighbours list;
+    if (!links_of(store, block, &list)) return;
+    lu__store_put(store, list.link, list.next);
+    if (list.next != 0) lu__store_put(store, prev_of(list.next), list.prev);
+    if (list.prev == 0 && list.next == 0) {
+        unsigned class = lu__store_class(block->size);
         uint64_t bits = lu__store_read(store, bits_of(class));
         lu__store_put(store, bits_of(class), bits & ~((uint64_t)1 << class % 64));
+    }
+}
+
+/* A listed block becomes, or is part of, a free block of [at, at + size), which is to be listed in
+ * its place: mostly in the same list, where it is replaced. */
+static void relist(struct lu_store *store, const struct store_block *block, uint64_t at,
+                   uint64_t size) {
+    struct neighbours list;
+    if (lu__store_class(size) != lu__store_class(block->size)) {
+        unlist(store, block);
+        push(store, at, size);
+    } else if (at != block->at && links_of(store, block, &list)) {
+        lu__store_put(store, list.link, at);
+        if (list.next != 0) lu__store_put(store, prev_of(list.next), at);
+        lu__store_put(store, next_of(at), list.next);
+        lu__store_put(store, prev_of(at), list.prev);
     }
 }
 
@@ -188,50 +247,38 @@ static bool find(struct lu_store *store, uint64_t size, struct store_block *out)
 
 /* ------------------------------------------------------------------ splitting and merging */
 
-/* Remember the links and the size of a free block that is taken or merged: its bytes may belong to
- * the contents of a block before the operation ends, or is undone. */
+/* Remember the links and the size of a free block whose bytes are written to before the operation
+ * ends, or is undone. */
 static void note_free(struct lu_store *store, const struct store_block *block) {
     lu__store_note(store, next_of(block->at));
     lu__store_note(store, prev_of(block->at));
     lu__store_note(store, end_of(block->at, block->size));
 }
 
-/* Write a free block over [at, at + size), whose neighbours are in use, and list it. */
-static void make_free(struct lu_store *store, uint64_t at, uint64_t size) {
+/* Write the words of a free block, which is listed already, over [at, at + size), whose neighbours
+ * are in use. */
+static void put_free(struct lu_store *store, uint64_t at, uint64_t size) {
     put_word(store, at, size, false, false);
     lu__store_put(store, end_of(at, size), size);
-    push(store, at, size);
 }
 
-/* Put [from, from + size), which lies behind a block in use and is no block yet, into the free
- * memory: merged with `next`, which is the block behind it. */
-static void return_rest(struct lu_store *store, uint64_t from, uint64_t size,
-                        const struct store_block *next) {
-    if (!next->used) {
-        if (!lu__store_free_block(store, next->at, &(struct store_block){0})) {
-            (void)bad_block(store, next->at, "free block");
-            return;
-        }
-        unlist(store, next);
-        note_free(store, next);
-        lu__store_put(store, next->at, 0);
-        size += next->size;
-    } else {
-        mark(store, next, true);
-    }
-    make_free(store, from, size);
+/* The block behind one that is proved, also by its size at its end if it is free. */
+static bool neighbour(struct lu_store *store, const struct store_block *block,
+                      struct store_block *out) {
+    if (!following(store, block, out)) return false;
+    if (out->used || lu__store_read(store, end_of(out->at, out->size)) == out->size) return true;
+    return bad_block(store, out->at, "free block");
 }
 
-/* Make [at, at + have), which is on no list, a block in use of `size` bytes or little more. */
-static void make_used(struct lu_store *store, uint64_t at, uint64_t have, uint64_t size,
-                      bool prev_free, const struct store_block *next) {
-    if (have - size < LU_STORE_MIN_BLOCK) size = have;
-    put_word(store, at, size, true, prev_free);
-    if (size == have) {
-        mark(store, next, false);
-    } else {
-        return_rest(store, at + size, have - size, next);
+/* The free block in front of one that says that there is one. */
+static bool preceding(struct lu_store *store, const struct store_block *block,
+                      struct store_block *out) {
+    uint64_t size = lu__store_read(store, block->at - 8);
+    if (size <= block->at - LU_STORE_FIRST && lu__store_block(store, block->at - size, out) &&
+        !out->used && !out->prev_free && out->size == size) {
+        return true;
     }
+    return lu__store_damage(store, "size of a free block", block->at - 8, size, 0);
 }
 
 static void count(struct lu_store *store, int64_t blocks, int64_t bytes) {
@@ -242,74 +289,106 @@ static void count(struct lu_store *store, int64_t blocks, int64_t bytes) {
     lu__store_put(store, LU_STORE_OFFSET(live_bytes), header->live_bytes + (uint64_t)bytes);
 }
 
-uint64_t lu__store_take(struct lu_store *store, uint64_t size) {
-    struct store_block block, next, taken;
-    if (!find(store, size, &block)) {
-        if (store->error != 0 || !lu__store_grow(store, size)) return 0;
-        if (!find(store, size, &block)) {
-            (void)lu__store_damage(store, "free lists", LU_STORE_OFFSET(heads), LU_STORE_WITHOUT,
-                                   0);
-            return 0;
+/* Of a listed block, which may be larger, only the first `size` bytes are in use from now on; the
+ * rest, if it can be a block, stays free. Its word is left to the caller. */
+static void cut_off(struct lu_store *store, struct store_block *block, uint64_t size, bool filled) {
+    struct store_block next;
+    bool whole = block->size - size < LU_STORE_MIN_BLOCK;
+    if (whole && !following(store, block, &next)) return;
+    if (filled) note_free(store, block);
+    if (whole) {
+        size = block->size;
+        unlist(store, block);
+        mark(store, &next, false);
+    } else {
+        uint64_t rest = block->size - size;
+        relist(store, block, block->at + size, rest);
+        put_free(store, block->at + size, rest);
+    }
+    block->size = size;
+    block->used = true;
+}
+
+bool lu__store_take(struct lu_store *store, uint64_t size, bool filled, struct store_block *out) {
+    lu__store_apply(store);
+    if (!find(store, size, out)) {
+        if (store->error != 0 || !lu__store_grow(store, size)) return false;
+        if (!find(store, size, out)) {
+            return lu__store_damage(store, "free lists", LU_STORE_OFFSET(heads), LU_STORE_WITHOUT,
+                                    0);
         }
     }
-    if (!following(store, &block, &next)) return 0;
-    unlist(store, &block);
-    note_free(store, &block);
-    make_used(store, block.at, block.size, size, false, &next);
-    if (store->error != 0) return 0;
-    if (!lu__store_block(store, block.at, &taken)) return 0;
-    count(store, 1, (int64_t)taken.size);
-    return block.at;
+    cut_off(store, out, size, filled);
+    put_word(store, out->at, out->size, true, false);
+    count(store, 1, (int64_t)out->size);
+    if (filled) lu__store_apply(store);
+    return store->error == 0;
 }
 
 void lu__store_give(struct lu_store *store, const struct store_block *block) {
     struct store_block next, prev;
     uint64_t at = block->at, size = block->size;
-    if (!following(store, block, &next)) return;
-    count(store, -1, -(int64_t)size);
+    lu__store_apply(store);
+    if (!neighbour(store, block, &next)) return;
+    if (block->prev_free && !preceding(store, block, &prev)) return;
+    if (!next.used) size += next.size;
     if (block->prev_free) {
-        uint64_t before = lu__store_read(store, at - 8);
-        if (before > at - LU_STORE_FIRST || !lu__store_free_block(store, at - before, &prev) ||
-            prev.size != before || prev.prev_free) {
-            (void)lu__store_damage(store, "size of a free block", at - 8, before, 0);
-            return;
-        }
-        unlist(store, &prev);
-        note_free(store, &prev);
-        lu__store_put(store, at, 0);
         at = prev.at;
         size += prev.size;
+        if (!next.used) unlist(store, &next);
+        relist(store, &prev, at, size);
+        lu__store_put(store, block->at, 0);
+    } else if (!next.used) {
+        relist(store, &next, at, size);
+    } else {
+        push(store, at, size);
     }
-    return_rest(store, at, size, &next);
+    if (next.used) {
+        mark(store, &next, true);
+    } else {
+        lu__store_put(store, next.at, 0);
+    }
+    put_free(store, at, size);
+    count(store, -1, -(int64_t)block->size);
     if (lu__store_header(store)->root == block->at + 8) lu__store_put_root(store, 0);
 }
 
-bool lu__store_resize(struct lu_store *store, const struct store_block *block, uint64_t size) {
-    struct store_block next, behind, now;
-    uint64_t have = block->size;
-    if (!following(store, block, &next)) return false;
-    if (size > have) {
-        if (next.used) return false;
-        have += next.size;
-        if (have < size) return false;
-        if (!lu__store_free_block(store, next.at, &next)) {
-            return bad_block(store, next.at, "free block");
-        }
-        if (!following(store, &next, &behind)) return false;
-        unlist(store, &next);
-        note_free(store, &next);
-        lu__store_put(store, next.at, 0);
-        next = behind;
-    } else if (have - size < LU_STORE_MIN_BLOCK) {
-        return true;
+/* What lies behind the first `size` bytes of a block, `rest` bytes of it, becomes free. */
+static void give_rest(struct lu_store *store, const struct store_block *block, uint64_t size,
+                      const struct store_block *next) {
+    uint64_t at = block->at + size, rest = block->size - size;
+    if (next->used) {
+        push(store, at, rest);
+        mark(store, next, true);
+    } else {
+        rest += next->size;
+        relist(store, next, at, rest);
+        lu__store_put(store, next->at, 0);
     }
-    make_used(store, block->at, have, size, block->prev_free, &next);
-    if (store->error != 0 || !lu__store_block(store, block->at, &now)) return false;
-    count(store, 0, (int64_t)(now.size - block->size));
-    return true;
+    put_free(store, at, rest);
+}
+
+bool lu__store_resize(struct lu_store *store, const struct store_block *block, uint64_t size) {
+    struct store_block next;
+    uint64_t have = block->size;
+    lu__store_apply(store);
+    if (!neighbour(store, block, &next)) return false;
+    if (size <= have) {
+        if (have - size < LU_STORE_MIN_BLOCK) return true;
+        give_rest(store, block, size, &next);
+    } else {
+        if (next.used || have + next.size < size) return false;
+        cut_off(store, &next, size - have, false);
+        lu__store_put(store, next.at, 0);
+        size = have + next.size;
+    }
+    put_word(store, block->at, size, true, block->prev_free);
+    count(store, 0, (int64_t)(size - have));
+    return store->error == 0;
 }
 
 void lu__store_put_root(struct lu_store *store, uint64_t handle) {
+    lu__store_apply(store); /* it may be changed twice in an operation */
     lu__store_put(store, LU_STORE_OFFSET(root), handle);
     lu__store_put(store, LU_STORE_OFFSET(root_check), lu__store_check_of(store, handle));
 }

@@ -1,5 +1,5 @@
 /*
- * check.c - is this store in order? And the two walks over its blocks.
+ * check.c - is this store in order?
  *
  * Blocks are walked by address, so a word that does not prove itself ends the walk: what lies
  * behind it cannot be found. The checks follow the invariants in blocks.c:
@@ -197,62 +197,4 @@ int lu_store_check(lu_store_t *store, lu_store_fault_t *fault) {
     error = store->error;
     lu__store_leave(store);
     return error;
-}
-
-/* ------------------------------------------------------------------ walks for the program */
-
-/* Call `visit` for each block that is, or is not, in use. False if stopped or damaged. */
-static bool walk(struct lu_store *store, bool used, lu_visit_fn *visit, void *arg) {
-    uint64_t end = lu__store_header(store)->file_bytes - 8;
-    struct store_block block;
-    for (uint64_t at = LU_STORE_FIRST; at < end; at += block.size) {
-        if (!lu__store_block(store, at, &block)) {
-            return lu__store_damage(store, "word of a block", at, LU_STORE_WITHOUT, 0);
-        }
-        if (block.used == used &&
-            !visit(store->base + at + LU_STORE_WORD, block.size - LU_STORE_WORD, arg)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-bool lu_store_walk(lu_store_t *store, lu_visit_fn *visit, void *arg) {
-    int error = EINVAL;
-    if (visit == NULL || !lu__store_enter(store, NULL, &error)) {
-        errno = error;
-        return false;
-    }
-    bool whole = walk(store, true, visit, arg);
-    if (store->error != 0) errno = store->error;
-    lu__store_leave(store);
-    return whole;
-}
-
-struct purge {
-    size_t page, bytes;
-    int error;
-};
-
-/* The pages of a free block that hold neither its links nor its size. */
-static bool purge_block(void *block, size_t usable_bytes, void *arg) {
-    struct purge *purge = arg;
-    uintptr_t from = lu__align_up((uintptr_t)block + 16, purge->page);
-    uintptr_t to = lu__align_down((uintptr_t)block + usable_bytes - 8, purge->page);
-    if (from >= to) return true;
-    purge->error = lu__os_file_punch((void *)from, to - from);
-    if (purge->error == 0) purge->bytes += to - from;
-    return purge->error == 0;
-}
-
-size_t lu_store_purge(lu_store_t *store) {
-    struct purge purge = {.page = LU_OS_PAGE};
-    int error;
-    if (lu__store_enter(store, NULL, &error)) {
-        (void)walk(store, false, purge_block, &purge);
-        error = store->error != 0 ? store->error : purge.error;
-        lu__store_leave(store);
-    }
-    if (error != 0) errno = error;
-    return error == 0 ? purge.bytes : 0;
 }

@@ -23,10 +23,13 @@
 static int extend(struct lu_store *store, uint64_t old_bytes, uint64_t new_bytes) {
     if (store->fd >= 0) {
         uint64_t *growing = &lu__store_header(store)->growing;
+        struct lu__os_file_info info;
+        int error = lu__store_file(store, &info);
+        if (error != 0) return error;
         lu__store_step();
         __atomic_store_n(growing, LU_MAX(*growing, new_bytes), __ATOMIC_RELEASE);
         lu__store_step();
-        int error = lu__os_file_resize(store->fd, new_bytes);
+        error = lu__os_file_resize(store->fd, new_bytes);
         lu__store_step();
         if (error == 0 && (store->flags & LU_STORE_SPARSE) == 0) {
             error = lu__os_file_allocate(store->fd, old_bytes, new_bytes - old_bytes);
@@ -41,12 +44,15 @@ static int extend(struct lu_store *store, uint64_t old_bytes, uint64_t new_bytes
 static void adopt(struct lu_store *store, const struct store_block *end, uint64_t bytes) {
     /* First as a block in use, which then is freed as any other and merges with the one before. */
     struct store_block fresh = {end->at, bytes - 8 - end->at, true, end->prev_free};
+    /* The size of a free block that it merges with: the taker may overwrite it before the end. */
+    if (end->prev_free) lu__store_note(store, end->at - 8);
     lu__store_put(store, LU_STORE_OFFSET(file_bytes), bytes);
     lu__store_put(store, LU_STORE_OFFSET(file_check), lu__store_check_of(store, bytes));
     lu__store_put(store, bytes - 8, lu__store_encode(store, bytes - 8, 0, true, false));
     lu__store_put(store, fresh.at,
                   lu__store_encode(store, fresh.at, fresh.size, true, fresh.prev_free));
     lu__store_give(store, &fresh);
+    lu__store_apply(store);
     /* It was never counted as live. */
     struct store_header *header = lu__store_header(store);
     lu__store_put(store, LU_STORE_OFFSET(live_blocks), header->live_blocks + 1);
@@ -79,5 +85,6 @@ bool lu__store_grow(struct lu_store *store, uint64_t size) {
         return false;
     }
     adopt(store, &end, old + step);
+    lu__store_apply(store);
     return store->error == 0;
 }

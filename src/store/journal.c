@@ -7,8 +7,8 @@
  *     journal_state   | check, 48 bits | entries that count, 16 bits |
  *     journal[i]      | check, 20 bits | offset of a word |   | what it held |
  *
- *     put(word, new)     1  journal[n] = (offset, old)       2  journal_state = n + 1
- *                        3  word = new
+ *     put(word, new)     1  journal[n] = (offset, old)       and n = n + 1
+ *     apply              2  journal_state = n                3  word = new, for all since the last
  *     end                4  journal_state = 0 entries        the instant
  *     recovery           for i = n - 1 ... 0: word[i] = old[i]; then journal_state = 0 entries
  *
@@ -17,11 +17,15 @@
  * and none after it, and each store here is one aligned word. So at every instant either no entry
  * counts, and the store is as the last operation left it; or n entries count, and every word that
  * was changed since has its old content in the first entry that names it, because 2 comes before 3.
+ * What is entered and not applied yet is as little there as what the processor has yet to do: so
+ * puts can wait for each other, and one store of the state is enough for many, as long as nothing
+ * that was put is read before. Everything in blocks.c that reads what it may have changed applies
+ * first.
  * Restoring from the last to the first leaves that oldest content, whatever was restored before:
  * so recovery undoes the operation as a whole, and may itself be killed and begun anew. After 4 the
  * operation is done as a whole. Nothing else in the file is changed before 4, but for the bytes of
- * free blocks, which mean nothing except for the three words that chain them: who takes a block
- * notes those first, for the new owner's bytes are written before the end of realloc and calloc.
+ * free blocks, which mean nothing except for the three words that chain them: who takes a block to
+ * write to it before 4, as realloc and calloc do, notes those first.
  *
  * The length of a file is the one thing that is not a word. `growing` is set outside the journal
  * before the file is made longer and put to 0 through it together with the new file_bytes: if that
@@ -65,34 +69,61 @@ uint64_t lu__store_journal_empty(uint64_t key) {
 
 bool lu__store_is_recovered(const struct lu_store *store) {
     const struct store_header *header = lu__store_header(store);
-    return header->growing == 0 && header->journal_state == state_of(header->key, 0);
+    return header->growing == 0 && header->journal_state == store->idle;
 }
 
 void lu__store_begin(struct lu_store *store, lu_store_fault_t *fault) {
-    store->entries = 0;
+    store->entries = store->applied = 0;
     store->error = 0;
     store->fault = fault;
 }
 
-void lu__store_note(struct lu_store *store, uint64_t offset) {
-    if (store->error != 0) return;
+static bool is_waiting(const struct lu_store *store, uint64_t offset) {
+    for (unsigned i = store->applied; i < store->entries; i++) {
+        if (store->changes[i].offset == offset) return true;
+    }
+    return false;
+}
+
+/* Enter what a word holds, and what is to be written to it; to offset 0 nothing is. What it holds
+ * already need not be. */
+LU_INLINE void enter(struct lu_store *store, uint64_t offset, struct store_change change) {
+    LU_ASSERT(!is_waiting(store, offset));
+    if (LU_UNLIKELY(store->error != 0)) return;
     struct store_header *header = lu__store_header(store);
     unsigned number = store->entries;
-    if (number == LU_STORE_JOURNAL || (offset & 7) != 0 || offset > store->mapped - 8) {
+    if (LU_UNLIKELY(number == LU_STORE_JOURNAL || (offset & 7) != 0 ||
+                    offset > store->mapped - 8)) {
         LU_ASSERT(false);
         store->error = EOVERFLOW;
         return;
     }
     uint64_t old = lu__store_read(store, offset);
+    if (change.offset != 0 && change.value == old) return;
     set(&header->journal[number].old, old);
     set(&header->journal[number].where, where_of(header->key, number, offset, old));
-    set(&header->journal_state, state_of(header->key, number + 1));
+    store->changes[number] = change;
     store->entries = number + 1;
 }
 
+void lu__store_note(struct lu_store *store, uint64_t offset) {
+    enter(store, offset, (struct store_change){0, 0});
+}
+
 void lu__store_put(struct lu_store *store, uint64_t offset, uint64_t value) {
-    lu__store_note(store, offset);
-    if (store->error == 0) set(lu__store_word(store, offset), value);
+    enter(store, offset, (struct store_change){offset, value});
+}
+
+void lu__store_apply(struct lu_store *store) {
+    unsigned from = store->applied, to = store->entries;
+    if (from == to || LU_UNLIKELY(store->error != 0)) return;
+    struct store_header *header = lu__store_header(store);
+    set(&header->journal_state, state_of(header->key, to));
+    for (unsigned i = from; i < to; i++) {
+        struct store_change change = store->changes[i];
+        if (change.offset != 0) set(lu__store_word(store, change.offset), change.value);
+    }
+    store->applied = to;
 }
 
 /* The number of entries that count; false if the journal is damaged. */
@@ -138,19 +169,27 @@ static bool cut(struct lu_store *store) {
     if (header->growing == 0) return true;
     if (!lu__store_verify_quick(store)) return false;
     lu__store_step();
-    if (store->fd < 0 || lu__os_file_resize(store->fd, header->file_bytes) == 0) {
+    struct lu__os_file_info info;
+    if (store->fd < 0 || (lu__store_file(store, &info) == 0 &&
+                          lu__os_file_resize(store->fd, header->file_bytes) == 0)) {
         set(&header->growing, 0);
     }
     return true;
 }
 
+static bool is_given_up(const struct lu_store *store) {
+    return __atomic_load_n(&store->state, __ATOMIC_RELAXED) == LU_STORE_LOST;
+}
+
 int lu__store_end(struct lu_store *store) {
     struct store_header *header = lu__store_header(store);
+    lu__store_apply(store);
     int error = store->error;
-    if (error == 0) {
-        if (store->entries > 0) set(&header->journal_state, state_of(header->key, 0));
-        return 0;
+    if (LU_LIKELY(error == 0)) {
+        if (store->entries > 0) set(&header->journal_state, store->idle);
+        return LU_LIKELY(!is_given_up(store)) ? 0 : EINVAL;
     }
+    if (is_given_up(store)) return EINVAL;
     /* If undoing fails, the next one to enter finds the journal as it is and says so. */
     store->error = 0;
     store->fault = NULL;

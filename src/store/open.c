@@ -1,8 +1,8 @@
 /*
  * open.c - creating, opening and refusing stores.
  *
- * A file must never be seen half made, so a new one is written without a name and then linked to
- * its path at once. Opening one, in this order, each step a reason to refuse:
+ * A file must never be seen half made, so a new one is written without a name, opened, and then
+ * linked to its path at once. Opening one, in this order, each step a reason to refuse:
  *
  *     the kind of file -> the constant part of the header, read into a buffer -> address space ->
  *     the file mapped -> are we alone? -> the lock, recovery -> sizes, end mark, root -> all of it
@@ -13,6 +13,10 @@
  * they live, children of fork included; who gets it exclusively while opening is alone. Then
  * nobody can hold the mutex in the header, whatever it looks like (its last holders died, or the
  * machine was started anew), and it is made anew. Who is not alone finds a mutex that works.
+ *
+ * A lock of a description lasts as long as anybody has that, so a child that was forked while a
+ * store was being opened would keep what its parent had then: who refuses a store unlocks first.
+ * A child drops what other threads of its parent were opening (store.c).
  *
  * Nothing in the file is changed before it is known to be a store of our format and kind.
  */
@@ -148,7 +152,7 @@ static int check_place(const struct lu_store *store, const lu_store_config_t *co
 /* With the file mapped and the lock held: recovery was made, is the rest in order? */
 static int verify(struct lu_store *store, lu_store_fault_t *fault) {
     struct lu__os_file_info info;
-    int error = lu__os_file_info(store->fd, &info);
+    int error = lu__store_file(store, &info);
     if (error != 0) return lu__store_fault(fault, LU_STORE_SYSTEM, error, "fstat", 0, 0, 0);
     uint64_t bytes = lu__store_header(store)->file_bytes;
     lu__store_begin(store, fault);
@@ -164,7 +168,8 @@ static int verify(struct lu_store *store, lu_store_fault_t *fault) {
         error = lu__store_map(store, bytes);
         if (error != 0) return lu__store_fault(fault, LU_STORE_SYSTEM, error, "mmap", 0, 0, 0);
     }
-    return lu__store_verify_quick(store) ? 0 : store->error;
+    bool all = (store->flags & LU_STORE_VERIFY) != 0;
+    return (all ? lu__store_verify(store) : lu__store_verify_quick(store)) ? 0 : store->error;
 }
 
 /* The mutex as it lies in the file, to be put back if the store is refused. */
@@ -224,10 +229,13 @@ static int attach(struct lu_store *store, const lu_store_config_t *config,
     struct lu__os_file_info info;
     int error = lu__os_file_info(store->fd, &info);
     if (error != 0) return lu__store_fault(fault, LU_STORE_SYSTEM, error, "fstat", 0, 0, 0);
+    store->device = info.device;
+    store->inode = info.inode;
+    store->is_known = true;
     if (!info.regular) return refuse(fault, LU_STORE_NOT_FILE, EINVAL, "not a regular file");
     if (info.bytes == 0) return refuse(fault, LU_STORE_FOREIGN, EINVAL, "the file is empty");
     error = lu__os_file_lock(store->fd, BYTE_OPENING, LU_OS_FILE_EXCLUDE, true);
-    if (error == 0) error = lu__os_file_info(store->fd, &info); /* as it is under the lock */
+    if (error == 0) error = lu__store_file(store, &info); /* as it is under the lock */
     union { /* the constant part, zero where the file ends before */
         struct store_header header;
         char bytes[LU_STORE_OFFSET(file_bytes)];
@@ -250,44 +258,51 @@ static int attach(struct lu_store *store, const lu_store_config_t *config,
     return error == 0 ? 0 : lu__store_fault(fault, LU_STORE_SYSTEM, error, "unlocking", 0, 0, 0);
 }
 
-/* Make a file with an empty store under `path`; EEXIST if there is one now. */
-static int create(const char *path, const lu_store_config_t *config) {
-    char scratch[PATH_BYTES + 32];
-    unsigned mode = config->mode != 0 ? config->mode : 0600;
-    int fd = -1;
-    int error = lu__os_file_create(path, mode, scratch, sizeof scratch, &fd);
-    if (error != 0) return error;
+/* Write an empty store to a new file. 0 or an errno value. */
+static int fill(const struct lu_store *store, const lu_store_config_t *config) {
     struct lu__os_file_info info;
     void *base = NULL;
-    error = lu__os_file_info(fd, &info);
-    if (error == 0) error = lu__os_file_resize(fd, LU_STORE_GRAIN);
-    if (error == 0) error = lu__os_file_allocate(fd, 0, LU_STORE_GRAIN);
-    if (error == 0) error = lu__os_file_map(fd, NULL, LU_STORE_GRAIN, &base);
-    if (error == 0) {
-        uint64_t key = fresh_key(info.inode);
-        format(base, LU_STORE_GRAIN, key, choose_address(config, key));
-    }
-    if (base != NULL) (void)lu__os_unmap(base, LU_STORE_GRAIN);
-    /* Publishing removes a scratch name also when it fails: with "" as path it must. */
-    int published = lu__os_file_publish(fd, scratch, error == 0 ? path : "");
-    if (error == 0) error = published;
-    lu__os_file_close(fd);
-    return error;
+    int error = lu__os_file_info(store->fd, &info);
+    if (error == 0) error = lu__os_file_resize(store->fd, LU_STORE_GRAIN);
+    if (error == 0) error = lu__os_file_allocate(store->fd, 0, LU_STORE_GRAIN);
+    if (error == 0) error = lu__os_file_map(store->fd, NULL, LU_STORE_GRAIN, &base);
+    if (error != 0) return error;
+    uint64_t key = fresh_key(info.inode);
+    format(base, LU_STORE_GRAIN, key, choose_address(config, key));
+    return lu__os_unmap(base, LU_STORE_GRAIN);
 }
 
-/* Open the file, made first if it may be. */
-static int find_file(struct lu_store *store, const char *path, const lu_store_config_t *config,
+/* A new file with an empty store, opened, and then linked to `path`, so that what is refused leaves
+ * nothing behind. EEXIST, with nothing opened, if there is one now. */
+static int create(struct lu_store *store, const char *path, const lu_store_config_t *config,
+                  lu_store_fault_t *fault) {
+    char scratch[PATH_BYTES + 32];
+    unsigned mode = config->mode != 0 ? config->mode : 0600;
+    int error = lu__os_file_create(path, mode, scratch, sizeof scratch, &store->fd);
+    if (error == 0) {
+        error = fill(store, config);
+        int refused = error == 0 ? attach(store, config, fault) : 0;
+        int published = lu__os_file_publish(store->fd, scratch,
+                                            error == 0 && refused == 0 ? path : "");
+        if (refused != 0) return refused;
+        if (error == 0) error = published;
+        if (error == EEXIST) lu__store_detach(store);
+    }
+    if (error == 0 || error == EEXIST) return error;
+    return lu__store_fault(fault, LU_STORE_SYSTEM, error, "creating the file", 0, 0, 0);
+}
+
+/* Open the file, made first if it may be, and the store in it. */
+static int open_path(struct lu_store *store, const char *path, const lu_store_config_t *config,
                      lu_store_fault_t *fault) {
     int error = lu__os_file_open(path, &store->fd);
     if (error == ENOENT && (config->flags & LU_STORE_CREATE) != 0) {
-        error = create(path, config);
-        if (error != 0 && error != EEXIST) {
-            return lu__store_fault(fault, LU_STORE_SYSTEM, error, "creating the file", 0, 0, 0);
-        }
+        error = create(store, path, config, fault);
+        if (error != EEXIST) return error;
         error = lu__os_file_open(path, &store->fd);
     }
+    if (error == 0) return attach(store, config, fault);
     if (error == EISDIR) return refuse(fault, LU_STORE_NOT_FILE, error, "a directory");
-    if (error == 0) return 0;
     return lu__store_fault(fault, LU_STORE_SYSTEM, error, "opening the file", 0, 0, 0);
 }
 
@@ -304,17 +319,24 @@ static int start(const lu_store_config_t *config, lu_store_fault_t *fault, struc
     return 0;
 }
 
-static lu_store_t *finish(struct lu_store *store, int error, lu_store_fault_t *fault) {
-    if (error == 0) {
-        lu__store_open(store);
-        if ((store->flags & LU_STORE_VERIFY) != 0) {
-            error = lu_store_check(store, fault);
-        } else if (fault != NULL) {
-            *fault = (lu_store_fault_t){.reason = LU_STORE_FINE};
-        }
+/* The locks go before the descriptor does: children that were forked meanwhile have it, too, and
+ * would keep them. */
+static void give_back(struct lu_store *store) {
+    for (uint64_t byte = BYTE_OPENING; store->fd >= 0 && byte <= BYTE_ALIVE; byte++) {
+        (void)!lu__os_file_lock(store->fd, byte, LU_OS_FILE_UNLOCK, false);
     }
-    if (error == 0) return store;
-    if (store != NULL) lu__store_drop(store);
+    lu__store_drop(store);
+}
+
+static lu_store_t *finish(struct lu_store *store, int error, lu_store_fault_t *fault) {
+    if (error == 0 && !lu__store_open(store)) {
+        error = refuse(fault, LU_STORE_USAGE, EINVAL, "forked while opening");
+    }
+    if (error == 0) {
+        if (fault != NULL) *fault = (lu_store_fault_t){.reason = LU_STORE_FINE};
+        return store;
+    }
+    if (store != NULL) give_back(store);
     errno = error;
     return NULL;
 }
@@ -328,8 +350,7 @@ lu_store_t *lu_heap_open_file(const char *path, const lu_store_config_t *config,
         error = refuse(fault, LU_STORE_USAGE, path == NULL ? EINVAL : ENAMETOOLONG, "path");
     } else {
         error = start(config, fault, &store);
-        if (error == 0) error = find_file(store, path, config, fault);
-        if (error == 0) error = attach(store, config, fault);
+        if (error == 0) error = open_path(store, path, config, fault);
     }
     return finish(store, error, fault);
 }

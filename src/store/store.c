@@ -11,28 +11,48 @@
  * the kernel tells the next one to take it, which undoes what the dead one was doing before it
  * looks at anything (lu__store_recover). If that fails the mutex is left unrecoverable, so that
  * everybody gets ENOTRECOVERABLE until the file is opened by somebody who is alone. It is of the
- * error checking type: a call from inside lu_store_walk, or from a signal handler that interrupted
- * one, fails with EDEADLK and does not hang.
+ * error checking type: a call from a signal handler that interrupted another one fails with EDEADLK
+ * and does not hang.
  *
  * Who waits looks again every 10 ms. A process that is killed after it has released the mutex and
  * before it has woken a waiter leaves that to the kernel, and the kernel does it only if nobody has
  * taken the mutex in between; the same for one that was woken and is killed before it takes it. The
  * others then know nothing of the sleeper, who would sleep on.
  *
+ * Fork. Children inherit the stores that are open, and nothing that is being opened or closed by
+ * another thread: lu__store_fork_child drops it. If fork was called by a signal handler above a
+ * call of a store, the call goes on in the child too, which has not got the lock; there the store's
+ * memory is replaced by zeros before that, and the store is given up (state 3). `inside` says
+ * which.
+ *
+ * The descriptor is the program's to close, as all are, by mistake or because it closes all. Its
+ * number may then be another file's, so it is used only while device and inode are the store's.
+ *
  * `mapped` grows under the lock when the header says that another process has made the store
  * larger; reading it needs no lock (acquire, pairs with the release in lu__store_map), so handles
  * become pointers by two comparisons and one addition.
  */
 #include "os/file.h"
+#include "os/kernel.h"
 #include "os/os.h"
 #include "store/store.h"
 
 #include <errno.h>
 #include <time.h>
 
-enum { STORES = 64, FREE = 0, BUSY = 1, OPEN = 2, NAP_NS = 10 * 1000 * 1000 };
+enum { STORES = 64, FREE = 0, BUSY = 1, OPEN = 2, TRIES = 24, NAP_NS = 10 * 1000 * 1000 };
 
 static struct lu_store open_stores[STORES];
+/* What the calling thread takes, or has taken, the lock of. */
+static __thread struct lu_store *inside __attribute__((tls_model("initial-exec")));
+
+/* What is true of one file only. */
+static void forget(struct lu_store *store) {
+    store->reserved = store->mapped = 0;
+    store->alone = store->is_known = false;
+    store->idle = 0;
+    __builtin_memset(store->hints, 0, sizeof store->hints);
+}
 
 struct lu_store *lu__store_claim(void) {
     for (size_t i = 0; i < STORES; i++) {
@@ -42,31 +62,87 @@ struct lu_store *lu__store_claim(void) {
             continue;
         }
         struct lu_store *store = &open_stores[i];
+        store->mover = pthread_self();
         store->fd = -1;
         store->base = NULL;
-        store->reserved = store->mapped = 0;
-        store->alone = false;
+        store->fault = NULL;
+        store->outer = NULL;
+        forget(store);
         return store;
     }
     return NULL;
 }
 
+/* A child that is forked in between does not find what is given back. */
+static void close_file(struct lu_store *store) {
+    int fd = store->fd;
+    struct lu__os_file_info info;
+    bool ours = fd >= 0 && (!store->is_known || lu__store_file(store, &info) == 0);
+    __atomic_store_n(&store->fd, -1, __ATOMIC_RELAXED);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    if (ours) lu__os_file_close(fd);
+}
+
+void lu__store_detach(struct lu_store *store) {
+    char *base = store->base;
+    __atomic_store_n(&store->base, NULL, __ATOMIC_RELAXED);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    if (base != NULL) (void)lu__os_unmap(base, store->reserved);
+    close_file(store);
+    forget(store);
+}
+
 void lu__store_drop(struct lu_store *store) {
-    if (store->base != NULL) (void)lu__os_unmap(store->base, store->reserved);
-    if (store->fd >= 0) lu__os_file_close(store->fd);
-    store->base = NULL;
-    store->fd = -1;
+    lu__store_detach(store);
     __atomic_store_n(&store->state, FREE, __ATOMIC_RELEASE);
 }
 
-void lu__store_open(struct lu_store *store) {
-    __atomic_store_n(&store->state, OPEN, __ATOMIC_RELEASE);
+int lu__store_file(const struct lu_store *store, struct lu__os_file_info *info) {
+    int error = lu__os_file_info(store->fd, info);
+    if (error != 0) return error;
+    return info->device == store->device && info->inode == store->inode ? 0 : EBADF;
+}
+
+bool lu__store_open(struct lu_store *store) {
+    uint32_t expected = BUSY;
+    return __atomic_compare_exchange_n(&store->state, &expected, OPEN, false, __ATOMIC_RELEASE,
+                                       __ATOMIC_RELAXED);
 }
 
 bool lu__store_is_open(const struct lu_store *store) {
     uintptr_t at = (uintptr_t)store - (uintptr_t)open_stores;
     return at < sizeof open_stores && at % sizeof(struct lu_store) == 0 &&
            __atomic_load_n(&store->state, __ATOMIC_ACQUIRE) == OPEN;
+}
+
+/* ------------------------------------------------------------------ fork */
+
+/* The call of this thread that fork interrupted goes on in the child as well. It shall meet nothing
+ * but zeros, which end it without harm to those who share the memory, and no file. */
+static void give_up(struct lu_store *store) {
+    char *base = store->base;
+    if (base != NULL && lu__os_file_forget(base, store->reserved) != 0) {
+        (void)lu__os_unmap(base, store->reserved);
+    }
+    close_file(store);
+    __atomic_store_n(&store->state, LU_STORE_LOST, __ATOMIC_RELEASE);
+}
+
+void lu__store_fork_child(bool alone) {
+    if (!alone) return;
+    for (size_t i = 0; i < STORES; i++) {
+        struct lu_store *store = &open_stores[i];
+        store->fault = NULL; /* of a thread that is not here */
+        if (__atomic_load_n(&store->state, __ATOMIC_RELAXED) != BUSY) continue;
+        if (pthread_equal(store->mover, pthread_self())) {
+            give_up(store);
+        } else {
+            lu__store_drop(store);
+        }
+    }
+    for (struct lu_store *store = inside; store != NULL; store = store->outer) {
+        if (__atomic_load_n(&store->state, __ATOMIC_RELAXED) == OPEN) give_up(store);
+    }
 }
 
 /* ------------------------------------------------------------------ the lock */
@@ -83,22 +159,54 @@ static int wait_for(pthread_mutex_t *mutex) {
     }
 }
 
-int lu__store_lock(struct lu_store *store) {
-    pthread_mutex_t *mutex = &lu__store_header(store)->lock.mutex;
+/* A little patience first: an operation takes less time than falling asleep, which in addition
+ * makes the holder wake who sleeps. */
+static int take(pthread_mutex_t *mutex) {
     int error = pthread_mutex_trylock(mutex);
-    if (error == EBUSY) error = wait_for(mutex);
-    if (error != EOWNERDEAD && error != 0) return error;
-    bool died = error == EOWNERDEAD;
-    lu__store_begin(store, store->fault);
-    if (died || !lu__store_is_recovered(store)) {
-        if (!lu__store_recover(store)) {
-            error = store->error;
-            /* Without pthread_mutex_consistent: nobody gets it any more. */
-            (void)pthread_mutex_unlock(mutex);
-            return error;
-        }
+    for (unsigned i = 1; error == EBUSY && i <= TRIES; i++) {
+        for (unsigned j = 0; j < i; j++) lu__cpu_pause();
+        error = pthread_mutex_trylock(mutex);
     }
-    return died ? pthread_mutex_consistent(mutex) : 0;
+    return error == EBUSY ? wait_for(mutex) : error;
+}
+
+/* The caller is no longer inside of `store`. */
+static void come_out(struct lu_store *outer) {
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    inside = outer;
+}
+
+static void release(struct lu_store *store) {
+    struct lu_store *outer = store->outer;
+    store->outer = NULL;
+    (void)pthread_mutex_unlock(&lu__store_header(store)->lock.mutex);
+    come_out(outer);
+}
+
+/* With the mutex held. 0, or the reason why it was left unrecoverable. */
+static int put_in_order(struct lu_store *store, bool died) {
+    if (!died && lu__store_is_recovered(store)) return 0;
+    if (!lu__store_recover(store)) {
+        int error = store->error;
+        release(store); /* without pthread_mutex_consistent: nobody gets it any more */
+        return error;
+    }
+    return died ? pthread_mutex_consistent(&lu__store_header(store)->lock.mutex) : 0;
+}
+
+int lu__store_lock(struct lu_store *store) {
+    struct lu_store *outer = inside;
+    inside = store;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    int error = take(&lu__store_header(store)->lock.mutex);
+    if (error != EOWNERDEAD && error != 0) {
+        come_out(outer);
+        return error;
+    }
+    store->outer = outer;
+    if (store->idle == 0) store->idle = lu__store_journal_empty(lu__store_header(store)->key);
+    lu__store_begin(store, store->fault);
+    return put_in_order(store, error == EOWNERDEAD);
 }
 
 bool lu__store_enter(struct lu_store *store, lu_store_fault_t *fault, int *error) {
@@ -113,7 +221,7 @@ bool lu__store_enter(struct lu_store *store, lu_store_fault_t *fault, int *error
         uint64_t bytes = lu__store_header(store)->file_bytes;
         if (bytes > store->mapped) *error = lu__store_map(store, bytes);
         lu__store_begin(store, fault);
-        if (*error == 0) return true;
+        if (LU_LIKELY(*error == 0)) return true;
         lu__store_leave(store);
     }
     (void)lu__store_fault(fault, LU_STORE_SYSTEM, *error, "taking the lock", 0, 0, 0);
@@ -122,7 +230,7 @@ bool lu__store_enter(struct lu_store *store, lu_store_fault_t *fault, int *error
 
 void lu__store_leave(struct lu_store *store) {
     store->fault = NULL; /* it is the caller's, who goes away */
-    (void)pthread_mutex_unlock(&lu__store_header(store)->lock.mutex);
+    release(store);
 }
 
 int lu__store_map(struct lu_store *store, uint64_t bytes) {
@@ -144,6 +252,7 @@ int lu_store_close(lu_store_t *store) {
                                      __ATOMIC_RELAXED)) {
         return EINVAL;
     }
+    store->mover = pthread_self();
     lu__store_drop(store);
     return 0;
 }
@@ -184,20 +293,25 @@ void *lu_store_pointer(lu_store_t *store, uint64_t handle) {
     return NULL;
 }
 
+/* Under the lock: what another process has put there, but not ended, may yet be undone. */
 uint64_t lu_store_root(lu_store_t *store) {
-    if (lu__store_is_open(store)) {
-        return __atomic_load_n(&lu__store_header(store)->root, __ATOMIC_ACQUIRE);
+    int error;
+    if (!lu__store_enter(store, NULL, &error)) {
+        errno = error;
+        return 0;
     }
-    errno = EINVAL;
-    return 0;
+    uint64_t root = lu__store_header(store)->root;
+    lu__store_leave(store);
+    return root;
 }
 
+/* Without the lock, which others would wait for as long as the disk takes. */
 int lu_store_sync(lu_store_t *store) {
     int error;
     if (!lu__store_enter(store, NULL, &error)) return error;
-    if (store->fd >= 0) error = lu__os_file_sync(store->base, lu__store_header(store)->file_bytes);
+    uint64_t bytes = lu__store_header(store)->file_bytes;
     lu__store_leave(store);
-    return error;
+    return store->fd >= 0 ? lu__os_file_sync(store->base, bytes) : 0;
 }
 
 int lu_store_info(lu_store_t *store, lu_store_info_t *out) {

@@ -26,6 +26,7 @@
 
 #include "base/base.h"
 #include "lucid/lucid.h"
+#include "os/file.h"
 
 #include <pthread.h>
 
@@ -39,7 +40,9 @@ enum {
     LU_STORE_WORD = 8,      /* bytes of a block that are not the program's                 */
     LU_STORE_CLASSES = 608, /* sizes up to 2^44                                            */
     LU_STORE_BITMAP = LU_STORE_CLASSES / 64 + 1,
-    LU_STORE_JOURNAL = 128 /* words that one operation can change; 60 is the most used    */
+    LU_STORE_JOURNAL = 128, /* words that one operation can change; 60 is the most used   */
+    LU_STORE_HINTS = 32,
+    LU_STORE_LOST = 3 /* a state: given up in a child, see store.c */
 };
 #define LU_STORE_MAGIC 0x5453646963756c89u /* as bytes: 89 "lucidST" */
 #define LU_STORE_MAX ((uint64_t)1 << 44)
@@ -80,17 +83,27 @@ _Static_assert(LU_STORE_HEADER <= LU_STORE_GRAIN, "the smallest file holds the h
 
 /* A store that is open in this process: a slot of a static table, so a stale pointer is noticed. */
 struct lu_store {
-    uint32_t state; /* atomic: 0 free, 1 being opened or closed, 2 open */
+    uint32_t state; /* atomic: 0 free, 1 being opened or closed, 2 open, 3 given up */
     int fd;         /* -1: shared memory                                */
+    bool is_known;  /* `device` and `inode` are those of the file       */
+    uint64_t device, inode;
+    pthread_t mover; /* who opens or closes it, while the state is 1     */
     char *base;
     size_t reserved; /* address space at `base`                         */
     size_t mapped;   /* of it, in use; grows under the lock, atomic     */
     unsigned flags;
     bool alone; /* while opening: nobody else has the file open    */
     /* Under the lock: the operation in progress. */
-    unsigned entries;        /* journal entries so far                         */
-    int error;               /* not 0: the operation has failed, no more is changed */
-    lu_store_fault_t *fault; /* where a contradiction is described, or NULL */
+    unsigned entries;               /* journal entries so far                         */
+    unsigned applied;               /* of them, whose changes were made               */
+    uint64_t idle;                  /* state of the journal between operations        */
+    int error;                      /* not 0: the operation has failed, no more is changed */
+    lu_store_fault_t *fault;        /* where a contradiction is described, or NULL */
+    struct lu_store *outer;         /* what the holder of the lock was inside of before, or NULL */
+    uint64_t hints[LU_STORE_HINTS]; /* blocks that held what was looked for, by place       */
+    struct store_change {
+        uint64_t offset, value;
+    } changes[LU_STORE_JOURNAL]; /* what belongs to the entries                            */
 };
 
 struct store_block {
@@ -130,10 +143,11 @@ LU_INLINE uint64_t lu__store_mix(uint64_t x) {
 
 /* Begin an operation that changes the store. `fault` may be NULL. */
 void lu__store_begin(struct lu_store *store, lu_store_fault_t *fault);
-/* Change one word, or remember what it holds because it is about to be overwritten. Nothing
- * happens once the operation has failed. */
+/* Change one word, or remember what it holds because it is about to be overwritten; both with the
+ * next apply, or the end. Nothing happens once the operation has failed. */
 void lu__store_put(struct lu_store *store, uint64_t offset, uint64_t value);
 void lu__store_note(struct lu_store *store, uint64_t offset);
+void lu__store_apply(struct lu_store *store);
 /* Make all of it happen, or if it has failed undo all of it. 0 or the failure's errno value. */
 int lu__store_end(struct lu_store *store) LU_MUST_CHECK;
 /* After a death: undo what was begun, and cut a file that was being made longer. False if that is
@@ -151,11 +165,20 @@ void lu__store_leave(struct lu_store *store);
 /* The lock alone, for one that is being opened: 0, also if its holder died, or an errno value. */
 int lu__store_lock(struct lu_store *store) LU_MUST_CHECK;
 bool lu__store_is_open(const struct lu_store *store);
-void lu__store_open(struct lu_store *store); /* from now on it can be used */
+/* From now on it can be used. False: fork interrupted the opening, and this is the child. */
+bool lu__store_open(struct lu_store *store) LU_MUST_CHECK;
 /* A free slot of the table, being opened; NULL if there is none. */
 struct lu_store *lu__store_claim(void);
-/* Unmap, close, free the slot. */
+/* Unmap and close; the slot stays claimed. */
+void lu__store_detach(struct lu_store *store);
+/* The same, and free the slot. */
 void lu__store_drop(struct lu_store *store);
+/* 0 if the descriptor of the store still is that of its file, which is to be asked before it is
+ * used for anything: the program may have closed it, and given its number to another file. EBADF
+ * then, or another errno value. */
+int lu__store_file(const struct lu_store *store, struct lu__os_file_info *info) LU_MUST_CHECK;
+/* In the child of fork. `alone`: the caller is the thread that was copied. */
+void lu__store_fork_child(bool alone);
 /* The file, which has them, is used up to `bytes`; under the lock. 0 or an errno value. */
 int lu__store_map(struct lu_store *store, uint64_t bytes) LU_MUST_CHECK;
 
@@ -183,8 +206,12 @@ bool lu__store_free_block(const struct lu_store *store, uint64_t at,
 uint64_t lu__store_encode(const struct lu_store *store, uint64_t at, uint64_t size, bool used,
                           bool prev_free);
 unsigned lu__store_class(uint64_t size);
-/* A block of at least `size`, in use; 0 if the operation failed. */
-uint64_t lu__store_take(struct lu_store *store, uint64_t size);
+/* The block in which `offset` lies; `out->at` is `offset` for its word. False if none is found. */
+bool lu__store_holder(struct lu_store *store, uint64_t offset,
+                      struct store_block *out) LU_MUST_CHECK;
+/* A block of at least `size`, in use, in *out. False if the operation failed. Whoever
+ * writes to its bytes before the end of the operation says so by `filled`. */
+bool lu__store_take(struct lu_store *store, uint64_t size, bool filled, struct store_block *out);
 /* Free a block. */
 void lu__store_give(struct lu_store *store, const struct store_block *block);
 /* Resize it where it is. False if that cannot be, with nothing changed unless it failed. */

@@ -110,12 +110,33 @@ static bool remember(void *block, size_t usable_bytes, void *arg) {
     return true;
 }
 
+/* A visitor that does as the input says: frees what it sees, or what it saw last, or allocates. */
+static bool change_it(void *block, size_t usable_bytes, void *arg) {
+    lu_store_t *store = arg;
+    static void *last;
+    switch (take(1) % 4) {
+    case 0:
+        (void)lu_store_free(store, block);
+        break;
+    case 1:
+        (void)lu_store_free(store, last);
+        break;
+    case 2:
+        block = lu_store_malloc(store, take(1) * 16);
+        break;
+    default:
+        (void)lu_store_realloc(store, block, usable_bytes / 2);
+    }
+    last = block;
+    return input.at < input.end;
+}
+
 static void use(lu_store_t *store) {
     void *last = NULL, *block = NULL;
     (void)lu_store_walk(store, remember, &last);
     while (input.at < input.end) {
         size_t how = take(1), bytes = take(2) % 20000;
-        switch (how % 6) {
+        switch (how % 9) {
         case 0:
             block = lu_store_malloc(store, bytes);
             if (block != NULL) memset(block, 1, bytes);
@@ -133,6 +154,15 @@ static void use(lu_store_t *store) {
             break;
         case 4:
             (void)lu_store_free_from(store, NULL);
+            break;
+        case 5:
+            (void)lu_store_alloc_to(store, lu_store_pointer(store, bytes * 8), bytes);
+            break;
+        case 6:
+            (void)lu_store_free_from(store, lu_store_pointer(store, bytes * 8));
+            break;
+        case 7:
+            (void)lu_store_walk(store, change_it, store);
             break;
         default:
             (void)lu_store_pointer(store, lu_store_root(store) + bytes);

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -254,7 +255,9 @@ static void made_once(void **state) {
             assert_int_equal(waitpid(children[i], &status, 0), children[i]);
             assert_int_equal(status, 0);
         }
-        lu_store_t *store = lu_heap_open_file(path, &config, NULL);
+        lu_store_fault_t fault;
+        lu_store_t *store = lu_heap_open_file(path, &config, &fault);
+        if (store == NULL) fail_msg("%s", fault.text);
         lu_store_info_t info;
         assert_int_equal(lu_store_info(store, &info), 0);
         assert_int_equal(info.live_blocks, 4);
@@ -265,12 +268,37 @@ static void made_once(void **state) {
     assert_int_equal(status.st_mode & 0777, 0600);
 }
 
+/* A root that a dead process had put there, but not ended, was never there. */
+static void root_of_a_dead_process(void **state) {
+    (void)state;
+    files_write(path, bytes, size);
+    lu_store_t *store = lu_heap_open_file(path, &config, NULL);
+    assert_non_null(store);
+    uint64_t root = lu_store_root(store);
+    assert_true(root != 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        int error;
+        if (!lu__store_enter(store, NULL, &error)) _exit(1);
+        lu__store_put_root(store, root + 16);
+        lu__store_apply(store);
+        kill(getpid(), SIGKILL);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(lu_store_root(store), root);
+    assert_int_equal(lu_store_check(store, NULL), 0);
+    assert_int_equal(lu_store_close(store), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(foreign_files), cmocka_unit_test(wrong_arguments),
         cmocka_unit_test(truncation),    cmocka_unit_test(header_fields),
         cmocka_unit_test(verify_flag),   cmocka_unit_test(refused_files_stay),
-        cmocka_unit_test(made_once),
+        cmocka_unit_test(made_once),     cmocka_unit_test(root_of_a_dead_process),
     };
     return cmocka_run_group_tests(tests, prepare, NULL);
 }
