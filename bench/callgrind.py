@@ -20,6 +20,9 @@ they recur.
     sized     malloc, then free_sized                  one thread
     new       operator new, then sized delete          one thread
     realloc   the size goes down and up by one byte    one thread
+    alone     lu_heap_malloc from a single-threaded heap, then free
+    shared    lu_heap_malloc from a shared heap, then free
+    own       lu_heap_malloc from a single-threaded heap, then lu_heap_free
     batch     200 mallocs, then 200 frees in order     one thread
     remote    200 mallocs, then another thread frees   two threads
 
@@ -44,6 +47,9 @@ PAIR = {
 MODES = {
     **{mode: (sizes, {"malloc": f"fastpath_{mode}", "free": f"fastpath_{mode}"})
        for mode, sizes in PAIR.items()},
+    "alone": ((32, 500, 2000), {"malloc": "fastpath_heap", "free": "fastpath_heap"}),
+    "shared": ((32, 500, 2000), {"malloc": "fastpath_heap", "free": "fastpath_heap"}),
+    "own": ((32, 2000), {"malloc": "fastpath_own", "free": "fastpath_own"}),
     "realloc": ((32, 500), {"realloc": "fastpath_realloc"}),
     "batch": (SIZES, {"malloc": "fastpath_fill", "free": "fastpath_drain"}),
     "remote": ((32, 500, 2000), {"malloc": "fastpath_fill", "free": "fastpath_drain"}),

@@ -7,6 +7,9 @@
  *     fastpath sized SIZE COUNT       with free_sized,
  *     fastpath new SIZE COUNT         with operator new and sized operator delete
  *     fastpath realloc SIZE COUNT   COUNT times: a block is resized between SIZE and SIZE - 1
+ *     fastpath alone SIZE COUNT     COUNT times: lu_heap_malloc from a single-threaded heap, free,
+ *     fastpath shared SIZE COUNT      from a shared heap,
+ *     fastpath own SIZE COUNT         from a single-threaded one, and lu_heap_free
  *     fastpath batch SIZE COUNT     rounds of BATCH mallocs, then BATCH frees, oldest first
  *     fastpath remote SIZE COUNT    the same, but a second thread frees
  *     fastpath random LIVE COUNT    COUNT times: one of LIVE blocks of up to 256 bytes is replaced
@@ -122,6 +125,40 @@ static __attribute__((noinline)) void fastpath_new(void) {
     }
 }
 
+/* lucid's, found by name, as the program runs on other allocators as well. */
+enum { SHARED, SINGLE_THREADED };
+typedef void *heap_create(unsigned flags);
+typedef void *heap_malloc(void *heap, size_t bytes);
+typedef void heap_free(void *heap, void *block);
+
+static void *make_heap(unsigned flags) {
+    void *heap = ((heap_create *)find_function("lu_heap_create"))(flags);
+    if (heap == NULL) bench_fail("no heap");
+    return heap;
+}
+
+static __attribute__((noinline)) void fastpath_heap(void *heap) {
+    heap_malloc *obtain = (heap_malloc *)find_function("lu_heap_malloc");
+    for (uint64_t i = 0; i < count; i++) {
+        struct bench_block block = bench_mark(obtain(heap, size), size, (uint32_t)i);
+        bench_check(&block);
+        free(block.at);
+        note_operation();
+    }
+}
+
+static __attribute__((noinline)) void fastpath_own(void) {
+    heap_malloc *obtain = (heap_malloc *)find_function("lu_heap_malloc");
+    heap_free *release = (heap_free *)find_function("lu_heap_free");
+    void *heap = make_heap(SINGLE_THREADED);
+    for (uint64_t i = 0; i < count; i++) {
+        struct bench_block block = bench_mark(obtain(heap, size), size, (uint32_t)i);
+        bench_check(&block);
+        release(heap, block.at);
+        note_operation();
+    }
+}
+
 static __attribute__((noinline)) void fastpath_realloc(void) {
     struct bench_block block = bench_mark(malloc(size), size, 0);
     for (uint64_t i = 0; i < count; i++) {
@@ -148,6 +185,14 @@ static __attribute__((noinline)) void fastpath_drain(void) {
 }
 
 /* ------------------------------------------------------------------ made of loops ------------ */
+
+static void run_alone(void) {
+    fastpath_heap(make_heap(SINGLE_THREADED));
+}
+
+static void run_shared(void) {
+    fastpath_heap(make_heap(SHARED));
+}
 
 static void run_batch(void) {
     for (uint64_t i = 0; i < count; i += BATCH) {
@@ -224,7 +269,8 @@ static const struct mode {
     {"pair", fastpath_pair},   {"calloc", fastpath_calloc}, {"aligned", fastpath_aligned},
     {"sized", fastpath_sized}, {"new", fastpath_new},       {"realloc", fastpath_realloc},
     {"batch", run_batch},      {"remote", run_remote},      {"random", run_random},
-    {"mixed", run_mixed},
+    {"mixed", run_mixed},      {"alone", run_alone},        {"shared", run_shared},
+    {"own", fastpath_own},
 };
 
 int main(int argc, char **argv) {

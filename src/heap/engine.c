@@ -59,7 +59,8 @@ void *lu__user_alloc(struct heap *heap, size_t align, size_t size, bool zeroed) 
     void *block;
     int tries = 0;
     do {
-        if (!lu__thread_mark()) { /* a signal handler */
+        struct heap *self; /* frees of the heap's blocks go by what it knows of the region */
+        if (!lu__thread_enter_any(&self)) { /* a signal handler */
             block = lu__emergency_alloc(align, size);
             zero = true;
             continue;
@@ -69,7 +70,7 @@ void *lu__user_alloc(struct heap *heap, size_t align, size_t size, bool zeroed) 
             block = alloc_in(heap, align, size, &zero);
             lu__user_unlock(heap);
         }
-        lu__inside_leave();
+        lu__thread_leave(self);
     } while (block == NULL && lu__limit_reached(size, tries++));
     if (block == NULL) {
         errno = ENOMEM;
@@ -288,12 +289,13 @@ static void free_small(struct span *span, uintptr_t block) {
     if (LU_UNLIKELY(span->hardened)) return lu__hard_free(span, block, "free");
     struct heap *owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);
     if (owner->kind == LU_HEAP_OF_USER) {
-        if (!lu__thread_mark()) return; /* a signal handler: lost, rather than a deadlock */
+        struct heap *self;
+        if (!lu__thread_enter_any(&self)) return; /* a signal handler: lost, not a deadlock */
         if (lu__user_lock(owner)) {
             lu__small_free(owner, span, block);
             lu__user_unlock(owner);
         }
-        lu__inside_leave();
+        lu__thread_leave(self);
         return;
     }
     if (owner == lu__thread_heap()) {
@@ -359,25 +361,6 @@ static void free_found(enum place place, const struct found *found, void *block)
         break;
     default:
         break;
-    }
-}
-
-/* A block in the first region that is not the calling thread's: most often another thread's. */
-void lu__free_other(struct heap *heap, struct span *span, void *block) {
-    if (LU_LIKELY(span->of_thread) && LU_LIKELY(lu__fast_is_live(span, block))) {
-        lu__remote_collect(heap, span, (uintptr_t)block);
-    } else {
-        lu__free_slow(block);
-    }
-}
-
-/* The same, when its class has been found right. */
-void lu__free_sized_other(void *block, size_t alignment, size_t size, const char *call,
-                          struct heap *heap, struct span *span) {
-    if (LU_LIKELY(span->of_thread) && LU_LIKELY(lu__fast_is_live(span, block))) {
-        lu__remote_collect(heap, span, (uintptr_t)block);
-    } else {
-        lu__engine_free_sized(block, alignment, size, call);
     }
 }
 
@@ -517,6 +500,7 @@ void *lu__user_resize(struct heap *heap, void *block, size_t size) {
 /* To another class or to a large block. `block` is a live one of `span`, which may be another
  * thread's; neither changes under the allocation. */
 void *lu__resize_move(struct heap *heap, struct span *span, void *block, size_t size) {
+    if (LU_UNLIKELY(span->whose >= LU_OF_USER)) return resize(block, size, NULL);
     size_t usable = lu__class_size[span->class_id];
     int saved = size < usable ? errno : 0;
     void *result = lu__fast_alloc(size);

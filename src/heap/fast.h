@@ -10,7 +10,8 @@
  *     lu__fast_is_live    the checks of the pointer itself
  *     lu__fast_push       a block back to its span
  *
- * What free takes for granted of a block is said there and nowhere else.
+ * What free takes for granted of a block is said there and nowhere else. user_fast.c makes the same
+ * of them for lu_heaps.
  *
  * docs/ARCHITECTURE.md follows malloc and free step by step.
  */
@@ -76,7 +77,7 @@ LU_INLINE void *lu__fast_pop(struct heap *heap, size_t c) {
 }
 
 /* In *span the descriptor of the slice that holds `ptr`; false outside the first region. What it
- * says may be believed only if its owner is this heap or of_thread is set: then it is a span's. */
+ * says may be believed only if its owner is this heap or `whose` is set: then it is a span's. */
 LU_INLINE bool lu__fast_find(const struct heap *heap, const void *ptr, struct span **span) {
     uintptr_t at = heap->base_away + (uintptr_t)ptr;
     if (LU_UNLIKELY(at >= heap->size)) { /* NULL, foreign, huge */
@@ -133,11 +134,9 @@ LU_INLINE void *lu__fast_alloc(size_t size) {
     return LU_LIKELY(block != NULL) ? block : lu__alloc_slow(size);
 }
 
-/* As lu__engine_alloc_zeroed. The stores of small blocks may go beyond `size`: all but the smallest
- * block, whose only word is cleared already, are multiples of 16 bytes. */
-LU_INLINE void *lu__fast_alloc_zeroed(size_t size) {
-    char *block = lu__fast_take(size);
-    if (LU_UNLIKELY(block == NULL)) return lu__engine_alloc_zeroed(size);
+/* Make `size` bytes of a block that was just popped zero. The stores to small blocks may go beyond:
+ * all but the smallest block, whose only word is cleared already, are multiples of 16 bytes. */
+LU_INLINE void *lu__fast_clear(char *block, size_t size) {
     if (size > 64) return memset(block, 0, size);
     if (size <= 8) return block;
     memset(block, 0, 16);
@@ -146,7 +145,25 @@ LU_INLINE void *lu__fast_alloc_zeroed(size_t size) {
     return block;
 }
 
+/* As lu__engine_alloc_zeroed. */
+LU_INLINE void *lu__fast_alloc_zeroed(size_t size) {
+    char *block = lu__fast_take(size);
+    if (LU_UNLIKELY(block == NULL)) return lu__engine_alloc_zeroed(size);
+    return lu__fast_clear(block, size);
+}
+
 /* ---------------------------------------------------------------- free */
+
+/* The cadence of a single-threaded lu_heap's span is over, or it wakes, or is empty. */
+void lu__user_needed(struct span *span) __attribute__((cold));
+/* Free a block of a span of LU_OF_USER_SHARED; false, with nothing done: it takes longer. */
+bool lu__user_free_shared(struct span *span, void *block) LU_MUST_CHECK;
+
+/* Free a live block of a single-threaded lu_heap's span. */
+LU_INLINE void lu__user_push(struct span *span, void *block) {
+    lu__list_push(span->key, span->list, (uintptr_t)block);
+    if (LU_UNLIKELY(--span->needed == 0)) lu__user_needed(span);
+}
 
 /* As lu__engine_free. */
 LU_INLINE void lu__fast_free(void *block) {
@@ -196,8 +213,8 @@ LU_INLINE void lu__fast_free_aligned_sized(void *block, size_t alignment, size_t
 
 /* The same lookup for who leaves the block where it is. */
 LU_INLINE bool lu__fast_find_live(const struct heap *heap, const void *block, struct span **span) {
-    return LU_LIKELY(lu__fast_find(heap, block, span)) && LU_LIKELY((*span)->of_thread) &&
-           LU_LIKELY(lu__fast_is_live(*span, block));
+    return LU_LIKELY(lu__fast_find(heap, block, span)) &&
+           LU_LIKELY((*span)->whose != LU_OF_NOBODY) && LU_LIKELY(lu__fast_is_live(*span, block));
 }
 
 /* As lu__engine_resize. */

@@ -270,7 +270,7 @@ LU_INLINE void free_short(struct heap *heap, struct span *span, uintptr_t block,
 LU_INLINE bool find_short(const struct heap *heap, const void *block, struct span **span) {
     LU_ASSERT(heap != NULL);
     return LU_LIKELY(lu__fast_find(heap, block, span)) &&
-           LU_LIKELY((*span)->of_thread == LU_OF_THREAD_HARDENED);
+           LU_LIKELY((*span)->whose == LU_OF_THREAD_HARDENED);
 }
 
 void lu__hard_free_quick(void *block) {

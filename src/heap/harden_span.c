@@ -141,7 +141,7 @@ static struct span *span_create(struct heap *heap, unsigned c) {
     }
     span->hardened = 1;
     span->zero = zero || lu__harden.zero_on_free;
-    span->of_thread = heap->kind == LU_HEAP_OF_THREAD ? LU_OF_THREAD_HARDENED : 0;
+    span->whose = heap->kind == LU_HEAP_OF_THREAD ? LU_OF_THREAD_HARDENED : LU_OF_NOBODY;
     span->touched = 0;
     span->list = NULL;
     span->head = (uintptr_t)states;

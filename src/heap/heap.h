@@ -390,6 +390,23 @@ LU_INLINE LU_MUST_CHECK bool lu__user_lock(struct heap *heap) {
 LU_INLINE void lu__user_unlock(struct heap *heap) {
     if (heap->shared) lu__lock_release(&heap->lock);
 }
+/* The same for a shared one, for a moment: the thread becomes inside as well, until it calls
+ * lu__user_leave. False, with nothing done, where that takes longer: another thread has it locked,
+ * or what lu__user_lock and lu__thread_mark refuse. */
+LU_INLINE LU_MUST_CHECK bool lu__user_try(struct heap *heap) {
+    uint32_t me;
+    if (LU_UNLIKELY(!lu__lock_me_quickly(&me)) || LU_UNLIKELY(!lu__inside_enter())) return false;
+    if (LU_LIKELY(lu__lock_try_as(&heap->lock, me))) return true;
+    lu__inside_leave();
+    return false;
+}
+/* Gives `result`, so that it may be called last. */
+void *lu__user_leave_waking(struct heap *heap, void *result) __attribute__((cold));
+LU_INLINE void *lu__user_leave(struct heap *heap, void *result) {
+    if (LU_UNLIKELY(lu__lock_let_go(&heap->lock))) return lu__user_leave_waking(heap, result);
+    lu__inside_leave();
+    return result;
+}
 /* Call `visit` for a few pooled heaps, whose turn it is, each taken out of the pool meanwhile;
  * until it says false. */
 void lu__pool_some(bool (*visit)(struct heap *, void *), void *arg);

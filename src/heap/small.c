@@ -146,6 +146,11 @@ static LU_COLD bool clear_rare(struct span *span) {
     return lu__os_purge(lu__span_start(span), lu__span_bytes(span)) == 0;
 }
 
+static uint8_t whose(const struct heap *heap) {
+    if (heap->kind == LU_HEAP_OF_THREAD) return LU_OF_THREAD;
+    return heap->shared ? LU_OF_USER_SHARED : LU_OF_USER;
+}
+
 static struct span *span_create(struct heap *heap, unsigned c) {
     uint32_t slices = lu__class_slices(c);
     bool zero;
@@ -157,7 +162,7 @@ static struct span *span_create(struct heap *heap, unsigned c) {
     }
     heap->created_ms[c] = heap->ticked_ms;
     span->zero = zero;
-    span->of_thread = heap->kind == LU_HEAP_OF_THREAD;
+    span->whose = whose(heap);
     if (zero || (span->class_id != c && lu__class_size[span->class_id] > LU_UNIT)) {
         span->touched = 0;
     }

@@ -172,19 +172,30 @@ LU_INLINE void lu__lock_acquire_as(struct lu__lock *lock, uint32_t me) {
     LU_LOCK_TAKEN(lock);
 }
 
-/* True if the lock was free and is now the caller's. */
-LU_INLINE LU_MUST_CHECK bool lu__lock_try(struct lu__lock *lock) {
+/* True if the lock was free and is now the caller's. `me` as above. */
+LU_INLINE LU_MUST_CHECK bool lu__lock_try_as(struct lu__lock *lock, uint32_t me) {
     LU_ASSERT(lock->rank == LU_RANK_APART || lu__is_inside());
-    if (!lu__lock_take(lock, lu__lock_me())) return false;
+    if (LU_UNLIKELY(!lu__lock_take(lock, me))) return false;
     lu__lock_count(lock, 1);
     LU_LOCK_TAKEN(lock);
     return true;
 }
 
-LU_INLINE void lu__lock_release(struct lu__lock *lock) {
+LU_INLINE LU_MUST_CHECK bool lu__lock_try(struct lu__lock *lock) {
+    return lu__lock_try_as(lock, lu__lock_me());
+}
+
+/* The first half of lu__lock_release. True: somebody waits, and lu__lock_wake is the second. */
+LU_INLINE LU_MUST_CHECK bool lu__lock_let_go(struct lu__lock *lock) {
     lu__lock_count(lock, -1);
-    if (LU_UNLIKELY((__atomic_exchange_n(&lock->word, 0, __ATOMIC_RELEASE) & 1) != 0))
-        lu__os_wake(&lock->word, false);
+    return LU_UNLIKELY((__atomic_exchange_n(&lock->word, 0, __ATOMIC_RELEASE) & 1) != 0);
+}
+LU_INLINE void lu__lock_wake(struct lu__lock *lock) {
+    lu__os_wake(&lock->word, false);
+}
+
+LU_INLINE void lu__lock_release(struct lu__lock *lock) {
+    if (lu__lock_let_go(lock)) lu__lock_wake(lock);
 }
 
 /* True if the calling thread holds the lock. */

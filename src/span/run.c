@@ -49,7 +49,7 @@ static void mark_tail(struct span *head, size_t slices) {
 
 void lu__run_mark_free(struct span *head, size_t slices, enum lu__free what) {
     head->owner = NULL;
-    head->of_thread = 0;
+    head->whose = LU_OF_NOBODY;
     head->zero = (uint8_t)what;
     if (slices > 1) mark_tail(head, slices);
     LU_SET(head->slices, (uint32_t)slices);

@@ -55,8 +55,17 @@ enum lu__kind {
  * what becomes of it. */
 enum lu__free { LU_FREE_DIRTY, LU_FREE_CLEAN, LU_FREE_HOLE, LU_FREES };
 
+/* Whose a SMALL span is, and so what the fast paths may do with it. If it is not LU_OF_NOBODY, it is
+ * a span; LU_OF_USER and above: a lu_heap's, unhardened. */
+enum lu__whose {
+    LU_OF_NOBODY, /* another run, or a hardened lu_heap's */
+    LU_OF_THREAD,
+    LU_OF_THREAD_HARDENED,
+    LU_OF_USER,       /* single-threaded: who has a block may change the heap */
+    LU_OF_USER_SHARED /* under the heap's lock                                */
+};
+
 /* Where a SMALL span is in its life; see heap/small.c. */
-#define LU_OF_THREAD_HARDENED 2 /* of_thread */
 enum lu__span_state { LU_SPAN_CURRENT = 1, LU_SPAN_SLEEPING, LU_SPAN_PARTIAL };
 
 struct heap;
@@ -74,8 +83,7 @@ struct span {
                             the block                                                          */
     uint8_t class_id;
     uint8_t kind;      /* enum lu__kind */
-    uint8_t of_thread; /* SMALL, and the owner is a thread's heap, not a lu_heap: 1, if hardened
-                            LU_OF_THREAD_HARDENED; else 0                                      */
+    uint8_t whose;     /* enum lu__whose */
     uint8_t zero;      /* FREE, PURGING: enum lu__free. SMALL: beyond limit it reads as zero   */
     uint32_t slices;   /* length of the run; offset from the head for INTERIOR                */
     struct span *next; /* heap's partial list, or bin of free runs                       */

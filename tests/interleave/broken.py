@@ -81,6 +81,17 @@ TABLE = {
         "    lu__pool_release(heap);\n    lu__remote_flush(heap);\n",
         "    lu__pool_release(heap);\n    lu__inside_leave();\n",
         "    lu__inside_leave();\n"),
+    # user_fast.c: a block goes back to a shared heap that another thread is in
+    "shared_free_without_lock": (
+        "src/heap/user_fast.c",
+        "LU_LIKELY(lu__user_try(owner)) ?", "LU_LIKELY(lu__inside_enter()) ?",
+        "    needed_inside(owner, span);\n    (void)lu__user_leave(owner, NULL);\n",
+        "    needed_inside(owner, span);\n    lu__inside_leave();\n",
+        "return needed_shared(owner, span);\n    (void)lu__user_leave(owner, NULL);\n",
+        "return needed_shared(owner, span);\n    lu__inside_leave();\n"),
+    # ... who waits for the heap is not woken
+    "shared_does_not_wake": (
+        "src/heap/user_fast.c", "    lu__lock_wake(&heap->lock);\n", "    (void)heap;\n"),
     # track.c: a bit is believed that another span may have set
     "bitmap_of_another": (
         "src/heap/track.c",

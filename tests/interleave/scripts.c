@@ -230,6 +230,20 @@ static void check_heap_blocks(void) {
     state_check(BLOCKS - 2);
 }
 
+/* Blocks go back to the list of a class, while the other thread takes from it, and carves more where
+ * it finds none. */
+static void use_one_list(void) {
+    size_t mine = BLOCKS - 1 - explore_self() * 2;
+    unsigned char *block = lu_heap_calloc(heap, 1, BIG);
+    EXPLORE_CHECK(block != NULL && block[0] == 0);
+    memset(block, (int)explore_self() + 1, 32);
+    lu_free_sized(blocks[mine], BIG);
+    blocks[mine - 1] = lu_heap_realloc(heap, blocks[mine - 1], SMALL);
+    EXPLORE_CHECK(blocks[mine - 1] != NULL);
+    lu_free(blocks[mine - 1]);
+    check_mine(block);
+}
+
 /* A walk of all heaps, by one thread, while another uses the structure of an ended one again. */
 static void count_heap(struct heap *visited, void *arg) {
     (void)visited;
@@ -374,6 +388,7 @@ const struct script scripts[] = {
     {"purge of the pool", prepare_sleeper, {take_new, free_all, purge}, check_sleeper, 2},
     {"borrowed heap", prepare_pool, {end_then_borrow, come_and_go}, check_borrowed, 2},
     {"shared heap", prepare_heap, {use_heap, use_heap}, check_heap_blocks, 3},
+    {"list of a shared heap", prepare_heap, {use_one_list, use_one_list}, check_heap_blocks, 2},
     {"fork and post", prepare_big, {fork_then_drain, free_0_1, free_2_3}, check_forked, 3},
     {"fork and batches", prepare_small, {fork_then_drain, free_0_2_flush}, check_forked, 3},
     {"fork and pool", prepare_pool, {fork_then_come, come_and_go}, NULL, 2},
