@@ -56,7 +56,10 @@ static uint64_t take(struct lu_store *store, size_t size, bool zero) {
         return 0;
     }
     if (!lu__store_take(store, bytes, zero, &block)) return 0;
-    if (zero) __builtin_memset(usable(store, block.at), 0, block.size - LU_STORE_WORD);
+    if (zero) {
+        __builtin_memset(usable(store, block.at), 0, block.size - LU_STORE_WORD);
+        lu__store_step();
+    }
     return block.at;
 }
 
@@ -127,6 +130,7 @@ static uint64_t move(struct lu_store *store, const struct store_block *block, ui
     bool is_root = lu__store_header(store)->root == block->at + LU_STORE_WORD;
     __builtin_memcpy(usable(store, taken.at), usable(store, block->at),
                      LU_MIN(block->size, bytes) - LU_STORE_WORD);
+    lu__store_step();
     /* Taking one may have changed its flags. */
     if (!lu__store_block(store, block->at, &now)) {
         (void)lu__store_damage(store, "word of a block", block->at, LU_STORE_WITHOUT, 0);

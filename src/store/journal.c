@@ -78,7 +78,7 @@ void lu__store_begin(struct lu_store *store, lu_store_fault_t *fault) {
     store->fault = fault;
 }
 
-static bool is_waiting(const struct lu_store *store, uint64_t offset) {
+LU_INLINE bool is_waiting(const struct lu_store *store, uint64_t offset) {
     for (unsigned i = store->applied; i < store->entries; i++) {
         if (store->changes[i].offset == offset) return true;
     }

@@ -40,7 +40,7 @@
 #include <errno.h>
 #include <time.h>
 
-enum { STORES = 64, FREE = 0, BUSY = 1, OPEN = 2, TRIES = 24, NAP_NS = 10 * 1000 * 1000 };
+enum { STORES = 64, FREE = 0, BUSY = 1, OPEN = 2, TRIES = 8, NAP_NS = 10 * 1000 * 1000 };
 
 static struct lu_store open_stores[STORES];
 /* What the calling thread takes, or has taken, the lock of. */

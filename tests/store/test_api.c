@@ -137,6 +137,24 @@ static void resizing(void **state) {
     close_checked(store);
 }
 
+/* Into the hole in front of it, which it fills: the block that is freed then has another flag. */
+static void moving_to_the_neighbour(void **state) {
+    (void)state;
+    lu_store_t *store = fresh("neighbour");
+    void *first = lu_store_malloc(store, 24), *hole = lu_store_malloc(store, 1000);
+    char *block = lu_store_malloc(store, 100);
+    void *last = lu_store_malloc(store, 24);
+    assert_true(first != NULL && hole != NULL && block != NULL && last != NULL);
+    worker_fill(block, 100, 3);
+    assert_int_equal(lu_store_free(store, hole), 0);
+    char *moved = lu_store_realloc(store, block, 1000);
+    assert_ptr_equal(moved, hole);
+    assert_true(worker_is_filled(moved, 100, 3));
+    assert_int_equal(lu_store_free(store, block), EINVAL);
+    assert_int_equal(info_of(store).live_blocks, 3);
+    close_checked(store);
+}
+
 static void roots_and_slots(void **state) {
     (void)state;
     lu_store_t *store = fresh("slots");
@@ -422,6 +440,7 @@ int main(void) {
         cmocka_unit_test(sizes_and_alignment),
         cmocka_unit_test(zeroing_and_overflow),
         cmocka_unit_test(resizing),
+        cmocka_unit_test(moving_to_the_neighbour),
         cmocka_unit_test(roots_and_slots),
         cmocka_unit_test(misuse_only_fails),
         cmocka_unit_test(overflow_is_reported),
