@@ -26,7 +26,7 @@
 /* The slow paths; those of the other calls are the functions of engine.h. */
 void *lu__alloc_slow(size_t size) __attribute__((cold));
 void lu__free_slow(void *block) __attribute__((cold));
-/* A block of another thread's span; of a span that is no thread's: another run's, or a lu_heap's. */
+/* A block of another thread's span; one of a run that is no thread's: perhaps a lu_heap's. */
 void lu__free_other(void *block, struct span *span, struct heap *heap);
 void lu__free_of_shared(void *block, struct span *span, struct heap *heap);
 void lu__free_sized_other(void *block, size_t alignment, size_t size, const char *call,
