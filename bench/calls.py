@@ -11,7 +11,7 @@ may have taken from the thread that it waited for, is not (bench/watch.h). A cal
 import statistics
 
 from bars import OWN, Bar
-from figures import APART, names_of
+from figures import names_of
 
 PEER = "jemalloc"
 LONG = 1e6  # nanoseconds
@@ -200,7 +200,7 @@ def bar_on_limit(rows):
 
 def check(document):
     """The bars of single calls; none if there is nothing of the kind in the document."""
-    if not any(row["group"] in APART for row in document["programs"].values()):
+    if not any(row["group"] in ("latency", "walks") for row in document["programs"].values()):
         return []
     latency, walks = rows_of(document, "latency"), rows_of(document, "walks")
     return [bar_on_percentile(latency), bar_on_long_calls(latency), bar_on_walks(walks),

@@ -1,6 +1,7 @@
 """The rows of the table: the programs that are measured, how they run and what must come out.
 
     synthetic   our own, bench_NAME: they print their figures as JSON and check their data
+    heaps       our own, with heaps of the program where the allocator has them; in no mean
     latency     our own as well: how long single calls take while a server's threads are busy
     walks       calls beside very many things in the heap; some call what few allocators have
     real        Debian's, on inputs that scripts in bench/real write: their output must be the same
@@ -31,6 +32,8 @@ SYNTHETIC = ["random_heap", "mixed_sizes", "batches lifo", "batches fifo", "call
              "server", "producer_consumer", "phased_threads", "false_sharing active",
              "false_sharing passive", "thread_churn", "startup", "fleet google", "fleet meta",
              "growth heap", "growth bump", "scaling", "idle_threads"]
+# Heaps that a program makes itself: the rows are compared with each other.
+HEAPS = ["heap_pairs thread", "heap_pairs alone", "heap_pairs shared"]
 # These call no allocator: they run on the first one only.
 INDEPENDENT = {"growth bump"}
 # Programs about single calls. Which allocators have what they call: any, where nothing is said.
@@ -140,7 +143,8 @@ class Program:
 class Synthetic(Program):
     group = "synthetic"
 
-    def __init__(self, words, places, scale, timeout):
+    def __init__(self, words, places, scale, timeout, group="synthetic"):
+        self.group = group
         program, *mode = words.split()
         path = os.path.join(places["programs"], f"bench_{program}")
         super().__init__(words.replace(" ", "-"), path, timeout)
@@ -341,6 +345,8 @@ def make_programs(args, work, scale):
               "measure": os.path.join(args.programs, "bench_measure")}
     rows = [Synthetic(words, places, scale, args.timeout) for words in SYNTHETIC
             if is_wanted("synthetic", words.replace(" ", "-"))]
+    rows += [Synthetic(words, places, scale, args.timeout, "heaps") for words in HEAPS
+             if is_wanted("heaps", words.replace(" ", "-"))]
     rows += [SingleCalls(words, need, group, places, scale, args.timeout)
              for group, programs in (("latency", LATENCY), ("walks", WALKS))
              for words, need in programs.items() if is_wanted(group, words.replace(" ", "-"))]

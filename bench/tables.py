@@ -9,8 +9,8 @@ import figures
 
 MIB = 1 << 20
 GROUPS = {"synthetic": "benchmarks of our own", "real": "real programs",
-          "external": "external programs"}
-ALL_GROUPS = (*GROUPS, *figures.APART)
+          "external": "external programs", "heaps": "heaps that the program makes"}
+ALL_GROUPS = tuple(dict.fromkeys((*GROUPS, *figures.APART)))
 SHOWN = ("time", "peak_rss", "final_rss")
 LABELS = {"time": "time", "peak_rss": "peak memory", "final_rss": "final memory",
           "mean_rss": "mean memory", "faults": "page faults"}
@@ -20,7 +20,7 @@ def add_summary(document):
     """Put into the document what is computed from it."""
     base = document["base"]
     present = {row["group"] for row in document["programs"].values()}
-    chosen = {group: [group] for group in GROUPS if group in present}
+    chosen = {group: [group] for group in GROUPS if group in present - set(figures.APART)}
     if len(chosen) > 1:
         chosen = {**chosen, "all": None}
     document["summary"] = {
@@ -148,7 +148,7 @@ def text(document):
     summary = document["summary"]
     base = document["base"]
     parts = []
-    if figures.rows_of(document):
+    if figures.rows_of(document, list(GROUPS)):
         parts = [f"{base}: shortest time, median memory of {document['repeats']} rounds; others: "
                  "ratios to it\n", program_table(document, base), ""]
     for group, found in summary["groups"].items():

@@ -157,7 +157,7 @@ void *lu_heap_realloc(lu_heap_t *handle, void *block, size_t size) {
     void *moved = take(heap, c);
     if (LU_UNLIKELY(moved == NULL)) return realloc_slow(heap, block, size);
     memcpy(moved, block, LU_MIN(size, lu__class_size[span->class_id]));
-    lu__free_other(lu__heap, span, block);
+    lu__fast_free(block);
     return moved;
 }
 

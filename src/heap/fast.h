@@ -26,7 +26,9 @@
 /* The slow paths; those of the other calls are the functions of engine.h. */
 void *lu__alloc_slow(size_t size) __attribute__((cold));
 void lu__free_slow(void *block) __attribute__((cold));
-void lu__free_other(struct heap *heap, struct span *span, void *block);
+/* A block of another thread's span; one of a run that is no thread's: perhaps a lu_heap's. */
+void lu__free_other(void *block, struct span *span, struct heap *heap);
+void lu__free_of_shared(void *block, struct span *span, struct heap *heap);
 void lu__free_sized_other(void *block, size_t alignment, size_t size, const char *call,
                           struct heap *heap, struct span *span);
 void lu__free_needed(struct heap *heap, struct span *span) __attribute__((cold));
@@ -165,12 +167,22 @@ LU_INLINE void lu__user_push(struct span *span, void *block) {
     if (LU_UNLIKELY(--span->needed == 0)) lu__user_needed(span);
 }
 
+/* As lu__engine_free, for a block of a span that is not the heap's. The arguments stand where free
+ * has them, so that no instruction moves them. */
+LU_INLINE void lu__fast_free_other(void *block, struct span *span, struct heap *heap) {
+    if (LU_LIKELY(span->whose == LU_OF_THREAD)) return lu__free_other(block, span, heap);
+    if (LU_LIKELY(span->whose == LU_OF_USER) && LU_LIKELY(lu__fast_is_live(span, block))) {
+        return lu__user_push(span, block);
+    }
+    lu__free_of_shared(block, span, heap);
+}
+
 /* As lu__engine_free. */
 LU_INLINE void lu__fast_free(void *block) {
     struct heap *heap = lu__heap;
     struct span *span;
     if (LU_UNLIKELY(!lu__fast_find(heap, block, &span))) return lu__free_slow(block);
-    if (LU_UNLIKELY(LU_RELAXED(span->owner) != heap)) return lu__free_other(heap, span, block);
+    if (LU_UNLIKELY(LU_RELAXED(span->owner) != heap)) return lu__fast_free_other(block, span, heap);
     if (LU_UNLIKELY(!lu__fast_is_live(span, block))) return lu__free_slow(block);
     lu__fast_push(heap, span, block);
 }

@@ -2,8 +2,8 @@
  * user_fast.c - free of a block that is not of the calling thread's heap: the fast paths, and those
  * of lu_heaps.
  *
- * free has compared the span's owner with the thread's heap when it comes here, so that what is
- * said here costs the thread's own blocks nothing. span->whose tells what may be done:
+ * free has compared the span's owner with the thread's heap (fast.h) when it comes here, so that
+ * nothing of this costs the thread's own blocks anything. span->whose tells what may be done:
  *
  *     LU_OF_THREAD        collect the block for its owner (remote.c)
  *     LU_OF_USER          push it on the span's list: the program promises that no other thread
@@ -27,9 +27,6 @@ static void needed_inside(struct heap *owner, struct span *span) {
         lu__small_needed(owner, span);
     }
 }
-
-void lu__free_of_user(struct heap *heap, struct span *span, void *block) LU_NOINLINE;
-void lu__free_of_shared(struct heap *heap, struct span *span, void *block) LU_NOINLINE;
 
 void lu__user_needed(struct span *span) {
     if (!lu__thread_mark()) { /* a signal handler: the next free of the span looks again */
@@ -57,7 +54,7 @@ void *lu__user_leave_waking(struct heap *heap, void *result) {
  * their places, and not static, as the compiler would drop those that are not needed and have the
  * others moved. */
 
-static LU_COLD void leave_and_free(struct heap *owner, void *block) {
+static LU_COLD void leave_and_free(void *block, struct heap *owner) {
     (void)lu__user_leave(owner, NULL);
     lu__free_slow(block);
 }
@@ -91,41 +88,39 @@ bool lu__user_free_shared(struct span *span, void *block) {
     return false;
 }
 
-void lu__free_of_shared(struct heap *heap, struct span *span, void *block) {
+void lu__free_of_shared(void *block, struct span *span, struct heap *heap) {
     (void)heap;
     if (LU_UNLIKELY(span->whose != LU_OF_USER_SHARED)) return lu__free_slow(block);
     struct heap *owner = try_owner(span);
     if (LU_UNLIKELY(owner == NULL)) return lu__free_slow(block);
     if (LU_LIKELY(may_push(owner, span, block))) return push_and_leave(owner, span, block);
-    leave_and_free(owner, block);
+    leave_and_free(block, owner);
 }
 
-void lu__free_of_user(struct heap *heap, struct span *span, void *block) {
-    if (LU_LIKELY(span->whose == LU_OF_USER) && LU_LIKELY(lu__fast_is_live(span, block))) {
-        lu__user_push(span, block);
-    } else {
-        lu__free_of_shared(heap, span, block);
-    }
-}
-
-/* A block in the first region that is not the calling thread's: most often another thread's. */
-void lu__free_other(struct heap *heap, struct span *span, void *block) {
-    if (LU_LIKELY(span->whose == LU_OF_THREAD) && LU_LIKELY(lu__fast_is_live(span, block))) {
+void lu__free_other(void *block, struct span *span, struct heap *heap) {
+    if (LU_LIKELY(lu__fast_is_live(span, block))) {
         lu__remote_collect(heap, span, (uintptr_t)block);
     } else {
-        lu__free_of_user(heap, span, block);
+        lu__free_of_shared(block, span, heap);
     }
 }
 
-/* The same, when its class has been found right. */
+static bool free_sized(struct heap *heap, struct span *span, void *block) {
+    if (LU_UNLIKELY(span->whose == LU_OF_USER_SHARED)) return lu__user_free_shared(span, block);
+    /* First whether it is a span: else the block may not be there to be looked at. */
+    if (LU_UNLIKELY(span->whose != LU_OF_THREAD && span->whose != LU_OF_USER)) return false;
+    if (LU_UNLIKELY(!lu__fast_is_live(span, block))) return false;
+    if (LU_LIKELY(span->whose == LU_OF_THREAD)) {
+        lu__remote_collect(heap, span, (uintptr_t)block);
+    } else {
+        lu__user_push(span, block);
+    }
+    return true;
+}
+
 void lu__free_sized_other(void *block, size_t alignment, size_t size, const char *call,
                           struct heap *heap, struct span *span) {
-    bool live = LU_LIKELY(lu__fast_is_live(span, block));
-    if (LU_LIKELY(span->whose == LU_OF_THREAD) && live) {
-        lu__remote_collect(heap, span, (uintptr_t)block);
-    } else if (span->whose == LU_OF_USER && live) {
-        lu__user_push(span, block);
-    } else if (span->whose != LU_OF_USER_SHARED || !lu__user_free_shared(span, block)) {
+    if (LU_UNLIKELY(!free_sized(heap, span, block))) {
         lu__engine_free_sized(block, alignment, size, call);
     }
 }
