@@ -10,6 +10,7 @@
  */
 #include <pthread.h>
 
+#include "api/magazine.h"
 #include "api/surface.h"
 #include "base/options.h"
 #include "base/spin.h"
@@ -31,6 +32,7 @@ const char *lu_version(void) {
 }
 
 size_t lu_purge(void) {
+    lu__magazine_purge();
     return lu__engine_purge();
 }
 
@@ -44,7 +46,7 @@ static void put_in_order(bool alone) {
     lu__options_fork_child();
     lu__violation_fork_child();
     lu__engine_fork_child(alone);
-    lu__cache_fork_child();
+    lu__cache_fork_child(alone);
 }
 
 __attribute__((constructor(101))) void lu__at_load(void) {
