@@ -17,15 +17,15 @@
  * numbers were given, do without.
  *
  * Locks. Everything in a cache that changes is protected by its lock, under which no walk grows
- * with what there is; but for the states of objects, which belong to who has the object. The lock is
- * never held while the program's constructor, destructor or violation handler runs, nor while the
- * engine allocates, since the callback of a memory limit may call lu_cache_reap on this very cache.
- * An object on its way between two states is `moving`, in none of the two stacks of its slab, which
- * keeps the slab from being taken away; and so does one that is at hand.
+ * with what there is; but for the states of objects, which belong to who has the object. The lock
+ * is never held while the program's constructor, destructor or violation handler runs, nor while
+ * the engine allocates, since the callback of a memory limit may call lu_cache_reap on this very
+ * cache. An object on its way between two states is `moving`, in none of the two stacks of its
+ * slab, which keeps the slab from being taken away; and so does one that is at hand.
  *
  * fork locks nothing. A child counts forks; the first use of a cache in it finds that its lock may
- * belong to a thread that is not here, and so may magazines. If so, what that thread was changing is
- * given up:
+ * belong to a thread that is not here, and so may magazines. If so, what that thread was changing
+ * is given up:
  *
  *     kept       set, states of the objects, `moving`   right after every single store
  *     made anew  lists, stacks, ready_count             empty in a new epoch; a slab is settled,
@@ -90,10 +90,10 @@ void lu__slab_relink(struct lu__slab *slab, struct lu__slab_list *was, struct lu
 
 /* ------------------------------------------------------------------ create ------------------- */
 
-/* For offsets and strides of which the product is below 2^31. An offset of i * stride gives i in the
- * upper half and i times what `inverse` is too large in the lower, less than slab_bytes; any other
- * gives at least inverse - slab_bytes in the lower, and one that is not below count * stride, or
- * negative, not less than the bound (span/class.c has the proof). */
+/* For strides and slabs of which the product is below 2^31. An offset of i * stride gives i in the
+ * upper half, and in the lower i times what `inverse` is too large, less than slab_bytes. Any other
+ * gives at least inverse - slab_bytes in the lower; and what is not below count * stride, or is
+ * negative, not less than the bound either (span/class.c has the proof). */
 static void set_fast(struct lu_cache *cache) {
     const struct lu__slab_shape *shape = &cache->shape;
     cache->slab_mask = ~(shape->slab_bytes - 1);
@@ -340,13 +340,17 @@ static LU_NOINLINE void *alloc_slow(struct lu_cache *cache) {
             return NULL;
         }
         struct lu__magazine *magazine = lu__magazine_adopt(cache);
-        if (LU_UNLIKELY(magazine != NULL && magazine->top != magazine->bottom)) {
-            drop_round(cache, magazine);
-            continue;
+        void *object;
+        if (magazine != NULL && LU_UNLIKELY(magazine->top != magazine->bottom)) {
+            if (!lu__magazine_pop(magazine, &object)) {
+                drop_round(cache, magazine);
+                continue;
+            }
+        } else {
+            struct lu__slab *slab = cache->ready.first;
+            if (LU_UNLIKELY(slab == NULL)) return alloc_raw(cache);
+            object = alloc_ready_locked(cache, slab);
         }
-        struct lu__slab *slab = cache->ready.first;
-        if (LU_UNLIKELY(slab == NULL)) return alloc_raw(cache);
-        void *object = alloc_ready_locked(cache, slab);
         if (magazine != NULL) lu__magazine_refill(cache, magazine);
         lu__cache_leave(cache);
         return object;
@@ -355,14 +359,11 @@ static LU_NOINLINE void *alloc_slow(struct lu_cache *cache) {
 
 LU_HOT void *lu_cache_alloc(lu_cache_t *cache) {
     struct lu__magazine *magazine = lu__magazine_of(cache);
-    if (LU_UNLIKELY(magazine->stamp != LU_RELAXED(cache->stamp))) return alloc_slow(cache);
-    struct lu__round *round = magazine->top;
-    uint8_t *state = round->state;
-    if (LU_UNLIKELY(LU_RELAXED(*state) != LU_SLAB_HAND))
-        return alloc_slow(cache); /* the bottom, or at hand twice */
-    magazine->top = round - 1;
-    __atomic_store_n(state, (uint8_t)LU_SLAB_LIVE, __ATOMIC_RELAXED);
-    return round->object;
+    void *object;
+    if (LU_UNLIKELY(magazine->stamp != LU_RELAXED(cache->stamp)) ||
+        LU_UNLIKELY(!lu__magazine_pop(magazine, &object)))
+        return alloc_slow(cache);
+    return object;
 }
 
 /* ------------------------------------------------------------------ free --------------------- */

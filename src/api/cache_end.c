@@ -16,9 +16,11 @@
  *     object                 back. (One that never does, since it was left by longjmp or its thread
  *                            is not in this child of fork, leaves them for ever.)
  *
- * A destructor or constructor may be left by longjmp or an exception: its object is neither free nor
- * destroyed again then. What was at hand (magazine.h) of this thread is destroyed by reap as all that
- * is free; what others have at hand they give back at their next call, as the stamp changes.
+ * A destructor or constructor may be left by longjmp or an exception: its object is neither free
+ * nor destroyed again then. What was at hand (magazine.h) of this thread is destroyed by reap as
+ * all that is free; what others have at hand they give back at their next call, as the stamp
+ * changes;
+ * also before a slab ends, as magazines know the slab into which was freed last.
  *
  * No lock is held over a walk: it is taken for each object, or for a batch of objects without a
  * destructor.
@@ -47,6 +49,7 @@ static void retire(struct lu_cache *cache, struct lu__slab *slab, uint32_t index
         return;
     }
     lu__slab_relink(slab, was, NULL);
+    LU_SET(cache->stamp, lu__magazine_stamp()); /* nobody takes the slab for one of the cache */
     lu__slab_set_remove(&cache->set, lu__slab_number(cache, slab));
     lu__cache_go_out(cache);
     lu__slab_destroy(slab);
@@ -99,8 +102,8 @@ static size_t reap(struct lu_cache *cache, size_t keep) {
     return destroyed;
 }
 
-/* A call further up on the stack than the innermost is not in it: that one was left by longjmp or by
- * an exception, with none or some of those around it. All are forgotten, as nobody knows which. */
+/* A call further up on the stack than the innermost is not in it: that one was left by longjmp or
+ * by an exception, and so may those around it. All are forgotten, as nobody knows which. */
 size_t lu_cache_reap(lu_cache_t *cache, size_t keep) {
     uintptr_t at = (uintptr_t)__builtin_frame_address(0), outer_at = reap_at;
     unsigned outer = at < outer_at ? reaps : 0;
@@ -132,8 +135,8 @@ void lu__cache_drop(struct lu_cache *cache, struct lu__slab *slab) {
     lu__cache_come_back(cache);
 }
 
-/* While the cache is ending nothing is constructed or reaped, and no slab comes or goes: each object
- * is met once, at hand or not, and neither the set nor whether it is constructed needs the lock. */
+/* While the cache is ending nothing is constructed or reaped, and no slab comes or goes: each
+ * object is met once, at hand or not, and no lock is needed for the set and for what is built. */
 static void destruct_all(struct lu_cache *cache) {
     const struct lu__slab_shape *shape = &cache->shape;
     uint64_t number = 0;

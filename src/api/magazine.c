@@ -7,14 +7,14 @@
  *                                                 ^ top             ^ full
  *
  * After Bonwick and Adams, "Magazines and Vmem" (USENIX 2001), section 3. Where theirs has two
- * magazines, loaded and previous, this has one of twice the rounds, half of which is filled from the
- * slabs when it is empty, and given back when it is full: as with two, the lock of the cache is
+ * magazines, loaded and previous, this has one of twice the rounds, half of which is filled from
+ * the slabs when it is empty, and given back when it is full: as with two, the lock of the cache is
  * taken once in so many calls at most. There is no depot: the slabs are it.
  *
- * The state of an object (slabs.h) is the one truth. Who pops a round sets it from `hand` to `live`,
- * who pushes one the reverse, each by one store; all else in a rack is only where such objects can
- * be found. So another thread never has to read a rack, and the child of fork forgets all: what lies
- * in a magazine there is ready again when its slab is settled (cache.c).
+ * The state of an object (slabs.h) is the one truth. Who pops a round sets it from `hand` to
+ * `live`, who pushes one the reverse, each by one store; all else in a rack is only where such
+ * objects can be found. So another thread never has to read a rack, and the child of fork forgets
+ * all: what lies in a magazine there is ready again when its slab is settled (cache.c).
  *
  * Stamps. A magazine is believed if it bears the stamp of its cache. That changes
  *
@@ -22,13 +22,13 @@
  *     in a child of fork    with the serial: what the magazine holds is not its own any more
  *     in lu_cache_destroy   for ever; a later cache of that number or address has another
  *
- * Racks and rounds lie in META runs, are used again by later threads, and never go back. A rack with
- * nobody is in the list of idle ones, or was of a thread that is not in this child of fork: those
- * are met when they are wanted, by going through all that there were at the fork.
+ * Racks and rounds lie in META runs, are used again by later threads, and never go back. A rack
+ * that nobody has is in the list of idle ones, or was of a thread that is not in this child of
+ * fork: those are met when one is wanted, by going through all that there were at the fork.
  *
- * Locks: lu__caches_lock (cache.c) guards the registry of caches, the lists of racks and the memory;
- * who holds it may take the lock of a cache, which is how one cannot end while a thread that ends
- * gives its objects back. A rack is its thread's.
+ * Locks: lu__caches_lock (cache.c) guards the registry of caches, the lists of racks and their
+ * memory; who holds it may take the lock of a cache, which is how one cannot end while a thread
+ * that ends gives its objects back. A rack is its thread's.
  */
 #include "api/magazine.h"
 

@@ -6,6 +6,7 @@
 #define LU_MAGAZINE_H
 
 #include "api/slabs.h"
+#include "heap/heap.h"
 
 struct lu_cache;
 
@@ -65,8 +66,8 @@ void lu__magazine_prepare_slow(const struct lu_cache *cache);
 
 /* The calling thread's magazine of the cache, in order, or NULL. Under the lock of the cache. */
 struct lu__magazine *lu__magazine_adopt(struct lu_cache *cache);
-/* Take the lowest rounds out, until at most `keep` are left, and give them to their slabs. Under the
- * lock of the cache, which is the magazine's. */
+/* Take the lowest rounds out, until at most `keep` are left, and give them to their slabs. Under
+ * the lock of the cache, which is the magazine's. */
 void lu__magazine_flush(struct lu_cache *cache, struct lu__magazine *magazine, size_t keep);
 /* All rounds of the calling thread's to their slabs, if it has any. Under the lock. */
 void lu__magazine_flush_mine(struct lu_cache *cache);
@@ -80,6 +81,17 @@ void lu__magazine_purge(void);
 /* In a process that is a copy: the calling thread is the one that was copied. */
 void lu__magazine_fork_child(void);
 
+/* The first round's object, live from now on. False: there is none, or it is not at hand. */
+LU_INLINE LU_MUST_CHECK bool lu__magazine_pop(struct lu__magazine *magazine, void **object) {
+    struct lu__round *round = magazine->top;
+    uint8_t *state = round->state;
+    if (LU_UNLIKELY(LU_RELAXED(*state) != LU_SLAB_HAND)) return false;
+    magazine->top = round - 1;
+    __atomic_store_n(state, (uint8_t)LU_SLAB_LIVE, __ATOMIC_RELAXED);
+    *object = round->object;
+    return true;
+}
+/* There is room. */
 LU_INLINE void lu__magazine_push(struct lu__magazine *magazine, void *object, uint8_t *state) {
     struct lu__round *round = magazine->top + 1;
     round->object = object;

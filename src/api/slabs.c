@@ -11,8 +11,8 @@
  *     order   [ 7 3 9 . . . . . . . 4 5 6 ]       ready = 3: 7 3 9 are free and constructed
  *               0     ^ready      ^count - raw    raw   = 3: 4 5 6 are not constructed
  *
- * Invariants: a number is in `ready` or `raw` exactly if its state says so, but in a child of a fork
- * that came amid a change, until lu__slab_restack made the stacks from the states.
+ * Invariants: a number is in `ready` or `raw` exactly if its state says so, but in a child of a
+ * fork that came amid a change, until lu__slab_restack made the stacks from the states.
  *
  * Colours (Bonwick, "The Slab Allocator", USENIX Summer 1994, section 4.3): the first objects of
  * successive slabs start at different offsets, as far as the rest of a slab allows, so that the

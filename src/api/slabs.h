@@ -15,8 +15,8 @@ struct lu__slab_shape {
     uint32_t slab_shift; /* slab_bytes as a power of two                     */
 };
 
-/* What an object is in. A byte each, so that a thread changes the state of its own objects without a
- * lock (magazine.h); always one store, which is all that a forked child needs to know. */
+/* What an object is in. A byte each, so that a thread changes the state of its own objects without
+ * a lock (magazine.h); always one store, which is all that a forked child needs to know. */
 enum lu__slab_state {
     LU_SLAB_RAW,    /* not constructed; in the stack of raw ones                     */
     LU_SLAB_READY,  /* constructed and free; in the stack of ready ones              */
