@@ -159,8 +159,8 @@ class Synthetic(Program):
 
 
 class SingleCalls(Synthetic):
-    """Of the group latency or walks, or OBJECTS. `need` says what an allocator must have: "any" nothing but
-    malloc, "mallinfo2" what glibc has beside it, "lucid" lucid's own interface."""
+    """Of the group latency or walks, or OBJECTS. `need` says what an allocator must have: "any"
+    nothing but malloc, "mallinfo2" what glibc has beside it, "lucid" lucid's own interface."""
 
     def __init__(self, words, need, group, places, scale, timeout):
         super().__init__(words, places, scale, timeout)

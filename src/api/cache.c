@@ -340,16 +340,15 @@ static LU_NOINLINE void *alloc_slow(struct lu_cache *cache) {
             return NULL;
         }
         struct lu__magazine *magazine = lu__magazine_adopt(cache);
-        void *object;
-        if (magazine != NULL && LU_UNLIKELY(magazine->top != magazine->bottom)) {
-            if (!lu__magazine_pop(magazine, &object)) {
-                drop_round(cache, magazine);
-                continue;
-            }
-        } else {
-            struct lu__slab *slab = cache->ready.first;
-            if (LU_UNLIKELY(slab == NULL)) return alloc_raw(cache);
+        bool some = magazine != NULL && magazine->top != magazine->bottom;
+        struct lu__slab *slab = cache->ready.first;
+        if (LU_UNLIKELY(!some && slab == NULL)) return alloc_raw(cache);
+        void *object = NULL;
+        if (!some) {
             object = alloc_ready_locked(cache, slab);
+        } else if (!lu__magazine_pop(magazine, &object)) {
+            drop_round(cache, magazine);
+            continue;
         }
         if (magazine != NULL) lu__magazine_refill(cache, magazine);
         lu__cache_leave(cache);
@@ -359,7 +358,7 @@ static LU_NOINLINE void *alloc_slow(struct lu_cache *cache) {
 
 LU_HOT void *lu_cache_alloc(lu_cache_t *cache) {
     struct lu__magazine *magazine = lu__magazine_of(cache);
-    void *object;
+    void *object = NULL;
     if (LU_UNLIKELY(magazine->stamp != LU_RELAXED(cache->stamp)) ||
         LU_UNLIKELY(!lu__magazine_pop(magazine, &object)))
         return alloc_slow(cache);
