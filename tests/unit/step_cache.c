@@ -233,7 +233,7 @@ static void at_hand(void **state) {
     size_t before = forks;
     begin();
     for (size_t i = 0; i < 40; i++) keep(lu_cache_alloc(cache));
-    for (size_t i = 0; i < 24; i++) lu_cache_free(cache, drop(i));
+    for (size_t i = 0; i < 24; i++) lu_cache_free(cache, drop(1));
     everywhere = true;
     for (size_t i = 0; i < 12; i++) stepped_free(drop(1));
     for (size_t i = 0; i < 12; i++) keep(stepped_alloc());
