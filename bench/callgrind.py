@@ -19,6 +19,7 @@ they recur.
     aligned   aligned_alloc(64, size), then free       one thread
     sized     malloc, then free_sized                  one thread
     new       operator new, then sized delete          one thread
+    cache     lu_cache_alloc, then lu_cache_free       one thread
     realloc   the size goes down and up by one byte    one thread
     alone     lu_heap_malloc from a single-threaded heap, then free
     shared    lu_heap_malloc from a shared heap, then free
@@ -43,6 +44,7 @@ PAIR = {
     "aligned": (64, 500),
     "sized": (32, 2000),
     "new": (32, 2000),
+    "cache": (32, 200, 2000),
 }
 MODES = {
     **{mode: (sizes, {"malloc": f"fastpath_{mode}", "free": f"fastpath_{mode}"})

@@ -6,6 +6,7 @@
  *     fastpath aligned SIZE COUNT     with aligned_alloc(64, SIZE),
  *     fastpath sized SIZE COUNT       with free_sized,
  *     fastpath new SIZE COUNT         with operator new and sized operator delete
+ *     fastpath cache SIZE COUNT     COUNT times: an object of a cache of lucid's is taken and freed
  *     fastpath realloc SIZE COUNT   COUNT times: a block is resized between SIZE and SIZE - 1
  *     fastpath alone SIZE COUNT     COUNT times: lu_heap_malloc from a single-threaded heap, free,
  *     fastpath shared SIZE COUNT      from a shared heap,
@@ -159,6 +160,20 @@ static __attribute__((noinline)) void fastpath_own(void) {
     }
 }
 
+static __attribute__((noinline)) void fastpath_cache(void) {
+    typedef void *create_fn(const char *, size_t, size_t, void *, void *, void *);
+    create_fn *create = (create_fn *)find_function("lu_cache_create");
+    void *(*obtain)(void *) = (void *(*)(void *))find_function("lu_cache_alloc");
+    void (*release)(void *, void *) = (void (*)(void *, void *))find_function("lu_cache_free");
+    void *cache = create("fastpath", size, 0, NULL, NULL, NULL);
+    for (uint64_t i = 0; i < count; i++) {
+        struct bench_block block = bench_mark(obtain(cache), size, (uint32_t)i);
+        bench_check(&block);
+        release(cache, block.at);
+        note_operation();
+    }
+}
+
 static __attribute__((noinline)) void fastpath_realloc(void) {
     struct bench_block block = bench_mark(malloc(size), size, 0);
     for (uint64_t i = 0; i < count; i++) {
@@ -269,8 +284,8 @@ static const struct mode {
     {"pair", fastpath_pair},   {"calloc", fastpath_calloc}, {"aligned", fastpath_aligned},
     {"sized", fastpath_sized}, {"new", fastpath_new},       {"realloc", fastpath_realloc},
     {"batch", run_batch},      {"remote", run_remote},      {"random", run_random},
-    {"mixed", run_mixed},      {"alone", run_alone},        {"shared", run_shared},
-    {"own", fastpath_own},
+    {"mixed", run_mixed},      {"cache", fastpath_cache},   {"alone", run_alone},
+    {"shared", run_shared},    {"own", fastpath_own},
 };
 
 int main(int argc, char **argv) {

@@ -36,6 +36,8 @@ SYNTHETIC = ["random_heap", "mixed_sizes", "batches lifo", "batches fifo", "call
 HEAPS = ["heap_pairs thread", "heap_pairs alone", "heap_pairs shared"]
 # These call no allocator: they run on the first one only.
 INDEPENDENT = {"growth bump"}
+# Rows of the same group that not every allocator can run.
+OBJECTS = {"objects plain": "any", "objects construct": "any", "objects cache": "lucid"}
 # Programs about single calls. Which allocators have what they call: any, where nothing is said.
 LATENCY = {"latency busy": "any", "latency purging": "any"}
 WALKS = {f"walks {mode}": need for mode, need in {
@@ -161,8 +163,8 @@ class Synthetic(Program):
 
 
 class SingleCalls(Synthetic):
-    """Of the group latency or walks. `need` says what an allocator must have: "any" nothing but
-    malloc, "mallinfo2" what glibc has beside it, "lucid" lucid's own interface."""
+    """Of the group latency or walks, or OBJECTS. `need` says what an allocator must have: "any"
+    nothing but malloc, "mallinfo2" what glibc has beside it, "lucid" lucid's own interface."""
 
     def __init__(self, words, need, group, places, scale, timeout):
         super().__init__(words, places, scale, timeout)
@@ -348,7 +350,7 @@ def make_programs(args, work, scale):
     rows += [Synthetic(words, places, scale, args.timeout, "heaps") for words in HEAPS
              if is_wanted("heaps", words.replace(" ", "-"))]
     rows += [SingleCalls(words, need, group, places, scale, args.timeout)
-             for group, programs in (("latency", LATENCY), ("walks", WALKS))
+             for group, programs in (("synthetic", OBJECTS), ("latency", LATENCY), ("walks", WALKS))
              for words, need in programs.items() if is_wanted(group, words.replace(" ", "-"))]
     rows += [(Server if REAL[name].server else Real)(name, places, scale, args.timeout)
              for name in REAL if is_wanted("real", name)]

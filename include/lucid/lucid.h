@@ -122,7 +122,12 @@ LU_API void lu_scope_end(lu_scope_t *scope);
 /* ------------------------------------------------------------------ object caches ------------ */
 /* Bonwick's object caches (USENIX Summer 1994): objects of one type that stay constructed while
  * they are free. The constructor runs when an object first enters the cache, the destructor when
- * its memory leaves it; in between, lu_cache_free gives back an object in its constructed state. */
+ * its memory leaves it; in between, lu_cache_free gives back an object in its constructed state.
+ *
+ * Each thread keeps free objects of at most 4 KiB at hand, up to 63 of a cache and 16 KiB, so that
+ * both calls need no lock (Bonwick and Adams, USENIX 2001). They go back to the cache when the
+ * thread ends, calls lu_purge, or calls the cache again after lu_cache_reap. The first 255 caches
+ * that there are at a time have this. */
 typedef struct lu_cache lu_cache_t;
 /* Construct the object; 0, or an errno value that makes the allocation fail with it. */
 typedef int lu_construct_fn(void *object, void *arg);
@@ -134,12 +139,15 @@ LU_API lu_cache_t *lu_cache_create(const char *name, size_t object_size, size_t 
 LU_API void *lu_cache_alloc(lu_cache_t *cache);
 LU_API void lu_cache_free(lu_cache_t *cache, void *object); /* NULL is fine */
 /* Destroy the free objects beyond `keep`, no more than there are at the call; returns how many were
- * destroyed. Destructors may use the cache; more than 16 calls in one another do nothing. */
+ * destroyed. Those that other threads have at hand are neither counted nor destroyed: they become
+ * free for all at the next call that such a thread makes for the cache. Destructors may use the
+ * cache, and may be left by longjmp; more than 16 calls in one another do nothing. */
 LU_API size_t lu_cache_reap(lu_cache_t *cache, size_t keep);
 /* Destroy the cache and every object in it, free or not: the destructor runs once for each. In
  * there, lu_cache_free is right for what the program has not freed, whether it was destroyed before
  * or will be; lu_cache_alloc gives NULL with EINVAL, lu_cache_reap 0, and lu_cache_destroy does
- * nothing. A constructor or destructor may destroy its own cache. */
+ * nothing. A constructor or destructor may destroy its own cache. Left by longjmp, what is not yet
+ * destroyed stays as it is for ever. */
 LU_API void lu_cache_destroy(lu_cache_t *cache);
 
 /* ------------------------------------------------------------------ options ------------------ */

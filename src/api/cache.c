@@ -12,33 +12,46 @@
  *
  * Objects are constructed one by one, when no ready one is left. A slab whose objects are all raw
  * goes back to the engine, which happens in lu_cache_reap and lu_cache_destroy only (cache_end.c).
+ * Threads have some ready objects at hand, in magazines (magazine.h): the fast paths here know only
+ * these, and take no lock; objects that are too large for magazines, and caches that came when all
+ * numbers were given, do without.
  *
  * Locks. Everything in a cache that changes is protected by its lock, under which no walk grows
- * with what there is. The lock is never held while the program's constructor, destructor or
- * violation handler runs, nor while the engine allocates, since the callback of a memory limit may
- * call lu_cache_reap on this very cache. An object on its way between two states is `moving`, in
- * none of the two stacks of its slab, which keeps the slab from being taken away.
+ * with what there is; but for the states of objects, which belong to who has the object. The lock
+ * is never held while the program's constructor, destructor or violation handler runs, nor while
+ * the engine allocates, since the callback of a memory limit may call lu_cache_reap on this very
+ * cache. An object on its way between two states is `moving`, in none of the two stacks of its
+ * slab, which keeps the slab from being taken away; and so does one that is at hand.
  *
  * fork locks nothing. A child counts forks; the first use of a cache in it finds that its lock may
- * belong to a thread that is not here. If so, what that thread was changing is given up:
+ * belong to a thread that is not here, and so may magazines. If so, what that thread was changing
+ * is given up:
  *
- *     kept       set, bits of the objects, `moving`     right after every single store
+ *     kept       set, states of the objects, `moving`   right after every single store
  *     made anew  lists, stacks, ready_count             empty in a new epoch; a slab is settled,
- *                                                       which is to make its stacks from the bits
+ *                                                       which is to make its stacks from the states
  *                                                       and to list it, when one of its objects is
  *                                                       freed, or a few at a time when there is
  *                                                       nothing left to give
+ *     forgotten  magazines                              what is at hand is ready when its slab is
+ *                                                       settled. So who frees without a lock looks
+ *                                                       whether the slab is
  *
  * An object that such a thread was moving stays so. Whoever comes to a cache passes by the count
- * before it takes the lock, so nobody can hold that before it is in order; `fork_lock`, under which
- * no other is taken, lets one thread do it. Who holds one is inside (os/lock.h): in a signal
- * handler above, allocations fail and what is freed is lost, rather than a deadlock.
+ * before it takes the lock, so nobody can hold that before it is in order; lu__caches_lock lets one
+ * thread do it. In a copy that another thread noticed than the one that was copied, that one may be
+ * on a fast path: its magazines stay in order, and what was in others is lost until the end. Who
+ * holds a lock is inside (os/lock.h): in a signal handler above, allocations fail and what is freed
+ * is lost, rather than a deadlock.
  *
- * A pointer that is freed is looked up before it is believed; see lu_cache_free.
+ * A pointer that is freed is looked up before it is believed; see lu_cache_free. Two threads that
+ * free an object at the same instant may both find it live: then it is at hand twice, and who gets
+ * it second finds that it is not at hand any more, and reports the double free.
  */
 #include "api/cache.h"
 #include "api/surface.h"
 #include "base/violation.h"
+#include "heap/heap.h"
 
 #include <errno.h>
 #include <string.h>
@@ -49,7 +62,9 @@ enum { SETTLE_STEPS = 64 }; /* looks at the set for unsettled slabs in one alloc
 __attribute__((used)) static void (*const at_load)(void) = lu__at_load;
 
 uint32_t lu__cache_forks;
-static struct lu__lock fork_lock = LU_LOCK_INIT(LU_RANK_CACHES);
+struct lu__lock lu__caches_lock = LU_LOCK_INIT(LU_RANK_CACHES);
+static uint32_t
+    shared_fork; /* the last of which another thread told than the one that was copied */
 
 /* ------------------------------------------------------------------ lists of slabs ----------- */
 
@@ -75,6 +90,23 @@ void lu__slab_relink(struct lu__slab *slab, struct lu__slab_list *was, struct lu
 
 /* ------------------------------------------------------------------ create ------------------- */
 
+/* For strides and slabs of which the product is below 2^31. An offset of i * stride gives i in the
+ * upper half, and in the lower i times what `inverse` is too large, less than slab_bytes. Any other
+ * gives at least inverse - slab_bytes in the lower; and what is not below count * stride, or is
+ * negative, not less than the bound either (span/class.c has the proof). */
+static void set_fast(struct lu_cache *cache) {
+    const struct lu__slab_shape *shape = &cache->shape;
+    cache->slab_mask = ~(shape->slab_bytes - 1);
+    cache->serial = lu__magazine_stamp();
+    cache->stamp = cache->serial;
+    size_t fit = LU_MAGAZINE_BYTES / shape->stride;
+    if (fit < LU_MAGAZINE_LEAST || shape->slab_bytes * shape->stride >> 31 != 0) return;
+    cache->inverse = ((uint64_t)1 << 32) / shape->stride + 1;
+    uint64_t excess = cache->inverse * shape->stride - ((uint64_t)1 << 32);
+    cache->bound = (uint32_t)(excess * (shape->count - 1) + 1);
+    cache->most_rounds = (uint32_t)LU_MIN(fit, (size_t)LU_MAGAZINE_MOST);
+}
+
 lu_cache_t *lu_cache_create(const char *name, size_t object_size, size_t alignment,
                             lu_construct_fn *construct, lu_destruct_fn *destruct, void *arg) {
     if (alignment == 0) alignment = object_size < 16 ? 8 : 16;
@@ -87,49 +119,70 @@ lu_cache_t *lu_cache_create(const char *name, size_t object_size, size_t alignme
         errno = ENOMEM;
         return NULL;
     }
-    struct lu_cache *cache = lu__engine_alloc_zeroed(sizeof *cache);
+    struct lu_cache *cache = lu__engine_alloc_aligned(LU_CACHE_LINE, sizeof *cache);
     if (cache == NULL) return NULL;
+    memset(cache, 0, sizeof *cache);
     cache->shape = shape;
+    set_fast(cache);
     cache->construct = construct;
     cache->destruct = destruct;
     cache->arg = arg;
     cache->forks = lu__cache_forks;
     lu__lock_init(&cache->lock, LU_RANK_CACHE);
     if (name != NULL) memcpy(cache->name, name, strnlen(name, sizeof cache->name - 1));
+    lu__magazine_enroll(cache);
     return cache;
 }
 
 /* ------------------------------------------------------------------ fork --------------------- */
 
-void lu__cache_fork_child(void) {
-    (void)lu__lock_fork_child(&fork_lock);
+void lu__cache_fork_child(bool alone) {
+    (void)lu__lock_fork_child(&lu__caches_lock);
     lu__cache_forks++;
+    if (alone) {
+        lu__magazine_fork_child();
+    } else {
+        shared_fork = lu__cache_forks;
+    }
 }
 
-/* The lock is held, and not by a thread of this process: what was being changed is given up. */
-static void give_up(struct lu_cache *cache) {
+/* The lock is held, and not by a thread of this process, or magazines are of threads that are not
+ * in it: what was being changed, and what they held, is given up. */
+static void give_up(struct lu_cache *cache, bool hands_lost) {
     cache->ready.first = cache->raw.first = NULL;
     cache->ready_count = 0;
-    cache->epoch++;
     cache->settled = 0;
     cache->unsettled = !cache->ending;
+    cache->hands_lost = hands_lost;
+    LU_SET(cache->epoch, cache->epoch + 1);
+    if (hands_lost) {
+        cache->users = 0;
+        cache->serial = lu__magazine_stamp();
+        LU_SET(cache->stamp, cache->serial);
+    }
     lu__lock_reset(&cache->lock);
 }
 
+void lu__cache_see_fork_locked(struct lu_cache *cache) {
+    uint32_t seen = cache->forks;
+    if (seen == lu__cache_forks) return;
+    /* Held by this very thread if a signal handler above its holder forks: that goes on. */
+    bool held = __atomic_load_n(&cache->lock.word, __ATOMIC_RELAXED) != 0;
+    bool is_mine = held && lu__lock_is_mine(&cache->lock);
+    bool hands_lost = shared_fork == 0 || (int32_t)(seen - shared_fork) >= 0;
+    if (!is_mine && (held || (hands_lost && cache->users != 0))) give_up(cache, hands_lost);
+    __atomic_store_n(&cache->forks, lu__cache_forks, __ATOMIC_RELEASE);
+}
+
 void lu__cache_see_fork(struct lu_cache *cache) {
-    lu__lock_acquire(&fork_lock);
-    if (cache->forks != lu__cache_forks) {
-        /* Held by this very thread if a signal handler above its holder forks: that goes on. */
-        bool held = __atomic_load_n(&cache->lock.word, __ATOMIC_RELAXED) != 0;
-        if (held && !lu__lock_is_mine(&cache->lock)) give_up(cache);
-        __atomic_store_n(&cache->forks, lu__cache_forks, __ATOMIC_RELEASE);
-    }
-    lu__lock_release(&fork_lock);
+    lu__lock_acquire(&lu__caches_lock);
+    lu__cache_see_fork_locked(cache);
+    lu__lock_release(&lu__caches_lock);
 }
 
 void lu__cache_settle_slow(struct lu_cache *cache, struct lu__slab *slab) {
-    lu__slab_restack(&cache->shape, slab);
-    slab->epoch = cache->epoch;
+    lu__slab_restack(&cache->shape, slab, cache->hands_lost);
+    LU_SET(slab->epoch, cache->epoch); /* partner: find_settled */
     cache->ready_count += slab->ready;
     lu__cache_relink(cache, slab, NULL);
 }
@@ -195,13 +248,12 @@ static bool find_room(struct lu_cache *cache) {
     return true;
 }
 
-/* From a slab with a ready object. Called with the lock; returns without it. */
-LU_INLINE void *alloc_ready(struct lu_cache *cache, struct lu__slab *slab) {
+/* From a slab with a ready object. Under the lock. */
+static void *alloc_ready_locked(struct lu_cache *cache, struct lu__slab *slab) {
     uint32_t index = lu__slab_pop_ready(slab);
-    lu__slab_set_bit(slab, index, LU_SLAB_OUT);
+    lu__slab_set_state(slab, index, LU_SLAB_LIVE);
     cache->ready_count--;
     lu__cache_relink(cache, slab, &cache->ready);
-    lu__cache_leave(cache);
     return lu__slab_object(&cache->shape, slab, index);
 }
 
@@ -223,10 +275,10 @@ static void *constructed(struct lu_cache *cache, struct lu__slab *slab, uint32_t
     lu__cache_settle(cache, slab);
     slab->moving--;
     if (error == 0) {
-        lu__slab_set_bit(slab, index, LU_SLAB_BUILT);
+        lu__slab_set_state(slab, index, LU_SLAB_LIVE);
     } else {
         struct lu__slab_list *was = lu__cache_list_of(cache, slab);
-        lu__slab_clear_bit(slab, index, LU_SLAB_OUT);
+        lu__slab_set_state(slab, index, LU_SLAB_RAW);
         lu__slab_push_raw(&cache->shape, slab, index);
         lu__cache_relink(cache, slab, was);
     }
@@ -237,18 +289,21 @@ static void *constructed(struct lu_cache *cache, struct lu__slab *slab, uint32_t
 }
 
 /* No object is ready in a settled slab. Called with the lock; returns without it. */
-static LU_NOINLINE void *alloc_slow(struct lu_cache *cache) {
+static void *alloc_raw(struct lu_cache *cache) {
     bool search = cache->raw.first == NULL || cache->unsettled;
     if (search && !find_room(cache)) {
         lu__cache_leave_last(cache);
         return NULL;
     }
     struct lu__slab *slab = cache->ready.first;
-    if (slab != NULL) return alloc_ready(cache, slab);
+    if (slab != NULL) {
+        void *object = alloc_ready_locked(cache, slab);
+        lu__cache_leave(cache);
+        return object;
+    }
     slab = cache->raw.first;
     uint32_t index = lu__slab_pop_raw(&cache->shape, slab);
-    lu__slab_set_bit(slab, index, LU_SLAB_OUT);
-    if (cache->construct == NULL) lu__slab_set_bit(slab, index, LU_SLAB_BUILT);
+    lu__slab_set_state(slab, index, cache->construct != NULL ? LU_SLAB_MOVING : LU_SLAB_LIVE);
     lu__cache_relink(cache, slab, &cache->raw);
     if (cache->construct == NULL) {
         lu__cache_leave(cache);
@@ -261,14 +316,53 @@ static LU_NOINLINE void *alloc_slow(struct lu_cache *cache) {
     return constructed(cache, slab, index, error);
 }
 
-void *lu_cache_alloc(lu_cache_t *cache) {
-    if (LU_UNLIKELY(!lu__cache_enter(cache))) {
-        errno = ENOMEM;
-        return NULL;
+/* The first round holds an object that another call of this thread's or of another's was given: it
+ * was freed twice at an instant. Called with the lock; returns without it. */
+static LU_COLD void drop_round(struct lu_cache *cache, struct lu__magazine *magazine) {
+    void *object = magazine->top->object;
+    magazine->top--;
+    lu__cache_leave(cache);
+    lu__violation(LU_DOUBLE_FREE, "lu_cache_alloc", object, object, cache->shape.stride);
+}
+
+/* See that the calling thread can have a magazine of the cache. */
+LU_INLINE void prepare(struct lu_cache *cache) {
+    const struct lu__magazine *magazine = lu__magazine_of(cache);
+    if (cache->place != 0 && LU_UNLIKELY(magazine->bottom == NULL))
+        lu__magazine_prepare_slow(cache);
+}
+
+static LU_NOINLINE void *alloc_slow(struct lu_cache *cache) {
+    for (;;) {
+        prepare(cache);
+        if (LU_UNLIKELY(!lu__cache_enter(cache))) {
+            errno = ENOMEM;
+            return NULL;
+        }
+        struct lu__magazine *magazine = lu__magazine_adopt(cache);
+        bool some = magazine != NULL && magazine->top != magazine->bottom;
+        struct lu__slab *slab = cache->ready.first;
+        if (LU_UNLIKELY(!some && slab == NULL)) return alloc_raw(cache);
+        void *object = NULL;
+        if (!some) {
+            object = alloc_ready_locked(cache, slab);
+        } else if (!lu__magazine_pop(magazine, &object)) {
+            drop_round(cache, magazine);
+            continue;
+        }
+        if (magazine != NULL) lu__magazine_refill(cache, magazine);
+        lu__cache_leave(cache);
+        return object;
     }
-    struct lu__slab *slab = cache->ready.first;
-    if (LU_UNLIKELY(slab == NULL)) return alloc_slow(cache);
-    return alloc_ready(cache, slab);
+}
+
+LU_HOT void *lu_cache_alloc(lu_cache_t *cache) {
+    struct lu__magazine *magazine = lu__magazine_of(cache);
+    void *object = NULL;
+    if (LU_UNLIKELY(magazine->stamp != LU_RELAXED(cache->stamp)) ||
+        LU_UNLIKELY(!lu__magazine_pop(magazine, &object)))
+        return alloc_slow(cache);
+    return object;
 }
 
 /* ------------------------------------------------------------------ free --------------------- */
@@ -283,14 +377,16 @@ static LU_COLD void refuse(struct lu_cache *cache, lu_violation_kind_t kind, con
 
 /* An object that is not live, or whose slab is of another epoch. Called with the lock. True: it is
  * live, and its slab settled; else returns without the lock. */
-static LU_COLD bool free_slow(struct lu_cache *cache, struct lu__slab *slab, uint32_t index,
-                              const void *object) {
-    if (cache->ending && lu__slab_is(slab, index, LU_SLAB_OUT)) {
-        lu__slab_clear_bit(slab, index, LU_SLAB_OUT); /* its destructor has run, or will */
+static LU_COLD bool free_rarely(struct lu_cache *cache, struct lu__slab *slab, uint32_t index,
+                                const void *object) {
+    uint8_t state = lu__slab_state(slab, index);
+    if (cache->ending && (state == LU_SLAB_LIVE || state == LU_SLAB_MOVING)) {
+        /* Its destructor has run, or will. */
+        lu__slab_set_state(slab, index, state == LU_SLAB_LIVE ? LU_SLAB_READY : LU_SLAB_RAW);
         lu__cache_leave(cache);
         return false;
     }
-    if (!lu__slab_is_live(slab, index)) {
+    if (state != LU_SLAB_LIVE) {
         refuse(cache, LU_DOUBLE_FREE, object, object);
         return false;
     }
@@ -298,13 +394,22 @@ static LU_COLD bool free_slow(struct lu_cache *cache, struct lu__slab *slab, uin
     return true;
 }
 
+void lu__cache_put_ready(struct lu_cache *cache, void *object) {
+    struct lu__slab *slab = (struct lu__slab *)(void *)((uintptr_t)object & cache->slab_mask);
+    lu__cache_settle(cache, slab);
+    struct lu__slab_list *was = lu__cache_list_of(cache, slab);
+    uint32_t index = (uint32_t)((size_t)((char *)object - slab->objects) / cache->shape.stride);
+    lu__slab_set_state(slab, index, LU_SLAB_READY);
+    lu__slab_push_ready(slab, index);
+    cache->ready_count++;
+    lu__cache_relink(cache, slab, was);
+}
+
 /* Refused: what lies in no slab of this cache, or in one but where no object is (wrong heap); what
  * points inside an object (interior pointer); an object that is not with the program (double
  * free). */
-void lu_cache_free(lu_cache_t *cache, void *object) {
-    if (object == NULL) return;
+static void free_locked(struct lu_cache *cache, void *object) {
     const struct lu__slab_shape *shape = &cache->shape;
-    if (LU_UNLIKELY(!lu__cache_enter(cache))) return; /* lost, rather than a deadlock */
     struct lu__slab *slab = lu__slab_set_find(&cache->set, lu__slab_number(cache, object));
     size_t offset = slab != NULL ? (size_t)((uintptr_t)object - (uintptr_t)slab->objects)
                                  : SIZE_MAX;
@@ -313,12 +418,65 @@ void lu_cache_free(lu_cache_t *cache, void *object) {
     uint32_t index = (uint32_t)at;
     char *start = lu__slab_object(shape, slab, index);
     if (LU_UNLIKELY(start != object)) return refuse(cache, LU_INTERIOR_POINTER, object, start);
-    bool known = lu__slab_is_live(slab, index) && slab->epoch == cache->epoch;
-    if (LU_UNLIKELY(!known) && !free_slow(cache, slab, index, object)) return;
-    struct lu__slab_list *was = lu__cache_list_of(cache, slab);
-    lu__slab_clear_bit(slab, index, LU_SLAB_OUT);
-    lu__slab_push_ready(slab, index);
-    cache->ready_count++;
-    lu__cache_relink(cache, slab, was);
+    bool known = lu__slab_state(slab, index) == LU_SLAB_LIVE && slab->epoch == cache->epoch;
+    if (LU_UNLIKELY(!known) && !free_rarely(cache, slab, index, object)) return;
+    struct lu__magazine *magazine = lu__magazine_adopt(cache);
+    if (magazine != NULL) {
+        if (magazine->top == magazine->full)
+            lu__magazine_flush(cache, magazine, cache->most_rounds / 2);
+        magazine->slab = (size_t)slab;
+        lu__magazine_push(magazine, object, &slab->states[index]);
+    } else {
+        lu__cache_put_ready(cache, object);
+    }
     lu__cache_leave(cache);
+}
+
+/* The slab that is said to hold the object, if it is one of the cache, and settled; else 0. Without
+ * the lock. */
+static size_t find_settled(const struct lu_cache *cache, const void *object) {
+    const struct lu__slab *slab = lu__slab_set_find(&cache->set, lu__slab_number(cache, object));
+    /* Acquire; partner: lu__cache_settle_slow. */
+    bool settled = slab != NULL && __atomic_load_n(&slab->epoch, __ATOMIC_ACQUIRE) ==
+                                       __atomic_load_n(&cache->epoch, __ATOMIC_RELAXED);
+    return settled ? (size_t)slab : 0;
+}
+
+/* The magazine is in order, the slab the one that it knows. False: nothing was done. */
+LU_INLINE bool free_quickly(const struct lu_cache *cache, struct lu__magazine *magazine,
+                            void *object) {
+    struct lu__slab *slab = (struct lu__slab *)(void *)((uintptr_t)object & cache->slab_mask);
+    uint32_t offset = (uint32_t)((uintptr_t)object - (uintptr_t)slab->objects);
+    uint64_t at = offset * cache->inverse;
+    if (LU_UNLIKELY((uint32_t)at >= cache->bound)) return false;
+    uint8_t *state = &slab->states[at >> 32];
+    if (LU_UNLIKELY(LU_RELAXED(*state) != LU_SLAB_LIVE)) return false;
+    if (LU_UNLIKELY(magazine->top == magazine->full)) return false;
+    lu__magazine_push(magazine, object, state);
+    return true;
+}
+
+/* Of another slab than the last, or what free_quickly does not. */
+static LU_NOINLINE void free_slow(struct lu_cache *cache, void *object) {
+    struct lu__magazine *magazine = lu__magazine_of(cache);
+    if (object == NULL) return;
+    if (magazine->stamp == LU_RELAXED(cache->stamp) &&
+        magazine->slab != ((uintptr_t)object & cache->slab_mask)) {
+        size_t slab = find_settled(cache, object);
+        if (slab != 0) {
+            magazine->slab = slab;
+            if (free_quickly(cache, magazine, object)) return;
+        }
+    }
+    prepare(cache);
+    if (LU_UNLIKELY(!lu__cache_enter(cache))) return; /* lost, rather than a deadlock */
+    free_locked(cache, object);
+}
+
+LU_HOT void lu_cache_free(lu_cache_t *cache, void *object) {
+    struct lu__magazine *magazine = lu__magazine_of(cache);
+    if (LU_UNLIKELY(magazine->stamp != LU_RELAXED(cache->stamp)) ||
+        LU_UNLIKELY(magazine->slab != ((uintptr_t)object & cache->slab_mask)) ||
+        LU_UNLIKELY(!free_quickly(cache, magazine, object)))
+        free_slow(cache, object);
 }

@@ -1,7 +1,8 @@
-/* cache.h - an object cache from inside: what cache.c and cache_end.c share. */
+/* cache.h - an object cache from inside: what cache.c, cache_end.c and magazine.c share. */
 #ifndef LU_CACHE_H
 #define LU_CACHE_H
 
+#include "api/magazine.h"
 #include "api/slabs.h"
 #include "lucid/lucid.h"
 #include "os/lock.h"
@@ -11,6 +12,14 @@ struct lu__slab_list {
 };
 
 struct lu_cache {
+    /* What the fast paths read. */
+    size_t place;     /* of its magazine in a rack, in bytes; 0: it has none. Constant        */
+    uint64_t stamp;   /* of the magazines that are in order; atomic, changed under the lock   */
+    size_t slab_mask; /* an address by this is the slab's. Constant                           */
+    uint64_t inverse; /* offset in a slab * inverse >> 32: number of the object. Constant     */
+    uint32_t bound;   /* above the lower half of that, for what is an object. Constant        */
+
+    uint32_t most_rounds;        /* in a magazine; 0: no magazines. Constant */
     struct lu__slab_shape shape; /* constant */
     lu_construct_fn *construct;  /* constant */
     lu_destruct_fn *destruct;    /* constant */
@@ -19,10 +28,15 @@ struct lu_cache {
 
     uint32_t forks; /* atomic: lu__cache_forks when the lock was last known to be in order */
 
-    struct lu__lock lock;            /* protects what follows                              */
+    struct lu__slab_set set; /* all; changed under the lock                        */
+    uint32_t epoch;          /* slabs of another are on no list, see cache.c. Atomic,
+                                        changed under the lock                             */
+
+    struct lu__lock lock __attribute__((aligned(64))); /* protects what follows            */
     struct lu__slab_list ready, raw; /* of the slabs of this epoch; the full are on none   */
-    struct lu__slab_set set;         /* all                                                */
-    uint32_t epoch;                  /* slabs of another are on no list, see cache.c       */
+    uint64_t serial;                 /* of the magazines that hold its objects             */
+    uint32_t users;                  /* magazines with that serial                         */
+    bool hands_lost;                 /* objects in magazines, of slabs not settled, are in none */
     bool unsettled;                  /* there may be such                                  */
     bool ending;                     /* lu_cache_destroy was called                        */
     bool ended;                      /* ... and has done all but what waits for `inside`   */
@@ -36,8 +50,13 @@ struct lu_cache {
  * fork only, before it has a second thread. */
 extern uint32_t lu__cache_forks LU_HIDDEN;
 
+/* Guards what is of all caches: which were put in order since the last fork, and magazine.c. */
+extern struct lu__lock lu__caches_lock LU_HIDDEN;
+
 /* The cache was last used before a fork: put its lock in order. */
 void lu__cache_see_fork(struct lu_cache *cache);
+/* The same for who holds lu__caches_lock, if it was. */
+void lu__cache_see_fork_locked(struct lu_cache *cache);
 LU_INLINE void lu__cache_enter_inside(struct lu_cache *cache) {
     uint32_t me = lu__lock_me(); /* first: if the process is a copy, that counts one more */
     if (LU_UNLIKELY(__atomic_load_n(&cache->forks, __ATOMIC_ACQUIRE) != lu__cache_forks))
@@ -78,6 +97,11 @@ LU_INLINE uint64_t lu__slab_number(const struct lu_cache *cache, const void *add
     return (uintptr_t)address >> cache->shape.slab_shift;
 }
 
+/* The calling thread's magazine of the cache, or one without a stamp. */
+LU_INLINE struct lu__magazine *lu__magazine_of(const struct lu_cache *cache) {
+    return (struct lu__magazine *)(void *)((char *)lu__rack + cache->place);
+}
+
 /* After the counts of a slab of this epoch changed: to the list that it belongs on now. `was` is
  * the one it is on. */
 LU_INLINE struct lu__slab_list *lu__cache_list_of(struct lu_cache *cache,
@@ -96,6 +120,9 @@ void lu__cache_settle_slow(struct lu_cache *cache, struct lu__slab *slab);
 LU_INLINE void lu__cache_settle(struct lu_cache *cache, struct lu__slab *slab) {
     if (LU_UNLIKELY(slab->epoch != cache->epoch)) lu__cache_settle_slow(cache, slab);
 }
+/* An object of the cache is free, constructed and in no magazine from now on. */
+void lu__cache_put_ready(struct lu_cache *cache, void *object);
+
 /* Do so for the next unsettled slabs, after at most `steps` looks; stops when one has something to
  * give if `soon`. */
 void lu__cache_settle_some(struct lu_cache *cache, unsigned steps, bool soon);

@@ -16,6 +16,12 @@
  *     object                 back. (One that never does, since it was left by longjmp or its thread
  *                            is not in this child of fork, leaves them for ever.)
  *
+ * A destructor or constructor may be left by longjmp or an exception: its object is neither free
+ * nor destroyed again then. What was at hand (magazine.h) of this thread is destroyed by reap as
+ * all that is free; what others have at hand they give back at their next call, as the stamp
+ * changes;
+ * also before a slab ends, as magazines know the slab into which was freed last.
+ *
  * No lock is held over a walk: it is taken for each object, or for a batch of objects without a
  * destructor.
  */
@@ -26,8 +32,9 @@
 #define BATCH 64u
 #define REAPS_MOST 16u /* calls of lu_cache_reap in one another */
 
-/* How many calls of lu_cache_reap this thread is in. */
+/* In how many calls of lu_cache_reap this thread is, and where on the stack the innermost. */
 static __thread unsigned reaps __attribute__((tls_model("initial-exec")));
+static __thread uintptr_t reap_at __attribute__((tls_model("initial-exec")));
 
 /* ------------------------------------------------------------------ reap --------------------- */
 
@@ -35,13 +42,14 @@ static __thread unsigned reaps __attribute__((tls_model("initial-exec")));
  * and the slab to the engine if it was the last. Called with the lock, returns with it. */
 static void retire(struct lu_cache *cache, struct lu__slab *slab, uint32_t index) {
     struct lu__slab_list *was = lu__cache_list_of(cache, slab);
-    lu__slab_clear_bit(slab, index, LU_SLAB_OUT);
+    lu__slab_set_state(slab, index, LU_SLAB_RAW);
     lu__slab_push_raw(&cache->shape, slab, index);
     if (slab->raw < cache->shape.count) {
         lu__cache_relink(cache, slab, was);
         return;
     }
     lu__slab_relink(slab, was, NULL);
+    LU_SET(cache->stamp, lu__magazine_stamp()); /* nobody takes the slab for one of the cache */
     lu__slab_set_remove(&cache->set, lu__slab_number(cache, slab));
     lu__cache_go_out(cache);
     lu__slab_destroy(slab);
@@ -54,9 +62,8 @@ static void reap_one(struct lu_cache *cache) {
     uint32_t index = lu__slab_pop_ready(slab);
     cache->ready_count--;
     lu__cache_relink(cache, slab, &cache->ready);
-    if (cache->destruct != NULL) lu__slab_set_bit(slab, index, LU_SLAB_OUT);
-    lu__slab_clear_bit(slab, index, LU_SLAB_BUILT);
     if (cache->destruct != NULL) {
+        lu__slab_set_state(slab, index, LU_SLAB_MOVING);
         slab->moving++;
         lu__cache_go_out(cache);
         cache->destruct(lu__slab_object(&cache->shape, slab, index), cache->arg);
@@ -66,6 +73,8 @@ static void reap_one(struct lu_cache *cache) {
         slab->moving--;
     }
     retire(cache, slab, index);
+    /* What the destructor freed. (A slab's end may have left the lock: the cache may be ending.) */
+    lu__magazine_flush_mine(cache);
 }
 
 /* Let others have the lock. */
@@ -77,6 +86,9 @@ static void pause_for_others(struct lu_cache *cache) {
 static size_t reap(struct lu_cache *cache, size_t keep) {
     size_t destroyed = 0, most;
     if (!lu__cache_enter(cache)) return 0;
+    lu__magazine_flush_mine(cache);
+    if (!cache->ending) LU_SET(cache->stamp, lu__magazine_stamp());
+    lu__magazine_flush_mine(cache); /* is in order at once */
     while (cache->unsettled) {
         lu__cache_settle_some(cache, BATCH, false);
         pause_for_others(cache);
@@ -90,12 +102,17 @@ static size_t reap(struct lu_cache *cache, size_t keep) {
     return destroyed;
 }
 
+/* A call further up on the stack than the innermost is not in it: that one was left by longjmp or
+ * by an exception, and so may those around it. All are forgotten, as nobody knows which. */
 size_t lu_cache_reap(lu_cache_t *cache, size_t keep) {
-    unsigned outer = reaps;
+    uintptr_t at = (uintptr_t)__builtin_frame_address(0), outer_at = reap_at;
+    unsigned outer = at < outer_at ? reaps : 0;
     if (outer >= REAPS_MOST) return 0;
     reaps = outer + 1;
+    reap_at = at;
     size_t destroyed = reap(cache, keep);
     reaps = outer;
+    reap_at = outer == 0 ? 0 : outer_at;
     return destroyed;
 }
 
@@ -119,15 +136,15 @@ void lu__cache_drop(struct lu_cache *cache, struct lu__slab *slab) {
 }
 
 /* While the cache is ending nothing is constructed or reaped, and no slab comes or goes: each
- * object
- * is met once, and neither the set nor the bits of what is built need the lock. */
+ * object is met once, at hand or not, and no lock is needed for the set and for what is built. */
 static void destruct_all(struct lu_cache *cache) {
     const struct lu__slab_shape *shape = &cache->shape;
     uint64_t number = 0;
     struct lu__slab *slab;
     while ((slab = lu__slab_set_next(&cache->set, &number, UINT32_MAX)) != NULL) {
         for (uint32_t i = 0; i < shape->count; i++) {
-            if (lu__slab_is(slab, i, LU_SLAB_BUILT))
+            uint8_t state = lu__slab_state(slab, i);
+            if (state != LU_SLAB_RAW && state != LU_SLAB_MOVING)
                 cache->destruct(lu__slab_object(shape, slab, i), cache->arg);
         }
     }
@@ -151,11 +168,13 @@ void lu_cache_destroy(lu_cache_t *cache) {
         return;
     }
     cache->ending = true;
-    cache->epoch++; /* so that no slab is taken for one of a list */
+    LU_SET(cache->epoch, cache->epoch + 1); /* so that no slab is taken for one of a list */
+    LU_SET(cache->stamp, lu__magazine_stamp());
     cache->unsettled = false;
     cache->ready.first = cache->raw.first = NULL;
     cache->ready_count = 0;
     lu__cache_go_out(cache);
+    lu__magazine_strike(cache);
     if (cache->destruct != NULL) destruct_all(cache);
     destroy_slabs(cache);
     lu__cache_come_back(cache);

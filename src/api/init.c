@@ -10,6 +10,7 @@
  */
 #include <pthread.h>
 
+#include "api/magazine.h"
 #include "api/surface.h"
 #include "base/options.h"
 #include "base/spin.h"
@@ -32,6 +33,7 @@ const char *lu_version(void) {
 }
 
 size_t lu_purge(void) {
+    lu__magazine_purge();
     return lu__engine_purge();
 }
 
@@ -45,7 +47,7 @@ static void put_in_order(bool alone) {
     lu__options_fork_child();
     lu__violation_fork_child();
     lu__engine_fork_child(alone);
-    lu__cache_fork_child();
+    lu__cache_fork_child(alone);
     lu__store_fork_child(alone);
 }
 

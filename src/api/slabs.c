@@ -1,22 +1,18 @@
 /*
  * slabs.c - how the slabs of an object cache are cut, and what is known of each object.
  *
- *     | header, order[] | bits | colour | object 0 | object 1 | ... | object n-1 | rest |
- *     ^ a multiple of slab_bytes       ^ objects                                        ^
+ *     | header | states | order | colour | object 0 | object 1 | ... | object n-1 | rest |
+ *     ^ a multiple of slab_bytes         ^ objects                                        ^
  *
- * Nothing about a free object stands inside it, for it stays constructed. Two bits tell what it is,
- *
- *     out    0      0      1      1
- *     built  0      1      1      0
- *            raw    ready  live   moving: its constructor or destructor runs
- *
- * and the numbers of those that are free also stand in two stacks that grow towards each other:
+ * Nothing about a free object stands inside it, for it stays constructed. A byte tells its state
+ * (raw, ready, in a magazine, live, moving), and the numbers of those that are free and in no
+ * magazine also stand in two stacks that grow towards each other:
  *
  *     order   [ 7 3 9 . . . . . . . 4 5 6 ]       ready = 3: 7 3 9 are free and constructed
  *               0     ^ready      ^count - raw    raw   = 3: 4 5 6 are not constructed
  *
- * Invariants: a number is in `ready` or `raw` exactly if the bits say so, but in a child of a fork
- * that came amid a change, until lu__slab_restack made the stacks from the bits.
+ * Invariants: a number is in `ready` or `raw` exactly if its state says so, but in a child of a
+ * fork that came amid a change, until lu__slab_restack made the stacks from the states.
  *
  * Colours (Bonwick, "The Slab Allocator", USENIX Summer 1994, section 4.3): the first objects of
  * successive slabs start at different offsets, as far as the rest of a slab allows, so that the
@@ -39,14 +35,15 @@ enum {
 
 /* ------------------------------------------------------------------ shape -------------------- */
 
-static size_t bits_bytes(size_t count) {
-    return (count + 63) / 64 * 2 * sizeof(uint64_t);
+/* Offset of order[] in a slab of `count` objects. */
+static size_t order_offset(size_t count) {
+    return lu__align_up(sizeof(struct lu__slab) + count, sizeof(uint16_t));
 }
 
-/* Offset of the first object of a slab of `count` objects. */
+/* Offset of the first object. */
 static size_t header_bytes(size_t count, size_t alignment) {
-    size_t order_end = sizeof(struct lu__slab) + count * sizeof(uint16_t);
-    return lu__align_up(lu__align_up(order_end, sizeof(uint64_t)) + bits_bytes(count), alignment);
+    return lu__align_up(order_offset(count) + count * sizeof(uint16_t),
+                        LU_MAX(alignment, (size_t)8));
 }
 
 /* Most objects that fit a slab, at most what a number in order[] can say. */
@@ -80,10 +77,9 @@ bool lu__slab_shape(struct lu__slab_shape *out, size_t size, size_t alignment) {
 struct lu__slab *lu__slab_create(const struct lu__slab_shape *shape, size_t colour) {
     struct lu__slab *slab = lu__engine_alloc_aligned(shape->slab_bytes, shape->slab_bytes);
     if (slab == NULL) return NULL;
-    size_t bits = lu__align_up(sizeof *slab + shape->count * sizeof slab->order[0], 8);
     *slab = (struct lu__slab){.raw = shape->count};
-    slab->bits = (uint64_t *)(void *)((char *)slab + bits);
-    memset(slab->bits, 0, bits_bytes(shape->count));
+    slab->order = (uint16_t *)(void *)((char *)slab + order_offset(shape->count));
+    memset(slab->states, LU_SLAB_RAW, shape->count);
     for (uint32_t i = 0; i < shape->count; i++) slab->order[i] = (uint16_t)i;
     slab->objects = (char *)slab + shape->first_offset +
                     colour % shape->colours * shape->colour_step;
@@ -94,14 +90,15 @@ void lu__slab_destroy(struct lu__slab *slab) {
     lu__engine_free(slab);
 }
 
-void lu__slab_restack(const struct lu__slab_shape *shape, struct lu__slab *slab) {
+void lu__slab_restack(const struct lu__slab_shape *shape, struct lu__slab *slab, bool lost) {
     slab->ready = slab->raw = 0;
     for (uint32_t i = shape->count; i-- > 0;) { /* downwards: low numbers are popped first */
-        if (lu__slab_is(slab, i, LU_SLAB_OUT)) continue;
-        if (lu__slab_is(slab, i, LU_SLAB_BUILT)) {
-            lu__slab_push_ready(slab, i);
-        } else {
-            lu__slab_push_raw(shape, slab, i);
+        uint8_t state = lu__slab_state(slab, i);
+        if (state == LU_SLAB_HAND && lost) {
+            state = LU_SLAB_READY;
+            lu__slab_set_state(slab, i, LU_SLAB_READY);
         }
+        if (state == LU_SLAB_READY) lu__slab_push_ready(slab, i);
+        if (state == LU_SLAB_RAW) lu__slab_push_raw(shape, slab, i);
     }
 }

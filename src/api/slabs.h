@@ -15,17 +15,27 @@ struct lu__slab_shape {
     uint32_t slab_shift; /* slab_bytes as a power of two                     */
 };
 
-/* A slab; its header stands at the start of its memory. All protected by the lock of its cache.
- * What an object is in, its two bits and `moving` say; the rest can be made from them again. */
+/* What an object is in. A byte each, so that a thread changes the state of its own objects without
+ * a lock (magazine.h); always one store, which is all that a forked child needs to know. */
+enum lu__slab_state {
+    LU_SLAB_RAW,    /* not constructed; in the stack of raw ones                     */
+    LU_SLAB_READY,  /* constructed and free; in the stack of ready ones              */
+    LU_SLAB_HAND,   /* the same, in a magazine of some thread                        */
+    LU_SLAB_LIVE,   /* with the program                                              */
+    LU_SLAB_MOVING, /* its constructor or destructor runs                            */
+};
+
+/* A slab; its header stands at the start of its memory. All but the states protected by the lock of
+ * its cache. What an object is in, its state and `moving` say; the rest can be made from them. */
 struct lu__slab {
     struct lu__slab *next, *previous; /* in the list of its cache that it is on              */
-    char *objects;                    /* the first object                                    */
-    uint64_t *bits;                   /* of objects 64 i and on: [2 i] out, [2 i + 1] built  */
+    char *objects;                    /* the first object; constant                          */
+    uint16_t *order;                  /* numbers of free objects; two stacks, see slabs.c    */
     uint32_t ready;                   /* free constructed objects: order[0 .. ready)         */
     uint32_t raw;                     /* objects not constructed: order[count-raw .. count)  */
     uint32_t moving;                  /* objects whose constructor or destructor runs        */
-    uint32_t epoch;                   /* of the cache when stacks and list were made         */
-    uint16_t order[];                 /* numbers of free objects; two stacks, see slabs.c    */
+    uint32_t epoch;                   /* of the cache when stacks and list were made; atomic */
+    uint8_t states[];                 /* enum lu__slab_state of each object; atomic          */
 };
 
 /* Fill in the shape for objects of `size` and a power of two `alignment`. False if too large. */
@@ -34,31 +44,19 @@ bool lu__slab_shape(struct lu__slab_shape *out, size_t size, size_t alignment) L
 /* A slab whose objects are all raw; NULL with ENOMEM. `colour` is any number. No lock needed. */
 struct lu__slab *lu__slab_create(const struct lu__slab_shape *shape, size_t colour);
 void lu__slab_destroy(struct lu__slab *slab);
-/* Make the two stacks from the bits. */
-void lu__slab_restack(const struct lu__slab_shape *shape, struct lu__slab *slab);
+/* Make the two stacks from the states. `lost`: what is in magazines is in none any more. */
+void lu__slab_restack(const struct lu__slab_shape *shape, struct lu__slab *slab, bool lost);
 
 LU_INLINE void *lu__slab_object(const struct lu__slab_shape *shape, const struct lu__slab *slab,
                                 uint32_t index) {
     return slab->objects + shape->stride * index;
 }
 
-/* The bits of an object. A change is one store, in the order of the program for a forked child. */
-enum lu__slab_bit { LU_SLAB_OUT, LU_SLAB_BUILT };
-LU_INLINE bool lu__slab_is(const struct lu__slab *slab, uint32_t index, enum lu__slab_bit bit) {
-    return (slab->bits[index / 64 * 2 + bit] >> (index % 64) & 1) != 0;
+LU_INLINE uint8_t lu__slab_state(const struct lu__slab *slab, uint32_t index) {
+    return __atomic_load_n(&slab->states[index], __ATOMIC_RELAXED);
 }
-LU_INLINE void lu__slab_set_bit(struct lu__slab *slab, uint32_t index, enum lu__slab_bit bit) {
-    uint64_t *word = &slab->bits[index / 64 * 2 + bit];
-    __atomic_store_n(word, *word | (uint64_t)1 << (index % 64), __ATOMIC_RELEASE);
-}
-LU_INLINE void lu__slab_clear_bit(struct lu__slab *slab, uint32_t index, enum lu__slab_bit bit) {
-    uint64_t *word = &slab->bits[index / 64 * 2 + bit];
-    __atomic_store_n(word, *word & ~((uint64_t)1 << (index % 64)), __ATOMIC_RELEASE);
-}
-/* With the program. */
-LU_INLINE bool lu__slab_is_live(const struct lu__slab *slab, uint32_t index) {
-    const uint64_t *words = &slab->bits[index / 64 * 2];
-    return ((words[LU_SLAB_OUT] & words[LU_SLAB_BUILT]) >> (index % 64) & 1) != 0;
+LU_INLINE void lu__slab_set_state(struct lu__slab *slab, uint32_t index, enum lu__slab_state to) {
+    __atomic_store_n(&slab->states[index], (uint8_t)to, __ATOMIC_RELEASE);
 }
 
 /* Take a number from a stack, or put one back. Pop only where ready or raw is not 0. */
@@ -79,7 +77,8 @@ LU_INLINE void lu__slab_push_raw(const struct lu__slab_shape *shape, struct lu__
 /* ---------------------------------------------------------------- slab_set.c */
 
 /* The slabs of a cache by number, which is their address by their size: a tree, see slab_set.c.
- * Protected by the lock of the cache. Whole at any instant: what a forked child finds. */
+ * Changed under the lock of the cache. Whole at any instant: what a forked child finds, and who
+ * looks without the lock. */
 #define LU_SLAB_FAN_SHIFT 6
 #define LU_SLAB_FAN (1u << LU_SLAB_FAN_SHIFT)
 struct lu__slab_node {
@@ -91,14 +90,16 @@ struct lu__slab_set {
     struct lu__slab_node *root; /* covers all there are; NULL before the first */
 };
 
-/* The slab of that number, or NULL. */
+/* The slab of that number, or NULL. Without the lock: a slab that holds a live object is found. */
 LU_INLINE struct lu__slab *lu__slab_set_find(const struct lu__slab_set *set, uint64_t number) {
-    const struct lu__slab_node *node = set->root;
+    /* Acquire; partners: the releases of slab_set.c. */
+    const struct lu__slab_node *node = __atomic_load_n(&set->root, __ATOMIC_ACQUIRE);
     if (node == NULL || (number - node->first) >> node->shift >= LU_SLAB_FAN) return NULL;
     for (;;) {
-        void *place = node->places[number >> node->shift & (LU_SLAB_FAN - 1)];
-        if (place == NULL || node->shift == 0) return place;
-        node = place;
+        void *const *place = &node->places[number >> node->shift & (LU_SLAB_FAN - 1)];
+        void *at = __atomic_load_n(place, __ATOMIC_ACQUIRE);
+        if (at == NULL || node->shift == 0) return at;
+        node = at;
     }
 }
 /* Put in a slab that is not there. False: nothing was done but that *spare, a zeroed node or NULL,

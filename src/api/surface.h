@@ -18,8 +18,9 @@ void lu__at_load(void);
 /* At load, last: see unload.c. */
 void lu__unload_begin(void);
 
-/* In the child of fork, whatever its other threads were doing with object caches. */
-void lu__cache_fork_child(void);
+/* In a process that is a copy (lu__process_order_fn), whatever its other threads were doing with
+ * object caches. */
+void lu__cache_fork_child(bool alone);
 
 /* The functions of the same names without lu__, as in their manual pages. mallopt.c, info.c. They
  * are glibc's own, and so are the types and constants in their interfaces. */

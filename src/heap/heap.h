@@ -362,6 +362,8 @@ LU_INLINE void lu__heap_set_busy(struct heap *heap, uint8_t busy) {
 }
 /* Once, before the first heap. */
 void lu__thread_init(void);
+/* What the end of a thread that has a heap calls first, or NULL. Atomic; set once (LU_SET). */
+extern void (*lu__thread_ending)(void) LU_HIDDEN;
 /* The library is unloaded: threads that end from now on do without us. Returns when those that are
  * at it have done. */
 void lu__thread_fini(void);

@@ -34,6 +34,7 @@ bool lu__perturbing; /* fast paths are off; see engine.c */
 
 static __thread bool gone __attribute__((tls_model("initial-exec"))); /* its destructor has run */
 static __thread struct heap *borrowed __attribute__((tls_model("initial-exec")));
+void (*lu__thread_ending)(void);
 static pthread_key_t exit_key;
 static bool has_exit_key; /* without, heaps of finished threads are not used again */
 static uint32_t leaving;  /* atomic: threads in thread_exit */
@@ -180,6 +181,8 @@ static void leave_thread(void) {
 static void thread_exit(void *unused) {
     (void)unused;
     __atomic_fetch_add(&leaving, 1, __ATOMIC_RELAXED);
+    void (*ending)(void) = __atomic_load_n(&lu__thread_ending, __ATOMIC_ACQUIRE);
+    if (ending != NULL) ending();
     leave_thread();
     /* Partner: lu__thread_fini, after which this code may be gone. */
     if (__atomic_load_n(&leaving, __ATOMIC_RELAXED) == 0) return; /* a copy forgot the others */

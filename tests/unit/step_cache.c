@@ -1,5 +1,6 @@
 /*
- * step_cache.c - a fork at every instruction of an object cache at which its lock is held.
+ * step_cache.c - a fork at every instruction of an object cache at which its lock is held, and of
+ * those that take objects from hand and give them back.
  *
  * The processor's trap flag stops the program after each instruction; the handler forks, and the
  * child takes the lock for that of a thread which it has not. It then uses the cache up: objects
@@ -38,7 +39,8 @@ static size_t live_count;
 static size_t constructed, destructed;
 static unsigned violations;
 static bool refuses;
-static size_t forks; /* in all */
+static bool everywhere; /* not only where the lock is held */
+static size_t forks;    /* in all */
 
 static bool is_live(const struct object *object) {
     for (size_t i = 0; i < live_count; i++)
@@ -127,7 +129,7 @@ static void check_here(void) {
 
 static void trapped(int number) {
     (void)number;
-    if (__atomic_load_n(&cache->lock.word, __ATOMIC_RELAXED) != 0) check_here();
+    if (everywhere || __atomic_load_n(&cache->lock.word, __ATOMIC_RELAXED) != 0) check_here();
 }
 
 /* ------------------------------------------------------------------ step by step ------------- */
@@ -183,7 +185,7 @@ static void begin(void) {
     assert_int_equal(sigaction(SIGTRAP, &action, NULL), 0);
     lu_set_violation_handler(note, NULL);
     constructed = destructed = live_count = violations = 0;
-    refuses = false;
+    refuses = everywhere = false;
     cache = lu_cache_create("objects", sizeof(struct object), 0, construct, destruct, NULL);
     assert_non_null(cache);
 }
@@ -224,6 +226,22 @@ static void give_back(void **state) {
     end();
 }
 
+/* Objects that are at hand; from a full magazine some go back, and some come when it is empty. What
+ * the child's other thread had is the child's, whatever that was doing. */
+static void at_hand(void **state) {
+    (void)state;
+    size_t before = forks;
+    begin();
+    for (size_t i = 0; i < 40; i++) keep(lu_cache_alloc(cache));
+    for (size_t i = 0; i < 24; i++) lu_cache_free(cache, drop(1));
+    everywhere = true;
+    for (size_t i = 0; i < 12; i++) stepped_free(drop(1));
+    for (size_t i = 0; i < 12; i++) keep(stepped_alloc());
+    everywhere = false;
+    assert_true(forks > before + 500);
+    end();
+}
+
 /* Objects of a slab, then the slab. */
 static void reap(void **state) {
     (void)state;
@@ -257,10 +275,8 @@ static void settle(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(allocate),
-        cmocka_unit_test(give_back),
-        cmocka_unit_test(reap),
-        cmocka_unit_test(settle),
+        cmocka_unit_test(allocate), cmocka_unit_test(give_back), cmocka_unit_test(at_hand),
+        cmocka_unit_test(reap),     cmocka_unit_test(settle),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
