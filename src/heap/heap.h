@@ -96,10 +96,12 @@ struct heap {
     uint8_t shared;        /* LU_HEAP_OF_USER: take the lock                      */
     uint8_t state;         /* enum heap_state; under the pool lock                */
     uint8_t has_huge;      /* LU_HEAP_OF_USER, under the lock: it had a huge block */
+    uint8_t torn;          /* the same: it is being made whole after fork, see whole.c */
 
     /* LU_HEAP_OF_USER only, under the lock. */
     struct lu__lock lock;
-    struct span *all; /* every SMALL and LARGE run of this heap; also of a hardened one */
+    struct lu__lock single; /* without `shared`: who is in it, noted */
+    struct span *all;       /* every SMALL and LARGE run of this heap; also of a hardened one */
 
     struct heap *front;      /* what the fast paths are to use: this heap, or the empty one */
     struct sampler *sampler; /* of guarded allocations, or NULL; see guard.h */
@@ -191,6 +193,13 @@ LU_INLINE uint32_t lu__block_pages(uint32_t offset, uint32_t size) {
     uint32_t first = offset >> LU_UNIT_SHIFT, last = (offset + size - 1) >> LU_UNIT_SHIFT;
     return (uint32_t)((2ull << last) - (1ull << first));
 }
+
+/* What span->bound is to be; see span/class.c. */
+LU_INLINE uint32_t lu__span_bound_now(const struct span *span) {
+    uint32_t error = span->inverse * lu__class_size[span->class_id]; /* beyond 2^32 */
+    return span->purged ? 0 : LU_MIN(lu__span_carved(span) * error, span->inverse);
+}
+#define LU_BITS_MOST (LU_SLICE / 8) /* blocks in a span at most */
 
 /* Up to where links have touched the pages, from the start of the slice. */
 LU_INLINE uint32_t lu__span_touched(const struct span *span) {
@@ -379,16 +388,32 @@ void lu__pool_release(struct heap *heap);
 struct heap *lu__heap_make(enum heap_kind kind);
 /* Give the structure of an ended lu_heap back for the next; inside. */
 void lu__heap_recycle(struct heap *heap);
-/* Lock a lu_heap, if it is shared, for the calling thread, which is inside. False: it has it locked
- * already, in a visitor's call or in a signal handler above one. */
-LU_INLINE LU_MUST_CHECK bool lu__user_lock(struct heap *heap) {
-    if (!heap->shared) return true;
-    if (lu__lock_is_mine(&heap->lock)) return false;
-    lu__lock_acquire(&heap->lock);
-    return true;
-}
+/* The lock goes by who has it, as `shared` may be another heap's if this one has ended meanwhile. */
 LU_INLINE void lu__user_unlock(struct heap *heap) {
-    if (heap->shared) lu__lock_release(&heap->lock);
+    if (heap->shared || LU_UNLIKELY(lu__lock_is_mine(&heap->lock))) {
+        lu__lock_release(&heap->lock);
+    } else {
+        lu__lock_unnote(&heap->single);
+    }
+}
+/* Lock a lu_heap for the calling thread, which is inside; of one that is not shared it is only noted
+ * who is in it, for the child of fork. False: it has it locked already, in a visitor's call or in a
+ * signal handler above one; or the heap has ended, and who uses it does wrong. */
+LU_INLINE LU_MUST_CHECK bool lu__user_lock(struct heap *heap) {
+    if (!heap->shared) {
+        lu__lock_note(&heap->single);
+    } else {
+        if (lu__lock_is_mine(&heap->lock)) return false;
+        lu__lock_acquire(&heap->lock);
+    }
+    if (LU_LIKELY(__atomic_load_n(&heap->kind, __ATOMIC_RELAXED) == LU_HEAP_OF_USER)) return true;
+    lu__user_unlock(heap);
+    return false;
+}
+/* In a copy of the process: make it free if another thread had it, and true then. */
+LU_INLINE bool lu__user_fork_lock(struct heap *heap) {
+    bool locked = lu__lock_fork_child(&heap->lock);
+    return lu__lock_fork_child(&heap->single) || locked;
 }
 /* Call `visit` for a few pooled heaps, whose turn it is, each taken out of the pool meanwhile;
  * until it says false. */

@@ -59,8 +59,10 @@ static void clear(struct heap *heap) {
     __atomic_store_n(&heap->kind, LU_HEAP_UNMADE, __ATOMIC_RELAXED);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     size_t link = offsetof(struct heap, next_heap), behind = link + sizeof heap->next_heap;
+    struct lu__lock lock = heap->lock; /* a thread that does wrong may be about to release it */
     memset(heap, 0, link);
     memset((char *)heap + behind, 0, sizeof *heap - behind);
+    heap->lock = lock;
 }
 
 #define STRUCTURE_BYTES lu__align_up(sizeof(struct heap), 64)
@@ -96,7 +98,7 @@ static struct heap *structure_locked(void) {
 }
 
 static void recycle_locked(struct heap *heap) {
-    heap->kind = LU_HEAP_OF_USER; /* not one that fork's child could pool */
+    __atomic_store_n(&heap->kind, LU_HEAP_UNMADE, __ATOMIC_RELAXED);
     heap->next_pooled = recycled;
     LU_SET(recycled, heap);
 }
@@ -295,12 +297,10 @@ static void fork_child_among_others(void) {
     waiting = visited = (struct pool){NULL, NULL};
     count(&lu__pooled_count, -lu__pooled_count);
     for (struct heap *heap = all_heaps; heap != NULL; heap = heap->next_heap) {
-        if (heap->kind != LU_HEAP_OF_THREAD) {
-            (void)lu__lock_fork_child(&heap->lock);
-        } else if (heap->state == LU_HEAP_POOLED && !heap->busy) {
-            count(&lu__pooled_count, 1);
-            put_locked(&waiting, heap);
-        }
+        if (heap->kind != LU_HEAP_OF_THREAD) continue;
+        if (heap->state != LU_HEAP_POOLED || heap->busy) continue;
+        count(&lu__pooled_count, 1);
+        put_locked(&waiting, heap);
     }
 }
 
@@ -316,9 +316,8 @@ void lu__pool_fork_child(bool alone) {
     count(&active_count, -active_count);
     count(&lu__pooled_count, -lu__pooled_count);
     for (struct heap *heap = all_heaps; heap != NULL; heap = heap->next_heap) {
-        if (heap->kind != LU_HEAP_OF_THREAD) {
-            (void)lu__lock_fork_child(&heap->lock);
-        } else if (heap == lu__thread_heap()) {
+        if (heap->kind != LU_HEAP_OF_THREAD) continue;
+        if (heap == lu__thread_heap()) {
             count(&active_count, 1);
         } else if (heap->busy || heap->state == LU_HEAP_ORPHAN) {
             heap->state = LU_HEAP_ORPHAN;
