@@ -112,8 +112,6 @@ struct heap {
 
     struct hard *hard; /* what it has besides when it is hardened, else NULL; see harden.h */
 
-    struct heap *next_heap; /* all heaps ever made; set once, whatever the structure is used for:
-                               others walk the list at any time without a lock             */
     struct heap *next_pooled, *prev_pooled;
 
     /* Written by other threads: a line of its own. */
@@ -415,13 +413,13 @@ LU_INLINE bool lu__user_fork_lock(struct heap *heap) {
     bool locked = lu__lock_fork_child(&heap->lock);
     return lu__lock_fork_child(&heap->single) || locked;
 }
+/* Give back pages of structures that no heap uses; inside. Bytes. */
+size_t lu__heap_purge_structures(void);
 /* Call `visit` for a few pooled heaps, whose turn it is, each taken out of the pool meanwhile;
  * until it says false. */
 void lu__pool_some(bool (*visit)(struct heap *, void *), void *arg);
 /* The same for all that are there now, one after the other. */
 void lu__pool_each(void (*visit)(struct heap *, void *), void *arg);
-/* Call `visit` for every heap ever made, whatever its state; it must only look. */
-void lu__heap_each(void (*visit)(struct heap *, void *), void *arg);
 /* Threads' heaps that threads use, and that wait for one. */
 void lu__pool_counts(size_t *active, size_t *pooled);
 extern size_t lu__pooled_count LU_HIDDEN; /* of the latter */
@@ -431,6 +429,20 @@ LU_INLINE size_t lu__pool_count(void) {
 /* In a process that is a copy of another: if the caller is `alone`, all heaps but its own are of
  * nobody; else one of those in use may be that of a thread which goes on with it. */
 void lu__pool_fork_child(bool alone);
+
+/* ---------------------------------------------------------------- structures.c; under the lock */
+
+/* A structure that is zero, but for its lock; NULL: no memory. */
+struct heap *lu__structure_take(void);
+/* Its heap has ended, or was never made. */
+void lu__structure_give(struct heap *heap);
+/* Give back pages that only free structures cover. Bytes. */
+size_t lu__structures_purge(void);
+/* In a copy of the process, if another thread held the lock. */
+void lu__structures_fork_child(void);
+/* Without the lock, any thread: call `visit` for every structure that was ever used, whatever its
+ * state; it must only look. */
+void lu__heap_each(void (*visit)(struct heap *, void *), void *arg);
 
 /* ---------------------------------------------------------------- emergency.c */
 
