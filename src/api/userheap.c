@@ -41,6 +41,8 @@ void lu_heap_destroy(lu_heap_t *handle) {
     struct heap *heap = inner(handle);
     if (!lu__thread_mark()) return; /* a signal handler: all is lost, rather than a deadlock */
     if (lu__user_lock(heap)) {
+        /* Who waits for the lock, and does wrong, finds no heap. */
+        __atomic_store_n(&heap->kind, LU_HEAP_UNMADE, __ATOMIC_RELAXED);
         lu__user_clear(heap);
         lu__user_unlock(heap);
         lu__heap_recycle(heap);

@@ -285,19 +285,33 @@ void lu__free_needed(struct heap *heap, struct span *span) {
     lu__thread_leave(entered);
 }
 
+/* True if `user`, which is locked now, still owns the run: it may have ended since the run was
+ * looked up, if another thread does wrong, and everything that was found then is another's. */
+static bool still_owns(const struct heap *user, const struct span *span) {
+    return __atomic_load_n(&span->owner, __ATOMIC_RELAXED) == user;
+}
+
+static void free_of_user(struct heap *user, struct span *span, uintptr_t block) {
+    struct heap *self;
+    if (!lu__thread_enter_any(&self)) return; /* a signal handler: lost, rather than a deadlock */
+    if (lu__user_lock(user)) {
+        if (still_owns(user, span)) lu__small_free(user, span, block);
+        lu__user_unlock(user);
+    }
+    lu__thread_leave(self);
+}
+
 static void free_small(struct span *span, uintptr_t block) {
     if (LU_UNLIKELY(span->hardened)) return lu__hard_free(span, block, "free");
+    /* Read once: another thread may end the span, or its heap, at any time, if one does wrong. */
     struct heap *owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);
-    if (owner->kind == LU_HEAP_OF_USER) {
-        struct heap *self;
-        if (!lu__thread_enter_any(&self)) return; /* a signal handler: lost, not a deadlock */
-        if (lu__user_lock(owner)) {
-            lu__small_free(owner, span, block);
-            lu__user_unlock(owner);
-        }
-        lu__thread_leave(self);
+    if (LU_UNLIKELY(owner == NULL)) {
+        (void)bad(LU_DOUBLE_FREE, "free", (void *)block, NULL, 0);
         return;
     }
+    uint8_t kind = __atomic_load_n(&owner->kind, __ATOMIC_RELAXED);
+    if (kind == LU_HEAP_OF_USER) return free_of_user(owner, span, block);
+    if (LU_UNLIKELY(kind != LU_HEAP_OF_THREAD)) return; /* it is ending */
     if (owner == lu__thread_heap()) {
         lu__fast_push(owner, span, (void *)block);
         return;
@@ -314,16 +328,16 @@ static void free_large(const struct found *found) {
     struct heap *self, *user = found->user;
     if (span->hardened) lu__hard_large_check(span);
     if (!lu__thread_enter_any(&self)) return;
-    if (user == NULL || lu__user_lock(user)) {
-        if (user != NULL) {
-            lu__heap_unlink(user, span);
-            lu__user_unlock(user);
-        }
-        if (span->hardened) {
-            lu__hard_large_free(span);
-        } else {
-            lu__large_free(span);
-        }
+    bool ours = user == NULL;
+    if (!ours && lu__user_lock(user)) {
+        ours = still_owns(user, span);
+        if (ours) lu__heap_unlink(user, span);
+        lu__user_unlock(user);
+    }
+    if (ours && span->hardened) {
+        lu__hard_large_free(span);
+    } else if (ours) {
+        lu__large_free(span);
     }
     if (self != NULL) lu__tick(self);
     lu__thread_leave(self);
@@ -334,7 +348,9 @@ static void free_huge(struct heap *user, void *block) {
     if (user == NULL) {
         (void)lu__huge_free(block);
     } else if (lu__user_lock(user)) { /* a walk may be about to visit it */
-        (void)lu__huge_free(block);
+        struct lu__huge huge;
+        bool there = lu__huge_find(block, &huge) == LU_HUGE_FOUND && huge.owner == user;
+        if (there) (void)lu__huge_free(block);
         lu__user_unlock(user);
     }
     lu__inside_leave();
@@ -427,7 +443,9 @@ void lu__engine_free_sized(void *block, size_t alignment, size_t size, const cha
 static struct heap *user_of(enum place place, const struct found *found) {
     if (place != PLACE_SMALL) return found->user;
     struct heap *owner = __atomic_load_n(&found->span->owner, __ATOMIC_RELAXED);
-    return owner->kind == LU_HEAP_OF_USER ? owner : NULL;
+    bool of_user = owner != NULL &&
+                   __atomic_load_n(&owner->kind, __ATOMIC_RELAXED) != LU_HEAP_OF_THREAD;
+    return of_user ? owner : NULL; /* or one that is ending, which gives nothing any more */
 }
 
 /* Resize without leaving the place; NULL if that cannot be. */
@@ -449,8 +467,11 @@ static void *resize_in_place(enum place place, const struct found *found, void *
     void *result = NULL;
     if (!lu__thread_mark()) return NULL;
     if (user == NULL || lu__user_lock(user)) {
-        result = place == PLACE_HUGE ? lu__large_resize_huge(block, size)
-                                     : lu__large_resize(found->span, size);
+        if (place == PLACE_HUGE) {
+            result = lu__large_resize_huge(block, size);
+        } else if (user == NULL || still_owns(user, found->span)) {
+            result = lu__large_resize(found->span, size);
+        }
         if (user != NULL) lu__user_unlock(user);
     }
     lu__inside_leave();
@@ -481,7 +502,8 @@ static void *resize(void *block, size_t size, struct heap *into) {
     result = user != NULL ? lu__user_alloc(user, 8, size, false) : lu__fast_alloc(size);
     if (result == NULL) return stay(block, size, found.usable, saved);
     memcpy(result, block, LU_MIN(size, found.usable));
-    free_found(place, &found, block);
+    lu__free_long(
+        block); /* looked up anew: if its heap has ended, what is there may be another's */
     return result;
 }
 
@@ -570,6 +592,7 @@ void lu__engine_fork_child(bool alone) {
     lu__limit_fork_child();
     lu__sweep_fork_child();
     lu__thread_fork_child();
+    lu__user_fork_child();
     lu__pool_fork_child(alone);
     if (marked) lu__inside_leave();
 }

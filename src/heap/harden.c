@@ -220,6 +220,37 @@ void lu__hard_let_all_go(struct hard *hard, bool too) {
     if (too) hard->held = 0;
 }
 
+/* ---------------------------------------------------------------- after fork */
+
+/* If it is free: what left as its thread was stopped may still stand there. */
+static void ready_if_free(const struct heap *heap, uintptr_t block) {
+    const struct region *region = lu__region_of((void *)block);
+    const struct span *span = region != NULL ? lu__span_of(region, (void *)block) : NULL;
+    if (span == NULL || span->kind != LU_KIND_SMALL || span->owner != heap) return;
+    size_t offset = block - (uintptr_t)lu__span_start(span);
+    if (offset >= span->limit || offset % lu__class_size[span->class_id] != 0) return;
+    uint8_t *state = lu__hard_state(span, block);
+    bool is_free = lu__hard_is_free(block, lu__hard_room(span->class_id));
+    if (*state == HARD_OUT && is_free) *state = HARD_READY;
+}
+
+void lu__hard_make_whole(struct heap *heap) {
+    struct hard *hard = heap->hard;
+    for (unsigned c = 0; c < LU_CLASSES; c++) {
+        struct hard_class *class = &hard->classes[c];
+        for (uint32_t i = 0; i < class->count; i++) ready_if_free(heap, class->stash[i]);
+        for (uint32_t i = 0; i < HARD_FIFO; i++) ready_if_free(heap, class->fifo[i]);
+        memset(class->fifo, 0, sizeof class->fifo);
+        class->count = class->at = 0;
+    }
+    for (; hard->out != hard->in; hard->out++) {
+        ready_if_free(heap, lu__hard_entry_block(hard->ring[hard->out % HARD_RING]));
+    }
+    hard->held = 0;
+    memset(hard->spans, 0, sizeof hard->spans);
+    memset(hard->last, 0, sizeof hard->last);
+}
+
 /* ---------------------------------------------------------------- allocation */
 
 /* The class for a request; LU_CLASSES if it is large. Blocks are multiples of 16 bytes, which
@@ -299,12 +330,14 @@ static bool check_freed(const struct span *span, uintptr_t block, const char *ca
 }
 
 /* The block, which is free, into the hands of a heap: its lu_heap, or the calling thread's. */
-static void keep(struct heap *owner, unsigned c, uintptr_t block) {
+static void keep(struct heap *owner, const struct span *span, uintptr_t block) {
     struct heap *self = NULL;
+    unsigned c = span->class_id;
     bool inside = lu__thread_enter_any(&self);
-    if (owner->kind == LU_HEAP_OF_USER) {
+    if (__atomic_load_n(&owner->kind, __ATOMIC_RELAXED) != LU_HEAP_OF_THREAD) {
         if (inside && lu__user_lock(owner)) { /* else lost: see engine.c */
-            lu__hard_detain(owner, c, block, false);
+            bool owns = __atomic_load_n(&span->owner, __ATOMIC_RELAXED) == owner;
+            if (owns) lu__hard_detain(owner, c, block, false);
             lu__user_unlock(owner);
         }
     } else if (self != NULL) {
@@ -316,9 +349,11 @@ static void keep(struct heap *owner, unsigned c, uintptr_t block) {
 }
 
 void lu__hard_free(struct span *span, uintptr_t block, const char *call) {
-    struct heap *owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);
+    struct heap *owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED); /* once: see engine.c */
     unsigned c = span->class_id;
     uint32_t room = lu__hard_room(c);
+    if (LU_UNLIKELY(owner == NULL))
+        return lu__violation(LU_WILD_POINTER, call, (void *)block, NULL, 0);
     /* Of two threads that free the same block at once, one finds it gone: here, or below. */
     bool whole = check_freed(span, block, call);
     if (whole ? !lu__hard_end_live(block, room) : lu__hard_is_gone(span, block)) {
@@ -332,7 +367,7 @@ void lu__hard_free(struct span *span, uintptr_t block, const char *call) {
         return;
     }
     lu__hard_clear(block, room);
-    keep(owner, c, block);
+    keep(owner, span, block);
 }
 
 /* ---------------------------------------------------------------- new[] and delete[] */

@@ -132,13 +132,27 @@ NO_TSAN static void check_uncarved(const struct span *span, uintptr_t block, uin
     memset((void *)from, 0, end - from); /* told once */
 }
 
+/* Is the block among what the lu_heap holds? It may be ended by another thread that does wrong. */
+static bool user_holds(struct heap *user, unsigned c, uintptr_t block, bool otherwise) {
+    if (!lu__thread_mark()) return otherwise;
+    bool mine = user->shared && lu__lock_is_mine(&user->lock); /* in a walk */
+    if (mine || lu__user_lock(user)) {
+        if (user->hard != NULL) otherwise = lu__hard_holds(user->hard, c, block);
+        if (!mine) lu__user_unlock(user);
+    }
+    lu__inside_leave();
+    return otherwise;
+}
+
 /* True if the block is not the program's, but its span's or its heap's: the way to know that when
  * its canary is gone. What another thread's heap holds cannot be looked at: `otherwise`. */
 static bool is_held(const struct span *span, uintptr_t block, bool otherwise) {
-    const struct heap *owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);
+    struct heap *owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);
+    if (owner == NULL) return otherwise;
     if (__atomic_load_n(lu__hard_state(span, block), __ATOMIC_RELAXED) != HARD_OUT) return true;
-    if (owner != lu__thread_heap() && owner->kind != LU_HEAP_OF_USER) return otherwise;
-    return lu__hard_holds(owner->hard, span->class_id, block);
+    if (owner == lu__thread_heap()) return lu__hard_holds(owner->hard, span->class_id, block);
+    bool of_user = __atomic_load_n(&owner->kind, __ATOMIC_RELAXED) == LU_HEAP_OF_USER;
+    return of_user ? user_holds(owner, span->class_id, block, otherwise) : otherwise;
 }
 
 bool lu__hard_is_gone(const struct span *span, uintptr_t block) {

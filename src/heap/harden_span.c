@@ -223,16 +223,16 @@ void lu__hard_span_fork_child(void) {
 
 /* All of its blocks are free. */
 static void span_release(struct heap *heap, struct span *span) {
-    unsigned c = span->class_id;
     list_remove(heap->hard, span);
-    if (!small_end(span)) {
+    if (!guard_lift(span)) {
         list_add(heap->hard, span); /* the guard stands, and so does the span */
         return;
     }
-    heap->span_count[c]--;
+    heap->span_count[span->class_id]--;
     lu__heap_unlink(heap, span);
-    __atomic_store_n(&span->owner, NULL, __ATOMIC_RELAXED);
-    lu__run_free(span);
+    /* First: its states are about to be another's, and fork's child looks at those of a heap. */
+    LU_SET(span->owner, NULL);
+    (void)is_gone(span);
 }
 
 void lu__hard_reset(struct heap *heap) {
@@ -245,6 +245,16 @@ void lu__hard_reset(struct heap *heap) {
     memset(hard, 0, sizeof *hard); /* what is free in a hardened process is zero */
     end_or_set_aside(run);
     retry_aside();
+}
+
+/* One that has nothing to give leaves the list at the next refill. */
+void lu__hard_make_span_whole(struct heap *heap, struct span *span) {
+    span->prev = NULL;
+    span->bound = lu__class_size[span->class_id] <= LU_SLICE / 2 ? lu__span_bound_now(span) : 0;
+    span->stamp = 1;
+    heap->span_count[span->class_id]++;
+    lu__heap_link(heap, span);
+    list_add(heap->hard, span);
 }
 
 /* ---------------------------------------------------------------- blocks that come back */
@@ -263,6 +273,7 @@ static struct span *span_of(uintptr_t block) {
 void lu__hard_ready(uintptr_t block) {
     struct span *span = span_of(block);
     uint32_t no = 0;
+    if (LU_UNLIKELY(span == NULL) || LU_UNLIKELY(!span->hardened)) return; /* freed twice at once */
     if (__atomic_load_n(&span->stamp, __ATOMIC_RELAXED) == 0) {
         struct heap *mine = lu__thread_heap();
         struct span *before = mine != NULL ? lu__remote_pushes(mine, span) : NULL;

@@ -96,10 +96,12 @@ struct heap {
     uint8_t shared;        /* LU_HEAP_OF_USER: take the lock                      */
     uint8_t state;         /* enum heap_state; under the pool lock                */
     uint8_t has_huge;      /* LU_HEAP_OF_USER, under the lock: it had a huge block */
+    uint8_t torn;          /* the same: it is being made whole after fork, see whole.c */
 
     /* LU_HEAP_OF_USER only, under the lock. */
     struct lu__lock lock;
-    struct span *all; /* every SMALL and LARGE run of this heap; also of a hardened one */
+    struct lu__lock single; /* without `shared`: who is in it, noted */
+    struct span *all;       /* every SMALL and LARGE run of this heap; also of a hardened one */
 
     struct heap *front;      /* what the fast paths are to use: this heap, or the empty one */
     struct sampler *sampler; /* of guarded allocations, or NULL; see guard.h */
@@ -110,8 +112,6 @@ struct heap {
 
     struct hard *hard; /* what it has besides when it is hardened, else NULL; see harden.h */
 
-    struct heap *next_heap; /* all heaps ever made; set once, whatever the structure is used for:
-                               others walk the list at any time without a lock             */
     struct heap *next_pooled, *prev_pooled;
 
     /* Written by other threads: a line of its own. */
@@ -191,6 +191,13 @@ LU_INLINE uint32_t lu__block_pages(uint32_t offset, uint32_t size) {
     uint32_t first = offset >> LU_UNIT_SHIFT, last = (offset + size - 1) >> LU_UNIT_SHIFT;
     return (uint32_t)((2ull << last) - (1ull << first));
 }
+
+/* What span->bound is to be; see span/class.c. */
+LU_INLINE uint32_t lu__span_bound_now(const struct span *span) {
+    uint32_t error = span->inverse * lu__class_size[span->class_id]; /* beyond 2^32 */
+    return span->purged ? 0 : LU_MIN(lu__span_carved(span) * error, span->inverse);
+}
+#define LU_BITS_MOST (LU_SLICE / 8) /* blocks in a span at most */
 
 /* Up to where links have touched the pages, from the start of the slice. */
 LU_INLINE uint32_t lu__span_touched(const struct span *span) {
@@ -381,16 +388,14 @@ void lu__pool_release(struct heap *heap);
 struct heap *lu__heap_make(enum heap_kind kind);
 /* Give the structure of an ended lu_heap back for the next; inside. */
 void lu__heap_recycle(struct heap *heap);
-/* Lock a lu_heap, if it is shared, for the calling thread, which is inside. False: it has it locked
- * already, in a visitor's call or in a signal handler above one. */
-LU_INLINE LU_MUST_CHECK bool lu__user_lock(struct heap *heap) {
-    if (!heap->shared) return true;
-    if (lu__lock_is_mine(&heap->lock)) return false;
-    lu__lock_acquire(&heap->lock);
-    return true;
-}
+/* The lock goes by who has it, as `shared` may be another heap's if this one has ended
+ * meanwhile. */
 LU_INLINE void lu__user_unlock(struct heap *heap) {
-    if (heap->shared) lu__lock_release(&heap->lock);
+    if (heap->shared || LU_UNLIKELY(lu__lock_is_mine(&heap->lock))) {
+        lu__lock_release(&heap->lock);
+    } else {
+        lu__lock_unnote(&heap->single);
+    }
 }
 /* The same for a shared one, for a moment: the thread becomes inside as well, until it calls
  * lu__user_leave. False, with nothing done, where that takes longer: another thread has it locked,
@@ -409,13 +414,32 @@ LU_INLINE void *lu__user_leave(struct heap *heap, void *result) {
     lu__inside_leave();
     return result;
 }
+/* Lock a lu_heap for the calling thread, which is inside; of one that is not shared it is only
+ * noted who is in it, for the child of fork. False: it has it locked already, in a visitor's call
+ * or in a signal handler above one; or the heap has ended, and who uses it does wrong. */
+LU_INLINE LU_MUST_CHECK bool lu__user_lock(struct heap *heap) {
+    if (!heap->shared) {
+        lu__lock_note(&heap->single);
+    } else {
+        if (lu__lock_is_mine(&heap->lock)) return false;
+        lu__lock_acquire(&heap->lock);
+    }
+    if (LU_LIKELY(__atomic_load_n(&heap->kind, __ATOMIC_RELAXED) == LU_HEAP_OF_USER)) return true;
+    lu__user_unlock(heap);
+    return false;
+}
+/* In a copy of the process: make it free if another thread had it, and true then. */
+LU_INLINE bool lu__user_fork_lock(struct heap *heap) {
+    bool locked = lu__lock_fork_child(&heap->lock);
+    return lu__lock_fork_child(&heap->single) || locked;
+}
+/* Give back pages of structures that no heap uses; inside. Bytes. */
+size_t lu__heap_purge_structures(void);
 /* Call `visit` for a few pooled heaps, whose turn it is, each taken out of the pool meanwhile;
  * until it says false. */
 void lu__pool_some(bool (*visit)(struct heap *, void *), void *arg);
 /* The same for all that are there now, one after the other. */
 void lu__pool_each(void (*visit)(struct heap *, void *), void *arg);
-/* Call `visit` for every heap ever made, whatever its state; it must only look. */
-void lu__heap_each(void (*visit)(struct heap *, void *), void *arg);
 /* Threads' heaps that threads use, and that wait for one. */
 void lu__pool_counts(size_t *active, size_t *pooled);
 extern size_t lu__pooled_count LU_HIDDEN; /* of the latter */
@@ -425,6 +449,20 @@ LU_INLINE size_t lu__pool_count(void) {
 /* In a process that is a copy of another: if the caller is `alone`, all heaps but its own are of
  * nobody; else one of those in use may be that of a thread which goes on with it. */
 void lu__pool_fork_child(bool alone);
+
+/* ---------------------------------------------------------------- structures.c; under the lock */
+
+/* A structure that is zero, but for its lock; NULL: no memory. */
+struct heap *lu__structure_take(void);
+/* Its heap has ended, or was never made. */
+void lu__structure_give(struct heap *heap);
+/* Give back pages that only free structures cover. Bytes. */
+size_t lu__structures_purge(void);
+/* In a copy of the process, if another thread held the lock. */
+void lu__structures_fork_child(void);
+/* Without the lock, any thread: call `visit` for every structure that was ever used, whatever its
+ * state; it must only look. */
+void lu__heap_each(void (*visit)(struct heap *, void *), void *arg);
 
 /* ---------------------------------------------------------------- emergency.c */
 

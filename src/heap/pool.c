@@ -1,8 +1,5 @@
 /*
- * pool.c - the heaps that there are: their structures, and those that wait for a thread.
- *
- *     all_heaps -> heap -> heap -> ...            every structure ever made; walked without a lock
- *     recycled  -> structures of ended lu_heaps, to be used again
+ * pool.c - heaps are made, and those of threads wait for the next one.
  *
  *     waiting   newest ... oldest                 finished threads' heaps: a new thread takes the
  *               in front    sweep takes here      newest, whose memory is the likeliest in a cache
@@ -14,16 +11,13 @@
  * that start meanwhile find all others.
  *
  * A heap is busy (also read by the child of fork) from the moment that it is out of the pool, and
- * until it is in it. All but lu__heap_each is under pool_lock; the callers are inside.
+ * until it is in it. All is under pool_lock, and the structures that heaps are made of
+ * (structures.c) are as well; the callers are inside.
  */
-#include <string.h>
-
 #include "base/options.h"
-#include "base/pieces.h"
 #include "heap/guard.h"
 #include "heap/harden.h"
 #include "heap/heap.h"
-#include "os/os.h"
 
 #define SOME 8 /* heaps that a sweep of the pool visits */
 
@@ -35,9 +29,6 @@ static struct lu__lock pool_lock = LU_LOCK_INIT(LU_RANK_POOL);
 static struct pool waiting, visited;
 static size_t active_count; /* of threads' heaps; those being visited are pooled */
 size_t lu__pooled_count;
-static struct heap *all_heaps;  /* atomic; linked by next_heap; grows only            */
-static struct heap *recycled;   /* linked by next_pooled                              */
-static struct lu__pieces fresh; /* zeroed META memory for more structures             */
 static bool ready;
 
 /* Once, before the first heap. */
@@ -52,61 +43,14 @@ static void init_locked(void) {
     LU_SET(ready, true);
 }
 
-/* ---------------------------------------------------------------- structures */
-
-/* Make all of it zero but for next_heap, which others follow at this moment. It is no heap then. */
-static void clear(struct heap *heap) {
-    __atomic_store_n(&heap->kind, LU_HEAP_UNMADE, __ATOMIC_RELAXED);
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    size_t link = offsetof(struct heap, next_heap), behind = link + sizeof heap->next_heap;
-    memset(heap, 0, link);
-    memset((char *)heap + behind, 0, sizeof *heap - behind);
-}
-
-#define STRUCTURE_BYTES lu__align_up(sizeof(struct heap), 64)
-
-static bool have_fresh(void) {
-    bool zero;
-    if (fresh.count != 0) return true;
-    struct span *run = lu__run_alloc(1, 1, LU_KIND_META, &zero);
-    if (run == NULL) return false;
-    char *start = lu__span_start(run);
-    if (!zero) memset(start, 0, LU_SLICE);
-    lu__pieces_refill(&fresh, start, LU_SLICE / STRUCTURE_BYTES);
-    return true;
-}
-
-static struct heap *structure_locked(void) {
-    static struct heap first; /* no page of a region for the only heap of most processes */
-    struct heap *heap = recycled;
-    if (heap != NULL) {
-        LU_SET(recycled, heap->next_pooled);
-        clear(heap);
-        return heap;
-    }
-    if (all_heaps == NULL) {
-        heap = &first;
-    } else {
-        if (!have_fresh()) return NULL;
-        heap = lu__pieces_take(&fresh, STRUCTURE_BYTES);
-    }
-    heap->next_heap = all_heaps;
-    LU_SET(all_heaps, heap);
-    return heap;
-}
-
-static void recycle_locked(struct heap *heap) {
-    heap->kind = LU_HEAP_OF_USER; /* not one that fork's child could pool */
-    heap->next_pooled = recycled;
-    LU_SET(recycled, heap);
-}
+/* ---------------------------------------------------------------- making heaps */
 
 static struct heap *make_locked(enum heap_kind kind) {
     init_locked();
-    struct heap *heap = structure_locked();
+    struct heap *heap = lu__structure_take();
     if (heap == NULL) return NULL;
     if (lu__harden.on && (heap->hard = lu__hard_make()) == NULL) {
-        recycle_locked(heap);
+        lu__structure_give(heap);
         return NULL;
     }
     for (unsigned c = 0; c <= LU_CLASSES; c++) {
@@ -142,13 +86,15 @@ struct heap *lu__heap_make(enum heap_kind kind) {
 
 void lu__heap_recycle(struct heap *heap) {
     lu__lock_acquire(&pool_lock);
-    recycle_locked(heap);
+    lu__structure_give(heap);
     lu__lock_release(&pool_lock);
 }
 
-void lu__heap_each(void (*visit)(struct heap *, void *), void *arg) {
-    struct heap *heap = __atomic_load_n(&all_heaps, __ATOMIC_ACQUIRE);
-    for (; heap != NULL; heap = heap->next_heap) visit(heap, arg);
+size_t lu__heap_purge_structures(void) {
+    lu__lock_acquire(&pool_lock);
+    size_t bytes = lu__structures_purge();
+    lu__lock_release(&pool_lock);
+    return bytes;
 }
 
 /* ---------------------------------------------------------------- the pool */
@@ -291,43 +237,40 @@ void lu__pool_counts(size_t *active, size_t *pooled) {
 }
 
 /* The lists may be half changed; what was in them says that itself. */
-static void fork_child_among_others(void) {
-    waiting = visited = (struct pool){NULL, NULL};
-    count(&lu__pooled_count, -lu__pooled_count);
-    for (struct heap *heap = all_heaps; heap != NULL; heap = heap->next_heap) {
-        if (heap->kind != LU_HEAP_OF_THREAD) {
-            (void)lu__lock_fork_child(&heap->lock);
-        } else if (heap->state == LU_HEAP_POOLED && !heap->busy) {
-            count(&lu__pooled_count, 1);
-            put_locked(&waiting, heap);
-        }
+static void pool_again(struct heap *heap, void *unused) {
+    (void)unused;
+    if (heap->kind != LU_HEAP_OF_THREAD || heap->state != LU_HEAP_POOLED || heap->busy) return;
+    count(&lu__pooled_count, 1);
+    put_locked(&waiting, heap);
+}
+
+static void pool_of_nobody(struct heap *heap, void *unused) {
+    (void)unused;
+    if (heap->kind != LU_HEAP_OF_THREAD) return;
+    if (heap == lu__thread_heap()) {
+        count(&active_count, 1);
+    } else if (heap->busy || heap->state == LU_HEAP_ORPHAN) {
+        heap->state = LU_HEAP_ORPHAN;
+    } else {
+        count(&lu__pooled_count, 1);
+        put_locked(&waiting, heap);
     }
+}
+
+static void push_noted(struct heap *heap, void *unused) {
+    (void)unused;
+    if (!lu__thread_has(heap)) lu__remote_fork_child(heap); /* its own push goes on */
 }
 
 void lu__pool_fork_child(bool alone) {
     if (lu__lock_is_mine(&pool_lock)) return; /* the interrupted call goes on with it */
-    (void)lu__lock_fork_child(&pool_lock);
+    bool held = lu__lock_fork_child(&pool_lock);
     if (!ready) return; /* who was at it is not here: the next one begins anew */
-    if (!alone) {
-        fork_child_among_others();
-        return;
-    }
+    if (held) lu__structures_fork_child();
     waiting = visited = (struct pool){NULL, NULL};
-    count(&active_count, -active_count);
     count(&lu__pooled_count, -lu__pooled_count);
-    for (struct heap *heap = all_heaps; heap != NULL; heap = heap->next_heap) {
-        if (heap->kind != LU_HEAP_OF_THREAD) {
-            (void)lu__lock_fork_child(&heap->lock);
-        } else if (heap == lu__thread_heap()) {
-            count(&active_count, 1);
-        } else if (heap->busy || heap->state == LU_HEAP_ORPHAN) {
-            heap->state = LU_HEAP_ORPHAN;
-        } else {
-            count(&lu__pooled_count, 1);
-            put_locked(&waiting, heap);
-        }
-    }
-    for (struct heap *heap = all_heaps; heap != NULL; heap = heap->next_heap) {
-        if (!lu__thread_has(heap)) lu__remote_fork_child(heap); /* its own push goes on */
-    }
+    if (!alone) return lu__heap_each(pool_again, NULL);
+    count(&active_count, -active_count);
+    lu__heap_each(pool_of_nobody, NULL);
+    lu__heap_each(push_noted, NULL);
 }

@@ -65,6 +65,7 @@ uintptr_t lu__remote_first(const struct span *span) {
 
 LU_INLINE void push(struct span *span) {
     struct heap *owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);
+    if (LU_UNLIKELY(owner == NULL)) return; /* two threads freed its last block at once */
     struct span *top = __atomic_load_n(&owner->pending, __ATOMIC_RELAXED);
     do {
         __atomic_store_n(&span->pending_next, top, __ATOMIC_RELAXED);

@@ -43,9 +43,7 @@
 #define RARE_MS 24u /* a class that did not get a span for so long will not fill one soon */
 
 static void set_bound(struct span *span) {
-    uint32_t error = span->inverse * lu__class_size[span->class_id]; /* beyond 2^32 */
-    uint32_t bound = span->purged ? 0 : LU_MIN(lu__span_carved(span) * error, span->inverse);
-    __atomic_store_n(&span->bound, bound, __ATOMIC_RELAXED); /* read by remote frees */
+    __atomic_store_n(&span->bound, lu__span_bound_now(span), __ATOMIC_RELAXED); /* also by others */
 }
 
 static void set_limit(struct span *span, uint32_t limit) {

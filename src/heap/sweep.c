@@ -372,6 +372,7 @@ size_t lu__engine_purge(void) {
     heap->purge_seen = __atomic_add_fetch(&lu__purge_request, 1, __ATOMIC_RELAXED);
     returned += lu__sweep_all(heap);
     lu__pool_each(sweep_visit, &returned);
+    returned += lu__heap_purge_structures();
     returned += lu__run_purge(SIZE_MAX);
     (void)lu__run_give_addresses(LU_MIB);
     lu__thread_leave(heap);

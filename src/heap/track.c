@@ -150,6 +150,19 @@ void lu__track_mark(const struct span *span, uint8_t *free_bits) {
     }
 }
 
+bool lu__track_remake(struct span *span, const uint8_t *free_bits) {
+    struct track *track = track_of(span);
+    if (track == NULL) return false;
+    track->count = track->from = 0;
+    for (size_t i = 0; i < WORDS; i++) {
+        uint64_t word;
+        memcpy(&word, free_bits + i * 8, sizeof word); /* bytes in the order of their bits */
+        __atomic_store_n(&track->bits[i], word, __ATOMIC_RELEASE);
+        track->count += (uint32_t)__builtin_popcountl(word);
+    }
+    return true;
+}
+
 /* ---------------------------------------------------------------- from list to bitmap and back */
 
 /* The block is on the list, and in the bitmap as well: it was freed twice, and its word written to
@@ -256,7 +269,8 @@ static void shorten(struct heap *owner, struct span *span) {
 void lu__track_alarm(struct span *span, uint32_t steps) {
     if (steps <= LU_TRACK_STEPS || span->slices != 1 || lu__span_carved(span) <= LEAST) return;
     struct heap *owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);
-    bool of_user = owner->kind == LU_HEAP_OF_USER;
+    if (owner == NULL) return; /* another thread ends its heap */
+    bool of_user = __atomic_load_n(&owner->kind, __ATOMIC_RELAXED) == LU_HEAP_OF_USER;
     if (!of_user && owner != lu__thread_heap()) {
         uint16_t none = 0;
         (void)__atomic_compare_exchange_n(&span->track, &none, TRACK_WANTED, false,

@@ -28,6 +28,8 @@ void lu__track_end(struct span *span);
 void lu__track_drop(struct span *span);
 /* Set the bits of `free_bits`, one for each block of the span, for those in the bitmap. */
 void lu__track_mark(const struct span *span, uint8_t *free_bits);
+/* If the span has a bitmap: it has the blocks of `free_bits` and no others from now on. */
+bool lu__track_remake(struct span *span, const uint8_t *free_bits);
 /* In the child of fork. */
 void lu__track_fork_child(void);
 

@@ -15,8 +15,6 @@
 #include "heap/track.h"
 #include "span/huge.h"
 
-#define BITS_MOST (LU_SLICE / 8) /* blocks in a span at most */
-
 void lu__user_clear(struct heap *heap) {
     struct span *next;
     for (struct span *span = heap->all; span != NULL; span = next) {
@@ -58,7 +56,7 @@ static bool walk_hardened(struct span *span, bool (*visit)(void *block, size_t b
 
 static bool walk_small(struct span *span, bool (*visit)(void *block, size_t bytes, void *arg),
                        void *arg) {
-    uint8_t free_bits[BITS_MOST / 8];
+    uint8_t free_bits[LU_BITS_MOST / 8];
     uint32_t size = lu__class_size[span->class_id], count = lu__span_carved(span);
     uintptr_t start = (uintptr_t)lu__span_start(span);
     memset(free_bits, 0, count / 8 + 1 <= sizeof free_bits ? count / 8 + 1 : sizeof free_bits);

@@ -18,5 +18,7 @@ void lu__user_clear(struct heap *heap);
  * locked the heap and is outside again: a visitor may use the library. */
 bool lu__user_walk(struct heap *heap, bool (*visit)(void *block, size_t bytes, void *arg),
                    void *arg);
+/* In a copy of the process: heaps that threads which are not here were changing are made whole. */
+void lu__user_fork_child(void);
 
 #endif

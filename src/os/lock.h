@@ -198,6 +198,17 @@ LU_INLINE void lu__lock_release(struct lu__lock *lock) {
     if (lu__lock_let_go(lock)) lu__lock_wake(lock);
 }
 
+/* Of a lock for what only one thread at a time uses: note that it is the calling one, or nobody, as
+ * lu__lock_is_mine and lu__lock_fork_child are to see it. */
+LU_INLINE void lu__lock_note(struct lu__lock *lock) {
+    __atomic_store_n(&lock->word, lu__lock_me(), __ATOMIC_RELAXED);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+LU_INLINE void lu__lock_unnote(struct lu__lock *lock) {
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    __atomic_store_n(&lock->word, 0, __ATOMIC_RELAXED);
+}
+
 /* True if the calling thread holds the lock. */
 LU_INLINE bool lu__lock_is_mine(const struct lu__lock *lock) {
     uint32_t name = __atomic_load_n(&lu__lock_thread.name, __ATOMIC_RELAXED);

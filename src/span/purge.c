@@ -255,3 +255,34 @@ size_t lu__run_purge_due(uint64_t now_ms, bool pressed, size_t most_bytes) {
     lu__lock_release(&lu__span_lock);
     return due != 0 ? lu__run_purge(LU_MIN(due, most_bytes)) : 0;
 }
+
+/* ---------------------------------------------------------------- runs that stay */
+
+static void count_meta(struct span *run, bool used) {
+    size_t bytes = lu__span_bytes(run);
+    lu__lock_acquire(&lu__span_lock);
+    LU_SET(run->swept, !used);
+    if (used) {
+        lu__figure_sub(&lu__span_figures.huge, bytes); /* as which it was charged */
+        lu__figure_add(&lu__span_figures.used, bytes);
+        lu__figure_add(&lu__span_figures.meta, bytes);
+    } else {
+        lu__figure_sub(&lu__span_figures.used, bytes);
+        lu__figure_sub(&lu__span_figures.meta, bytes);
+    }
+    lu__lock_release(&lu__span_lock);
+}
+
+bool lu__run_retire(struct span *run) {
+    size_t bytes = lu__span_bytes(run);
+    if (lu__os_purge(lu__span_start(run), bytes) != 0) return false;
+    __atomic_fetch_add(&lu__span_figures.returned, bytes, __ATOMIC_RELAXED);
+    count_meta(run, false);
+    return true;
+}
+
+bool lu__run_wake(struct span *run) {
+    if (!lu__span_charge(lu__span_bytes(run))) return false;
+    count_meta(run, true);
+    return true;
+}

@@ -295,6 +295,7 @@ static struct span *alloc_fresh(size_t slices, size_t align_slices, enum lu__kin
 static void note_use(struct span *run, enum lu__kind kind) {
     note_used(lu__span_bytes(run));
     if (kind == LU_KIND_META) lu__figure_add(&figures->meta, lu__span_bytes(run));
+    if (kind == LU_KIND_META) run->swept = 0;
     if (kind == LU_KIND_SMALL) mark_interior(run);
 }
 
@@ -492,7 +493,8 @@ void lu__run_rebuild(void) {
                 if (run->kind == LU_KIND_LARGE) {
                     unmark_inside(run);
                 }
-                used += lu__span_bytes(run);
+                bool retired = run->kind == LU_KIND_META && run->swept;
+                if (!retired) used += lu__span_bytes(run);
             }
             slice += run->slices;
         }

@@ -55,8 +55,8 @@ enum lu__kind {
  * what becomes of it. */
 enum lu__free { LU_FREE_DIRTY, LU_FREE_CLEAN, LU_FREE_HOLE, LU_FREES };
 
-/* Whose a SMALL span is, and so what the fast paths may do with it. If it is not LU_OF_NOBODY, it is
- * a span; LU_OF_USER and above: a lu_heap's, unhardened. */
+/* Whose a SMALL span is, and so what the fast paths may do with it. If it is not LU_OF_NOBODY, it
+ * is a span; LU_OF_USER and above: a lu_heap's, unhardened. */
 enum lu__whose {
     LU_OF_NOBODY, /* another run, or a hardened lu_heap's */
     LU_OF_THREAD,
@@ -109,7 +109,8 @@ struct span {
     uint8_t hardened;  /* SMALL, LARGE: see heap/harden_parts.h; and of those                   */
     uint8_t guarded;   /* an inaccessible slice ends the run                              */
     uint8_t swept;     /* PARTIAL: nothing was freed since the last sweep. CURRENT: nothing was
-                         carved since what is not carved was given back                     */
+                         carved since what is not carved was given back. META: its pages were,
+                         and it counts as not used                                         */
 } __attribute__((aligned(128)));
 _Static_assert(sizeof(struct span) == (size_t)1 << LU_DESC_SHIFT, "descriptors are 128 bytes");
 _Static_assert(offsetof(struct span, remote) == 64, "the second line starts with `remote`");
@@ -229,6 +230,11 @@ bool lu__span_charge(size_t bytes);
 void lu__span_uncharge(size_t bytes);
 /* A run of kind META is about to be freed: it no longer counts as such. */
 void lu__span_forget_meta(size_t bytes);
+/* The pages of a run of kind META go back where they are, so that it reads as zero, and it is not
+ * in use; span->swept says so. False: the kernel refuses. */
+bool lu__run_retire(struct span *run);
+/* It is to be used again. False, and nothing done: the limit forbids it. */
+bool lu__run_wake(struct span *run) LU_MUST_CHECK;
 /* Once the memory that was charged is really there. */
 void lu__span_note_peak(void);
 /* The system refused `bytes`, of which some are `charged` already (lu__span_charge): give back all

@@ -36,8 +36,12 @@
 enum {
     BLOCKS = 120,
     OBJECTS = 40,
+    HEAP_BLOCKS = 40,
+    PRESSED = 250,
+    BURST = 160,
+    BURST_SIZE = 40,
     OBJECT_SIZE = 400,
-    ROUNDS = 300,
+    ROUNDS = 400,
     THREADS = 2,
     CHILD_SECONDS = 10,
     ALL_SECONDS = 400
@@ -110,6 +114,116 @@ static void use_object(uint64_t *state) {
     fill(slot, lu_cache_alloc(cache), OBJECT_SIZE);
 }
 
+/* Blocks of lu_heaps: of a shared one that both threads use, and of one that is the worker's alone
+ * until a child, where the worker is not, goes on with it. */
+struct in_heap {
+    lu_heap_t *heap;
+    struct slot slots[HEAP_BLOCKS];
+};
+static struct in_heap shared, single;
+static size_t last_size; /* that was asked of either */
+
+static void use_in_heap(struct in_heap *in, uint64_t *state) {
+    struct slot *slot = &in->slots[check_random(state) % HEAP_BLOCKS];
+    size_t size = last_size = some_size(state);
+    unsigned char *at = take(slot);
+    switch (check_random(state) % 8) {
+    case 0:
+        return fill(slot, lu_heap_realloc(in->heap, at, size), size);
+    case 1:
+        lu_heap_free(in->heap, at);
+        return fill(slot, lu_heap_calloc(in->heap, 1, size), size);
+    case 2:
+        lu_free(at);
+        return fill(slot, lu_heap_aligned_alloc(in->heap, 64, size), size);
+    case 3:
+    case 4:
+        break;
+    default:
+        lu_free(at);
+        return fill(slot, lu_heap_malloc(in->heap, size), size);
+    }
+    lu_free(at);
+}
+
+/* More of a size than is kept at hand, so that some goes back to where it was taken from. */
+static void burst(lu_heap_t *heap) {
+    void *blocks[BURST];
+    last_size = BURST_SIZE;
+    for (size_t i = 0; i < BURST; i++) blocks[i] = lu_heap_malloc(heap, BURST_SIZE);
+    for (size_t i = 0; i < BURST; i++) lu_free(blocks[i]);
+}
+
+/* What is in a slot is whole, and the walk comes to it once. */
+struct walk {
+    const struct in_heap *in;
+    size_t found;
+};
+
+static bool find_visited(void *block, size_t bytes, void *arg) {
+    struct walk *walk = arg;
+    for (size_t i = 0; i < HEAP_BLOCKS; i++) {
+        const struct slot *slot = &walk->in->slots[i];
+        if (slot->at != block) continue;
+        CHECK(bytes >= slot->size);
+        walk->found++;
+    }
+    return true;
+}
+
+static void walk_heap(const struct in_heap *in) {
+    struct walk walk = {.in = in};
+    size_t there = 0;
+    for (size_t i = 0; i < HEAP_BLOCKS; i++) {
+        if (in->slots[i].at == NULL) continue;
+        check_ends(in->slots[i].at, in->slots[i].size);
+        there++;
+    }
+    CHECK(lu_heap_walk(in->heap, find_visited, &walk));
+    CHECK_EQ(walk.found, there);
+}
+
+/* All that the heap has of a size, so that what it would give twice is given. */
+static void press(struct in_heap *in, size_t size) {
+    static struct slot pressed[PRESSED];
+    size_t count = LU_MAX(LU_MIN(PRESSED, CHECK_MIB / 8 / size), 1);
+    for (size_t i = 0; i < count; i++) fill(&pressed[i], lu_heap_malloc(in->heap, size), size);
+    walk_heap(in);
+    for (size_t i = 0; i < count; i++) lu_free(take(&pressed[i]));
+}
+
+/* In a child, which has the heap for itself. */
+static void end_heap(struct in_heap *in, uint64_t *state) {
+    size_t size = last_size;
+    walk_heap(in);
+    press(in, size);
+    for (size_t i = 0; i < 2 * HEAP_BLOCKS; i++) use_in_heap(in, state);
+    walk_heap(in);
+    for (size_t i = 0; i < HEAP_BLOCKS; i++) {
+        if (i % 4 != 0) lu_free(take(&in->slots[i]));
+    }
+    lu_heap_destroy(in->heap);
+}
+
+static void make_heaps(void) {
+    shared = (struct in_heap){.heap = lu_heap_create(LU_HEAP_SHARED)};
+    single = (struct in_heap){.heap = lu_heap_create(LU_HEAP_SINGLE_THREADED)};
+    CHECK(shared.heap != NULL && single.heap != NULL);
+}
+
+/* A scope of each thread. */
+static lu_scope_t worker_scope, main_scope;
+
+static void use_scope(lu_scope_t *scope, uint64_t *state) {
+    for (int i = 0; i < 3; i++) {
+        size_t size = check_random_size(state, 14) + 1;
+        unsigned char *at = lu_scope_alloc(scope, size);
+        CHECK(at != NULL);
+        at[0] = at[size - 1] = (unsigned char)size;
+    }
+    if (check_random(state) % 4 == 0) lu_scope_end(scope);
+}
+
 static void free_all(struct slot *slots) {
     for (size_t i = 0; i < BLOCKS; i++) lu_free(take(&slots[i]));
 }
@@ -173,9 +287,17 @@ static void *worker_body(void *arg) {
             lu_free(take(&of_main[i]));
         } else if (draw % 8 == 1) {
             use_object(&state);
+        } else if (draw % 8 <= 3) {
+            use_in_heap(&shared, &state);
+        } else if (draw % 8 == 4) {
+            use_in_heap(&single, &state);
+        } else if (draw % 16 == 5) {
+            use_scope(&worker_scope, &state);
         } else {
             use_slot(&of_worker[i], &state);
         }
+        if (round % 200 == 10) burst(shared.heap);
+        if (round % 200 == 110) burst(single.heap);
         if (round % 100 == 40) use_heap(100000);
         if (round % 100 == 80) (void)lu_purge();
     }
@@ -190,6 +312,8 @@ static void use(uint64_t *state, size_t rounds) {
         use_slot(&of_main[check_random(state) % BLOCKS], state);
         if (i % 2 == 0) lu_free(take(&of_worker[check_random(state) % BLOCKS]));
         if (i % 2 == 1) use_object(state);
+        if (i % 4 == 1) use_in_heap(&shared, state);
+        if (i % 16 == 1) use_scope(&main_scope, state);
     }
 }
 
@@ -238,7 +362,11 @@ static __attribute__((noreturn)) void be_child(size_t number) {
     free_all(of_main);
     for (size_t i = 0; i < OBJECTS; i++) lu_cache_free(cache, take(&objects[i]));
     (void)lu_cache_reap(cache, SIZE_MAX);
+    lu_scope_end(&worker_scope);
+    end_heap(&single, &state);
+    end_heap(&shared, &state);
     (void)lu_purge();
+    make_heaps();
     use(&state, BLOCKS);
     _exit(0);
 }
@@ -280,6 +408,7 @@ int main(int argc, char **argv) {
     CHECK_EQ(pthread_key_create(&last_key, at_thread_end), 0);
     cache = lu_cache_create("objects", OBJECT_SIZE, 0, NULL, NULL, NULL);
     CHECK(cache != NULL);
+    make_heaps();
     visits = calloc(1, (size_t)(etext - __executable_start));
     CHECK(visits != NULL);
     CHECK(sem_init(&to_main, 0, 0) == 0 && sem_init(&to_worker, 0, 0) == 0);

@@ -68,12 +68,18 @@ TABLE = {
         "    struct heap *heap = pop_oldest(&waiting);\n"
         "    if (heap != NULL) push(&waiting, heap);\n",
         "    put_locked(&visited, heap);\n", ""),
-    # ... others find the end of the list of all heaps in a structure that is used again
-    "link_is_cleared": (
-        "src/heap/pool.c",
-        "    memset(heap, 0, link);\n",
-        "    struct heap *next = heap->next_heap;\n    memset(heap, 0, sizeof *heap);\n"
-        "    heap->next_heap = next;\n"),
+    # structures.c: others do not see the heaps of a bank while one of its structures is used again
+    "bank_out_of_sight": (
+        "src/heap/structures.c",
+        "    clear(heap);\n    if (i >= bank->needed) LU_SET(bank->needed, i + 1);\n",
+        "    uint32_t made = LU_MAX(bank->needed, i + 1);\n    LU_SET(bank->needed, 0);\n"
+        "    clear(heap);\n    LU_SET(bank->needed, made);\n"),
+    # engine.c: the owner of a block may be nobody when it is read once more
+    "owner_read_twice": (
+        "src/heap/engine.c",
+        "    if (kind == LU_HEAP_OF_USER) return free_of_user(",
+        "    owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);\n"
+        "    if (owner->kind == LU_HEAP_OF_USER) return free_of_user("),
     # thread.c: the heap is in the pool before its lists are in order
     "released_before_in_order": (
         "src/heap/thread.c",

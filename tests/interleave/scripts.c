@@ -213,6 +213,10 @@ static void make_heap(void) {
     heap = lu_heap_create(LU_HEAP_SHARED);
     for (size_t i = 0; i < BLOCKS; i++) blocks[i] = lu_heap_malloc(heap, BIG);
 }
+static void *large;
+static void make_large(void) {
+    large = lu_heap_malloc(heap, 100000);
+}
 static void prepare_heap(void) {
     explore_as(0, make_heap);
     explore_as(1, have_heap);
@@ -230,8 +234,8 @@ static void check_heap_blocks(void) {
     state_check(BLOCKS - 2);
 }
 
-/* Blocks go back to the list of a class, while the other thread takes from it, and carves more where
- * it finds none. */
+/* Blocks go back to the list of a class, while the other thread takes from it, and carves more
+ * where it finds none. */
 static void use_one_list(void) {
     size_t mine = BLOCKS - 1 - explore_self() * 2;
     unsigned char *block = lu_heap_calloc(heap, 1, BIG);
@@ -242,6 +246,66 @@ static void use_one_list(void) {
     EXPLORE_CHECK(blocks[mine - 1] != NULL);
     lu_free(blocks[mine - 1]);
     check_mine(block);
+}
+
+/* The child goes on with a heap in which another thread was. */
+static void fork_then_use_heap(void) {
+    explore_fork();
+    use_heap();
+    for (size_t i = 4; i < BLOCKS; i++) {
+        unsigned char *block = lu_heap_malloc(heap, BIG);
+        EXPLORE_CHECK(block != NULL);
+        for (size_t k = 4; k < BLOCKS; k++) EXPLORE_CHECK(block != blocks[k]);
+        lu_free(blocks[i]);
+        blocks[i] = block;
+    }
+}
+static void check_heap_forked(void) {
+    size_t count = state_count_forked(); /* of two that were freed, and one that was taken */
+    EXPLORE_CHECK(count >= BLOCKS - 3 && count <= BLOCKS);
+}
+
+/* A block is used while its heap is being destroyed: wrong, and told or not, but no more. */
+static bool go_on(const lu_violation_t *violation, void *arg) {
+    (void)violation, (void)arg;
+    return true;
+}
+static void prepare_end(void) {
+    lu_set_violation_handler(go_on, NULL);
+    prepare_heap();
+    for (unsigned i = 0; i < 2; i++) explore_as(i, have_heap);
+    explore_as(0, make_large);
+}
+static void end_heap(void) {
+    lu_heap_destroy(heap);
+}
+static void end_heap_and_reuse(void) {
+    lu_heap_destroy(heap);
+    heap = lu_heap_create(LU_HEAP_SHARED);
+    blocks[0] = lu_heap_malloc(heap, BIG);
+    lu_heap_destroy(heap);
+}
+static void free_late(void) {
+    lu_free(blocks[1]);
+}
+static void free_large_late(void) {
+    lu_free(large);
+}
+static void ask_late(void) {
+    (void)lu_usable_size(blocks[1]);
+    lu_free_sized(blocks[2], BIG);
+}
+static void resize_late(void) {
+    (void)lu_realloc(blocks[1], BIG / 2);
+}
+static void check_ended(void) {
+    lu_set_violation_handler(NULL, NULL);
+    state_check(0);
+}
+
+static void check_ended_resized(void) { /* it may have moved to the thread's heap before */
+    lu_set_violation_handler(NULL, NULL);
+    EXPLORE_CHECK(state_count_forked() <= 1);
 }
 
 /* A walk of all heaps, by one thread, while another uses the structure of an ended one again. */
@@ -389,6 +453,15 @@ const struct script scripts[] = {
     {"borrowed heap", prepare_pool, {end_then_borrow, come_and_go}, check_borrowed, 2},
     {"shared heap", prepare_heap, {use_heap, use_heap}, check_heap_blocks, 3},
     {"list of a shared heap", prepare_heap, {use_one_list, use_one_list}, check_heap_blocks, 2},
+    {"fork and shared heap", prepare_heap, {fork_then_use_heap, use_heap}, check_heap_forked, 2},
+    {"end of a heap and a free", prepare_end, {end_heap_and_reuse, free_late}, check_ended, 3},
+    {"end of a heap and a free of a large block",
+     prepare_end,
+     {end_heap, free_large_late},
+     check_ended,
+     3},
+    {"end of a heap and questions", prepare_end, {end_heap, ask_late}, check_ended, 3},
+    {"end of a heap and realloc", prepare_end, {end_heap, resize_late}, check_ended_resized, 3},
     {"fork and post", prepare_big, {fork_then_drain, free_0_1, free_2_3}, check_forked, 3},
     {"fork and batches", prepare_small, {fork_then_drain, free_0_2_flush}, check_forked, 3},
     {"fork and pool", prepare_pool, {fork_then_come, come_and_go}, NULL, 2},
