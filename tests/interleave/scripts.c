@@ -13,6 +13,7 @@
 #include "heap/heap.h"
 #include "heap/track.h"
 #include "lucid/lucid.h"
+#include "scripts_cache.h"
 #include "state.h"
 
 enum { BIG = 12000, SMALL = 64, BLOCKS = 8 };
@@ -471,6 +472,15 @@ const struct script scripts[] = {
     {"bitmap and a free", prepare_bitmap, {pass_bitmap_on, ask_and_free}, check_none_left, 2},
     {"runs", prepare_runs, {use_run, use_run, purge}, check_runs, 2},
     {"lock", NULL, {lock_twice, lock_twice, lock_twice}, check_lock, 3},
+    {"cache", caches_prepare, {caches_use, caches_use}, caches_check, 3},
+    {"cache and reap", caches_prepare, {caches_use, caches_use, caches_reap}, caches_check, 2},
+    {"cache and end", caches_prepare, {caches_reap, caches_use_and_end}, caches_check, 2},
+    {"fork and cache", caches_prepare, {caches_fork_then_use, caches_use_many}, NULL, 2},
+    {"double free in a cache",
+     caches_prepare,
+     {caches_free_same, caches_free_same},
+     caches_check_same,
+     4},
     {"emergency memory", NULL, {take_emergency, take_emergency}, NULL, 6},
     {.name = NULL},
 };

@@ -161,21 +161,32 @@ static void use_scope(struct thread *thread) {
 /* ------------------------------------------------------------------ caches ------------------- */
 
 struct object {
-    uint64_t self; /* its address, mixed: set by the constructor, kept while it is free */
+    uint64_t self;        /* its address, mixed: set by the constructor, kept while it is free */
+    struct object *owned; /* another one, or NULL: freed by who is given this one again, or by the
+                             destructor */
     uint64_t words[OBJECT_WORDS];
 };
 
 static int construct(void *at, void *arg) {
     struct object *object = at;
     object->self = check_mix((uintptr_t)object);
+    object->owned = NULL;
     memset(object->words, 0, sizeof object->words);
     atomic_fetch_add((atomic_long *)arg, 1);
     return 0;
 }
 
+static void free_owned(struct object *object) {
+    struct object *owned = object->owned;
+    object->owned = NULL;
+    if (owned != NULL) lu_cache_free(cache, owned);
+}
+
 static void destruct(void *at, void *arg) {
     struct object *object = at;
     CHECK_EQ(object->self, check_mix((uintptr_t)object));
+    object->self = 0;
+    free_owned(object);
     atomic_fetch_sub((atomic_long *)arg, 1);
 }
 
@@ -192,12 +203,17 @@ static void use_cache(struct thread *thread) {
         CHECK(objects[i] != NULL);
         CHECK_THAT(objects[i]->self == check_mix((uintptr_t)objects[i]),
                    "an object that was not constructed");
+        free_owned(objects[i]);
         CHECK_ZERO(objects[i]->words, sizeof objects[i]->words);
         check_fill(objects[i]->words, sizeof objects[i]->words, i);
     }
     for (size_t i = 0; i < count; i++) {
         CHECK_FILLED(objects[i]->words, sizeof objects[i]->words, i);
         memset(objects[i]->words, 0, sizeof objects[i]->words);
+        if (i + 1 < count && model_below(thread, 4) == 0) {
+            objects[i + 1]->owned = objects[i]; /* the next is freed, or owned, with it */
+            continue;
+        }
         lu_cache_free(cache, objects[i]);
     }
     if (model_below(thread, 100) == 0) (void)lu_cache_reap(cache, model_below(thread, 50));

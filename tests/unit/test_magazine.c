@@ -370,7 +370,7 @@ static void forked(void **state) {
     lu_cache_t *cache = create();
     pthread_t id;
     void *mine[10];
-    int status;
+    int status = -1;
     assert_int_equal(pthread_barrier_init(&barrier, NULL, 2), 0);
     assert_int_equal(pthread_create(&id, NULL, hold_some, cache), 0);
     pthread_barrier_wait(&barrier);
