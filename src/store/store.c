@@ -35,6 +35,7 @@
 #include "os/file.h"
 #include "os/kernel.h"
 #include "os/os.h"
+#include "os/process.h"
 #include "store/store.h"
 
 #include <errno.h>
@@ -59,6 +60,7 @@ static void forget(struct lu_store *store) {
 }
 
 struct lu_store *lu__store_claim(void) {
+    lu__process_also(lu__store_fork_child);
     for (size_t i = 0; i < STORES; i++) {
         uint32_t expected = FREE;
         if (!__atomic_compare_exchange_n(&open_stores[i].state, &expected, BUSY, false,
