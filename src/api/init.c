@@ -21,7 +21,6 @@
 #include "lucid/lucid.h"
 #include "os/lock.h"
 #include "stats/snapshot.h"
-#include "store/store.h"
 
 /* What pthread_atfork of libc's static part calls us by. The shared library is linked without the
  * compiler's start files, which define it; where they are linked, theirs is taken. */
@@ -48,7 +47,6 @@ static void put_in_order(bool alone) {
     lu__violation_fork_child();
     lu__engine_fork_child(alone);
     lu__cache_fork_child(alone);
-    lu__store_fork_child(alone);
 }
 
 __attribute__((constructor(101))) void lu__at_load(void) {

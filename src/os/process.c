@@ -39,12 +39,16 @@
 #include "os/os.h"
 
 uint32_t lu__process_first;
-static uint32_t *own_word; /* atomic; in the page, or NULL */
-static lu__process_order_fn *put_in_order;
-static bool refused; /* atomic */
+static uint32_t *own_word;                                     /* atomic; in the page, or NULL */
+static lu__process_order_fn *put_in_order, *put_more_in_order; /* atomic */
+static bool refused;                                           /* atomic */
 
 void lu__process_begin(lu__process_order_fn *order) {
     __atomic_store_n(&put_in_order, order, __ATOMIC_RELEASE);
+}
+
+void lu__process_also(lu__process_order_fn *order) {
+    __atomic_store_n(&put_more_in_order, order, __ATOMIC_RELEASE);
 }
 
 const uint32_t *lu__process_word(void) {
@@ -82,6 +86,8 @@ void lu__process_meet(uint32_t count) {
 
 static void finish(uint32_t *word, bool alone) {
     __atomic_load_n(&put_in_order, __ATOMIC_ACQUIRE)(alone);
+    lu__process_order_fn *more = __atomic_load_n(&put_more_in_order, __ATOMIC_ACQUIRE);
+    if (more != NULL) more(alone);
     if (word == NULL) return;
     __atomic_store_n(word, LU_PROCESS_KNOWN, __ATOMIC_RELEASE); /* partner: lu__lock_me */
     lu__os_wake(word, true);

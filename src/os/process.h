@@ -42,6 +42,8 @@ typedef void lu__process_order_fn(bool alone);
 
 /* Once, before there is a second thread. Without, copies are known only to fork's handler. */
 void lu__process_begin(lu__process_order_fn *order);
+/* What else is to be put in order, by a part that is not always there: stores. */
+void lu__process_also(lu__process_order_fn *order);
 /* `count` threads, the caller's included, have taken locks so far. Before it takes its first. */
 void lu__process_meet(uint32_t count);
 /* The word may not be LU_PROCESS_KNOWN: find out why, put the process in order or wait until who

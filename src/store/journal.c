@@ -67,17 +67,6 @@ uint64_t lu__store_journal_empty(uint64_t key) {
     return state_of(key, 0);
 }
 
-bool lu__store_is_recovered(const struct lu_store *store) {
-    const struct store_header *header = lu__store_header(store);
-    return header->growing == 0 && header->journal_state == store->idle;
-}
-
-void lu__store_begin(struct lu_store *store, lu_store_fault_t *fault) {
-    store->entries = store->applied = 0;
-    store->error = 0;
-    store->fault = fault;
-}
-
 LU_INLINE bool is_waiting(const struct lu_store *store, uint64_t offset) {
     for (unsigned i = store->applied; i < store->entries; i++) {
         if (store->changes[i].offset == offset) return true;

@@ -35,6 +35,7 @@
 #include "os/file.h"
 #include "os/kernel.h"
 #include "os/os.h"
+#include "os/process.h"
 #include "store/store.h"
 
 #include <errno.h>
@@ -43,8 +44,12 @@
 enum { STORES = 64, FREE = 0, BUSY = 1, OPEN = 2, TRIES = 8, NAP_NS = 10 * 1000 * 1000 };
 
 static struct lu_store open_stores[STORES];
-/* What the calling thread takes, or has taken, the lock of. */
-static __thread struct lu_store *inside __attribute__((tls_model("initial-exec")));
+/* What the calling thread takes, or has taken, the lock of: one, and more by signal handlers above.
+ * So many are not met but after jumps out of handlers, which then are not known of. */
+static __thread struct {
+    struct lu_store *stores[4];
+    unsigned count;
+} inside __attribute__((tls_model("initial-exec")));
 
 /* What is true of one file only. */
 static void forget(struct lu_store *store) {
@@ -55,6 +60,7 @@ static void forget(struct lu_store *store) {
 }
 
 struct lu_store *lu__store_claim(void) {
+    lu__process_also(lu__store_fork_child);
     for (size_t i = 0; i < STORES; i++) {
         uint32_t expected = FREE;
         if (!__atomic_compare_exchange_n(&open_stores[i].state, &expected, BUSY, false,
@@ -66,7 +72,6 @@ struct lu_store *lu__store_claim(void) {
         store->fd = -1;
         store->base = NULL;
         store->fault = NULL;
-        store->outer = NULL;
         forget(store);
         return store;
     }
@@ -140,7 +145,8 @@ void lu__store_fork_child(bool alone) {
             lu__store_drop(store);
         }
     }
-    for (struct lu_store *store = inside; store != NULL; store = store->outer) {
+    for (unsigned i = 0; i < LU_MIN(inside.count, LU_COUNT_OF(inside.stores)); i++) {
+        struct lu_store *store = inside.stores[i];
         if (__atomic_load_n(&store->state, __ATOMIC_RELAXED) == OPEN) give_up(store);
     }
 }
@@ -170,17 +176,22 @@ static int take(pthread_mutex_t *mutex) {
     return error == EBUSY ? wait_for(mutex) : error;
 }
 
-/* The caller is no longer inside of `store`. */
-static void come_out(struct lu_store *outer) {
+/* Both whole at any instant, for a child that is forked by a handler. */
+static void go_in(struct lu_store *store) {
+    if (LU_LIKELY(inside.count < LU_COUNT_OF(inside.stores))) inside.stores[inside.count] = store;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    inside = outer;
+    inside.count++;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+static void come_out(void) {
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    inside.count--;
 }
 
 static void release(struct lu_store *store) {
-    struct lu_store *outer = store->outer;
-    store->outer = NULL;
     (void)pthread_mutex_unlock(&lu__store_header(store)->lock.mutex);
-    come_out(outer);
+    come_out();
 }
 
 /* With the mutex held. 0, or the reason why it was left unrecoverable. */
@@ -195,15 +206,12 @@ static int put_in_order(struct lu_store *store, bool died) {
 }
 
 int lu__store_lock(struct lu_store *store) {
-    struct lu_store *outer = inside;
-    inside = store;
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    go_in(store);
     int error = take(&lu__store_header(store)->lock.mutex);
     if (error != EOWNERDEAD && error != 0) {
-        come_out(outer);
+        come_out();
         return error;
     }
-    store->outer = outer;
     if (store->idle == 0) store->idle = lu__store_journal_empty(lu__store_header(store)->key);
     lu__store_begin(store, store->fault);
     return put_in_order(store, error == EOWNERDEAD);

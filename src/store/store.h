@@ -99,7 +99,6 @@ struct lu_store {
     uint64_t idle;                  /* state of the journal between operations        */
     int error;                      /* not 0: the operation has failed, no more is changed */
     lu_store_fault_t *fault;        /* where a contradiction is described, or NULL */
-    struct lu_store *outer;         /* what the holder of the lock was inside of before, or NULL */
     uint64_t hints[LU_STORE_HINTS]; /* blocks that held what was looked for, by place       */
     struct store_change {
         uint64_t offset, value;
@@ -142,7 +141,11 @@ LU_INLINE uint64_t lu__store_mix(uint64_t x) {
 /* journal.c: under the lock. */
 
 /* Begin an operation that changes the store. `fault` may be NULL. */
-void lu__store_begin(struct lu_store *store, lu_store_fault_t *fault);
+LU_INLINE void lu__store_begin(struct lu_store *store, lu_store_fault_t *fault) {
+    store->entries = store->applied = 0;
+    store->error = 0;
+    store->fault = fault;
+}
 /* Change one word, or remember what it holds because it is about to be overwritten; both with the
  * next apply, or the end. Nothing happens once the operation has failed. */
 void lu__store_put(struct lu_store *store, uint64_t offset, uint64_t value);
@@ -155,7 +158,10 @@ int lu__store_end(struct lu_store *store) LU_MUST_CHECK;
 bool lu__store_recover(struct lu_store *store) LU_MUST_CHECK;
 /* The state of a journal without entries. */
 uint64_t lu__store_journal_empty(uint64_t key);
-bool lu__store_is_recovered(const struct lu_store *store);
+LU_INLINE bool lu__store_is_recovered(const struct lu_store *store) {
+    const struct store_header *header = lu__store_header(store);
+    return header->growing == 0 && header->journal_state == store->idle;
+}
 
 /* store.c */
 

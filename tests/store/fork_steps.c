@@ -6,6 +6,9 @@
  * script while the parent waits in the middle of the call. The layer is compiled into this program
  * with LU_STORE_STEPS, as in steps.c.
  *
+ * Three times: with a file; with shared memory; and with a call of another store in between, above
+ * which the fork is.
+ *
  *     fork_steps [STRIDE]     STRIDE > 1 forks at every STRIDE-th step only
  */
 #include "api/surface.h"
@@ -30,6 +33,7 @@ enum { BLOCKS = 12, SECONDS = 60 };
 static size_t steps, fork_at;
 static pid_t parent;
 static bool in_script;
+static lu_store_t *other; /* or NULL: a call of it is above that of the script, and forks */
 
 static void fail(const char *what) {
     fprintf(stderr, "fork_steps: %s (step %zu, errno %d)\n", what, fork_at, errno);
@@ -40,8 +44,7 @@ static bool is_child(void) {
     return getpid() != parent;
 }
 
-void lu__store_step(void) {
-    if (!in_script || ++steps != fork_at) return;
+static void fork_here(void) {
     pid_t child = fork();
     if (child < 0) fail("fork");
     if (child == 0) {
@@ -51,6 +54,20 @@ void lu__store_step(void) {
     int status;
     if (waitpid(child, &status, 0) != child) fail("waitpid");
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) fail("the child failed");
+}
+
+void lu__store_step(void) {
+    static bool above;
+    if (above) {
+        above = false;
+        fork_here();
+    } else if (in_script && ++steps == fork_at && other != NULL) {
+        above = true;
+        void *block = lu_store_malloc(other, 100);
+        if (is_child() != (block == NULL)) fail("a call above another");
+    } else if (in_script && steps == fork_at) {
+        fork_here();
+    }
 }
 
 static bool all_is_refused(lu_store_t *store) {
@@ -64,7 +81,8 @@ static bool all_is_refused(lu_store_t *store) {
 static void leave_child(lu_store_t *store, bool failed) {
     if (!is_child()) return;
     if (!failed) fail("the interrupted call did not fail");
-    if (!all_is_refused(store)) fail("a store that was given up is used");
+    if (!all_is_refused(store) || (other != NULL && !all_is_refused(other)))
+        fail("a store that was given up is used");
     _exit(0);
 }
 
@@ -120,15 +138,17 @@ int main(int argc, char **argv) {
     size_t stride = argc > 1 ? strtoul(argv[1], NULL, 10) : 1, forks = 0;
     lu_store_config_t config = {.flags = LU_STORE_CREATE, .limit_bytes = (size_t)1 << 28};
     parent = getpid();
-    for (int shared = 0; shared < 2; shared++) {
+    for (int kind = 0; kind < 3; kind++) {
+        if (kind == 2) other = lu_heap_open_shared(&config, NULL);
         for (fork_at = 1;; fork_at += stride, forks++) {
             (void)unlink(files_path("forked"));
-            run(shared ? lu_heap_open_shared(&config, NULL)
-                       : lu_heap_open_file(files_path("forked"), &config, NULL));
+            run(kind > 0 ? lu_heap_open_shared(&config, NULL)
+                         : lu_heap_open_file(files_path("forked"), &config, NULL));
             if (steps < fork_at) break;
         }
     }
     printf("%zu forks\n", forks);
-    if (forks < 600 / stride) fail("too few steps to say anything");
+    if (lu_store_check(other, NULL) != 0) fail("the other store");
+    if (forks < 900 / stride) fail("too few steps to say anything");
     return 0;
 }
