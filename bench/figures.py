@@ -18,8 +18,8 @@ CONFIDENCE = 0.95
 # What is compared. Of these, the first two get intervals.
 METRICS = ("time", "peak_rss", "final_rss", "mean_rss", "faults")
 RESAMPLED = METRICS[:2]
-# Groups of rows that are about single calls (calls.py), or of what few allocators have: no mean, and
-# no bar on times, is of them.
+# Groups of rows that are about single calls (calls.py), or of what few allocators have: no mean,
+# and no bar on times, is of them.
 APART = ("latency", "walks", "heaps")
 
 

@@ -5,9 +5,9 @@
  *     heap_pairs alone      lu_heap_malloc from a single-threaded heap, free
  *     heap_pairs shared     lu_heap_malloc from a shared heap, free
  *
- * One thread replaces the oldest of a few blocks of 16 to 256 bytes, again and again, so that all but
- * the calls themselves costs next to nothing. An allocator without lu_heap_malloc is asked by malloc
- * in all three; the rows of lucid are to be compared with each other.
+ * One thread replaces the oldest of a few blocks of 16 to 256 bytes, again and again, so that all
+ * but the calls themselves costs next to nothing. An allocator without lu_heap_malloc is asked by
+ * malloc in all three; the rows of lucid are to be compared with each other.
  */
 #include "common.h"
 

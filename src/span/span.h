@@ -55,8 +55,8 @@ enum lu__kind {
  * what becomes of it. */
 enum lu__free { LU_FREE_DIRTY, LU_FREE_CLEAN, LU_FREE_HOLE, LU_FREES };
 
-/* Whose a SMALL span is, and so what the fast paths may do with it. If it is not LU_OF_NOBODY, it is
- * a span; LU_OF_USER and above: a lu_heap's, unhardened. */
+/* Whose a SMALL span is, and so what the fast paths may do with it. What is not LU_OF_NOBODY is a
+ * span; LU_OF_USER and above: a lu_heap's, unhardened. */
 enum lu__whose {
     LU_OF_NOBODY, /* another run, or a hardened lu_heap's */
     LU_OF_THREAD,

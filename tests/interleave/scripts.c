@@ -230,8 +230,8 @@ static void check_heap_blocks(void) {
     state_check(BLOCKS - 2);
 }
 
-/* Blocks go back to the list of a class, while the other thread takes from it, and carves more where
- * it finds none. */
+/* Blocks go back to the list of a class, while the other thread takes from it, and carves more
+ * where it finds none. */
 static void use_one_list(void) {
     size_t mine = BLOCKS - 1 - explore_self() * 2;
     unsigned char *block = lu_heap_calloc(heap, 1, BIG);
