@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "heap/fast.h"
+#include "heap/user.h"
 #include "lucid/lucid.h"
 
 enum { BLOCKS = 300 };
@@ -380,6 +381,25 @@ static void misuse_is_told_as_ever(void **state) {
     lu_set_violation_handler(NULL, NULL);
 }
 
+/* What a heap that ends had on its lists is not there for who still uses it. */
+static void ended_heaps_have_no_blocks(void **state) {
+    (void)state;
+    for (unsigned flags = 0; flags <= LU_HEAP_SINGLE_THREADED; flags++) {
+        lu_heap_t *heap = make(flags);
+        for (size_t i = 0; i < LU_COUNT_OF(sizes); i++) stock(heap, sizes[i]);
+        lu__inside_set(1);
+        lu__user_clear(engine_heap(heap));
+        for (size_t i = 0; i < LU_COUNT_OF(sizes); i++) {
+            void *block = lu_heap_malloc(heap, sizes[i]);
+            lu__inside_set(0);
+            assert_true(lu__emergency_usable(block) != 0);
+            lu__inside_set(1);
+        }
+        lu__inside_set(0);
+        lu_heap_destroy(heap);
+    }
+}
+
 /* A live block whose first word is that of a free one goes back like any other. */
 static void blocks_that_look_free_are_freed(void **state) {
     (void)state;
@@ -464,6 +484,7 @@ int main(void) {
         cmocka_unit_test(threads_without_a_heap_get_one),
         cmocka_unit_test(new_parts_of_the_region_are_seen),
         cmocka_unit_test(misuse_is_told_as_ever),
+        cmocka_unit_test(ended_heaps_have_no_blocks),
         cmocka_unit_test(blocks_that_look_free_are_freed),
         cmocka_unit_test(other_blocks_of_a_heap_are_freed),
         cmocka_unit_test(everything_is_counted),
