@@ -442,6 +442,39 @@ static void other_blocks_of_a_heap_are_freed(void **state) {
     }
 }
 
+/* A large block of `heap` in whose descriptor stands what a span left there in an earlier life. */
+static void *make_stale(lu_heap_t *heap) {
+    void *block = lu_heap_malloc(heap, 200000);
+    assert_non_null(block);
+    memset(block, 1, 100);
+    struct span *span = lu__span_of(lu__region_of(block), block);
+    span->class_id = (uint8_t)lu__class_of(100);
+    span->inverse = 0;
+    span->bound = 1;
+    span->head = LU_LIST_END;
+    span->list = &span->head;
+    span->needed = 100;
+    return block;
+}
+
+static void descriptors_of_other_runs_are_not_believed(void **state) {
+    (void)state;
+    lu_set_violation_handler(on_violation, NULL);
+    for (unsigned flags = 0; flags <= LU_HEAP_SINGLE_THREADED; flags++) {
+        lu_heap_t *heap = make(flags);
+        lu_free(make_stale(heap));
+        assert_int_equal(live_in(heap), 0);
+        lu_heap_free(heap, make_stale(heap));
+        assert_int_equal(live_in(heap), 0);
+        violations = 0;
+        lu_free_sized(hidden(make_stale(heap)), 100); /* which frees it */
+        expect(1, LU_SIZE_MISMATCH, "free_sized");
+        assert_int_equal(live_in(heap), 0);
+        lu_heap_destroy(heap);
+    }
+    lu_set_violation_handler(NULL, NULL);
+}
+
 static size_t live_blocks(void) {
     lu_stats_t stats;
     lu_stats_get(&stats);
@@ -487,6 +520,7 @@ int main(void) {
         cmocka_unit_test(ended_heaps_have_no_blocks),
         cmocka_unit_test(blocks_that_look_free_are_freed),
         cmocka_unit_test(other_blocks_of_a_heap_are_freed),
+        cmocka_unit_test(descriptors_of_other_runs_are_not_believed),
         cmocka_unit_test(everything_is_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
