@@ -28,6 +28,11 @@ void lu__user_clear(struct heap *heap) {
         lu__run_free(span);
     }
     heap->all = heap->sweep_at = NULL;
+    /* Who uses the heap after this, which is misuse, finds nothing on the fast path. */
+    for (unsigned c = 0; c < LU_CLASSES; c++) {
+        heap->list[c] = LU_LIST_END;
+        heap->keys[c] = LU_NO_KEY;
+    }
     lu__hard_reset(heap);
     struct lu__huge huge;
     uintptr_t from = 0;

@@ -29,11 +29,13 @@ static void needed_inside(struct heap *owner, struct span *span) {
 }
 
 void lu__user_needed(struct span *span) {
+    struct heap *owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);
+    if (LU_UNLIKELY(owner == NULL)) return; /* the heap is being destroyed, which is misuse */
     if (!lu__thread_mark()) { /* a signal handler: the next free of the span looks again */
         span->needed = 1;
         return;
     }
-    needed_inside(span->owner, span);
+    needed_inside(owner, span);
     lu__inside_leave();
 }
 

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "heap/fast.h"
+#include "heap/user.h"
 #include "lucid/lucid.h"
 
 enum { BLOCKS = 300 };
@@ -366,18 +367,39 @@ static void misuse_is_told_as_ever(void **state) {
         expect(7, LU_DOUBLE_FREE, "free_sized");
         assert_null(lu_heap_realloc(other, hidden(kept), 2000));
         expect(8, LU_WRONG_HEAP, "lu_heap_realloc");
+        assert_null(lu_heap_realloc(other, hidden(kept), 100)); /* where it would stay as well */
+        expect(9, LU_WRONG_HEAP, "lu_heap_realloc");
         assert_ptr_equal(owner_of(kept), heap);
         assert_int_equal(live_in(heap), 1);
         lu_heap_destroy(heap);
         lu_free(hidden(kept));
-        assert_int_equal(violations, 9);
-        lu_heap_free(other, hidden(kept));
         assert_int_equal(violations, 10);
+        lu_heap_free(other, hidden(kept));
+        assert_int_equal(violations, 11);
         assert_int_equal(live_in(other), 0);
         assert_int_equal(holder_of(other), 0);
         lu_heap_destroy(other);
     }
     lu_set_violation_handler(NULL, NULL);
+}
+
+/* What a heap that ends had on its lists is not there for who still uses it. */
+static void ended_heaps_have_no_blocks(void **state) {
+    (void)state;
+    for (unsigned flags = 0; flags <= LU_HEAP_SINGLE_THREADED; flags++) {
+        lu_heap_t *heap = make(flags);
+        for (size_t i = 0; i < LU_COUNT_OF(sizes); i++) stock(heap, sizes[i]);
+        lu__inside_set(1);
+        lu__user_clear(engine_heap(heap));
+        for (size_t i = 0; i < LU_COUNT_OF(sizes); i++) {
+            void *block = lu_heap_malloc(heap, sizes[i]);
+            lu__inside_set(0);
+            assert_true(lu__emergency_usable(block) != 0);
+            lu__inside_set(1);
+        }
+        lu__inside_set(0);
+        lu_heap_destroy(heap);
+    }
 }
 
 /* A live block whose first word is that of a free one goes back like any other. */
@@ -422,6 +444,39 @@ static void other_blocks_of_a_heap_are_freed(void **state) {
     }
 }
 
+/* A large block of `heap` in whose descriptor stands what a span left there in an earlier life. */
+static void *make_stale(lu_heap_t *heap) {
+    void *block = lu_heap_malloc(heap, 200000);
+    assert_non_null(block);
+    memset(block, 1, 100);
+    struct span *span = lu__span_of(lu__region_of(block), block);
+    span->class_id = (uint8_t)lu__class_of(100);
+    span->inverse = 0;
+    span->bound = 1;
+    span->head = LU_LIST_END;
+    span->list = &span->head;
+    span->needed = 100;
+    return block;
+}
+
+static void descriptors_of_other_runs_are_not_believed(void **state) {
+    (void)state;
+    lu_set_violation_handler(on_violation, NULL);
+    for (unsigned flags = 0; flags <= LU_HEAP_SINGLE_THREADED; flags++) {
+        lu_heap_t *heap = make(flags);
+        lu_free(make_stale(heap));
+        assert_int_equal(live_in(heap), 0);
+        lu_heap_free(heap, make_stale(heap));
+        assert_int_equal(live_in(heap), 0);
+        violations = 0;
+        lu_free_sized(hidden(make_stale(heap)), 100); /* which frees it */
+        expect(1, LU_SIZE_MISMATCH, "free_sized");
+        assert_int_equal(live_in(heap), 0);
+        lu_heap_destroy(heap);
+    }
+    lu_set_violation_handler(NULL, NULL);
+}
+
 static size_t live_blocks(void) {
     lu_stats_t stats;
     lu_stats_get(&stats);
@@ -464,8 +519,10 @@ int main(void) {
         cmocka_unit_test(threads_without_a_heap_get_one),
         cmocka_unit_test(new_parts_of_the_region_are_seen),
         cmocka_unit_test(misuse_is_told_as_ever),
+        cmocka_unit_test(ended_heaps_have_no_blocks),
         cmocka_unit_test(blocks_that_look_free_are_freed),
         cmocka_unit_test(other_blocks_of_a_heap_are_freed),
+        cmocka_unit_test(descriptors_of_other_runs_are_not_believed),
         cmocka_unit_test(everything_is_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
