@@ -222,8 +222,8 @@ bool lu__span_charge(size_t bytes);
 void lu__span_uncharge(size_t bytes);
 /* A run of kind META is about to be freed: it no longer counts as such. */
 void lu__span_forget_meta(size_t bytes);
-/* The pages of a run of kind META go back where they are, so that it reads as zero, and it is not in
- * use; span->swept says so. False: the kernel refuses. */
+/* The pages of a run of kind META go back where they are, so that it reads as zero, and it is not
+ * in use; span->swept says so. False: the kernel refuses. */
 bool lu__run_retire(struct span *run);
 /* It is to be used again. False, and nothing done: the limit forbids it. */
 bool lu__run_wake(struct span *run) LU_MUST_CHECK;
