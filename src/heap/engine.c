@@ -285,8 +285,8 @@ void lu__free_needed(struct heap *heap, struct span *span) {
     lu__thread_leave(entered);
 }
 
-/* True if `user`, which is locked now, still owns the run: it may have ended since the run was
- * looked up, if another thread does wrong, and everything that was found then is another's. */
+/* True if `user`, which is locked now, still owns the run. If another thread does wrong, that may
+ * have ended since it was looked up, and all that was found then is another's. */
 static bool still_owns(const struct heap *user, const struct span *span) {
     return __atomic_load_n(&span->owner, __ATOMIC_RELAXED) == user;
 }
@@ -577,22 +577,4 @@ void lu__engine_set_perturb(int value) {
     perturb_byte = (unsigned char)value;
     lu__perturbing = value != 0;
     lu__thread_see_perturb();
-}
-
-void lu__engine_fork_child(bool alone) {
-    bool marked = lu__thread_mark(); /* else a signal handler forks, above a slow path */
-    lu__huge_fork_child();
-    lu__run_fork_child();
-    lu__walk_fork_child();
-    lu__track_fork_child();
-    lu__guard_fork_child();
-    lu__hard_span_fork_child();
-    lu__hard_large_fork_child();
-    lu__zero_fork_child();
-    lu__limit_fork_child();
-    lu__sweep_fork_child();
-    lu__thread_fork_child();
-    lu__user_fork_child();
-    lu__pool_fork_child(alone);
-    if (marked) lu__inside_leave();
 }

@@ -91,7 +91,7 @@ void lu__hard_release(struct span *span);
 /* The heap's blocks are all gone: for lu_heap_destroy, after lu__hard_release of each run. */
 void lu__hard_reset(struct heap *heap);
 
-/* whole.c: what the hardened lu_heap holds goes back to its spans, of which it lists none then; and
+/* fork.c: what the hardened lu_heap holds goes back to its spans, of which it lists none then; and
  * each of these is listed again. */
 void lu__hard_make_whole(struct heap *heap);
 void lu__hard_make_span_whole(struct heap *heap, struct span *span);

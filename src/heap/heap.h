@@ -96,7 +96,7 @@ struct heap {
     uint8_t shared;        /* LU_HEAP_OF_USER: take the lock                      */
     uint8_t state;         /* enum heap_state; under the pool lock                */
     uint8_t has_huge;      /* LU_HEAP_OF_USER, under the lock: it had a huge block */
-    uint8_t torn;          /* the same: it is being made whole after fork, see whole.c */
+    uint8_t torn;          /* the same: it is being made whole after fork, see fork.c */
 
     /* LU_HEAP_OF_USER only, under the lock. */
     struct lu__lock lock;
@@ -388,8 +388,7 @@ void lu__pool_release(struct heap *heap);
 struct heap *lu__heap_make(enum heap_kind kind);
 /* Give the structure of an ended lu_heap back for the next; inside. */
 void lu__heap_recycle(struct heap *heap);
-/* The lock goes by who has it, as `shared` may be another heap's if this one has ended
- * meanwhile. */
+/* The lock goes by who has it: `shared` may be another heap's if this one has ended meanwhile. */
 LU_INLINE void lu__user_unlock(struct heap *heap) {
     if (heap->shared || LU_UNLIKELY(lu__lock_is_mine(&heap->lock))) {
         lu__lock_release(&heap->lock);
@@ -424,7 +423,8 @@ LU_INLINE LU_MUST_CHECK bool lu__user_lock(struct heap *heap) {
         if (lu__lock_is_mine(&heap->lock)) return false;
         lu__lock_acquire(&heap->lock);
     }
-    if (LU_LIKELY(__atomic_load_n(&heap->kind, __ATOMIC_RELAXED) == LU_HEAP_OF_USER)) return true;
+    uint8_t kind = __atomic_load_n(&heap->kind, __ATOMIC_RELAXED);
+    if (LU_LIKELY(kind == LU_HEAP_OF_USER)) return true;
     lu__user_unlock(heap);
     return false;
 }

@@ -11,8 +11,8 @@
  * that start meanwhile find all others.
  *
  * A heap is busy (also read by the child of fork) from the moment that it is out of the pool, and
- * until it is in it. All is under pool_lock, and the structures that heaps are made of
- * (structures.c) are as well; the callers are inside.
+ * until it is in it. All is under pool_lock, as are the structures that heaps are made of
+ * (structures.c); the callers are inside.
  */
 #include "base/options.h"
 #include "heap/guard.h"

@@ -41,7 +41,7 @@ enum {
     BURST = 160,
     BURST_SIZE = 40,
     OBJECT_SIZE = 400,
-    ROUNDS = 400,
+    ROUNDS = 300,
     THREADS = 2,
     CHILD_SECONDS = 10,
     ALL_SECONDS = 400
@@ -122,10 +122,12 @@ struct in_heap {
 };
 static struct in_heap shared, single;
 static size_t last_size; /* that was asked of either */
+static const struct in_heap *last_heap;
 
 static void use_in_heap(struct in_heap *in, uint64_t *state) {
     struct slot *slot = &in->slots[check_random(state) % HEAP_BLOCKS];
     size_t size = last_size = some_size(state);
+    last_heap = in;
     unsigned char *at = take(slot);
     switch (check_random(state) % 8) {
     case 0:
@@ -147,10 +149,11 @@ static void use_in_heap(struct in_heap *in, uint64_t *state) {
 }
 
 /* More of a size than is kept at hand, so that some goes back to where it was taken from. */
-static void burst(lu_heap_t *heap) {
+static void burst(const struct in_heap *in) {
     void *blocks[BURST];
     last_size = BURST_SIZE;
-    for (size_t i = 0; i < BURST; i++) blocks[i] = lu_heap_malloc(heap, BURST_SIZE);
+    last_heap = in;
+    for (size_t i = 0; i < BURST; i++) blocks[i] = lu_heap_malloc(in->heap, BURST_SIZE);
     for (size_t i = 0; i < BURST; i++) lu_free(blocks[i]);
 }
 
@@ -194,10 +197,9 @@ static void press(struct in_heap *in, size_t size) {
 
 /* In a child, which has the heap for itself. */
 static void end_heap(struct in_heap *in, uint64_t *state) {
-    size_t size = last_size;
     walk_heap(in);
-    press(in, size);
-    for (size_t i = 0; i < 2 * HEAP_BLOCKS; i++) use_in_heap(in, state);
+    if (in == last_heap) press(in, last_size);
+    for (size_t i = 0; i < HEAP_BLOCKS; i++) use_in_heap(in, state);
     walk_heap(in);
     for (size_t i = 0; i < HEAP_BLOCKS; i++) {
         if (i % 4 != 0) lu_free(take(&in->slots[i]));
@@ -296,8 +298,8 @@ static void *worker_body(void *arg) {
         } else {
             use_slot(&of_worker[i], &state);
         }
-        if (round % 200 == 10) burst(shared.heap);
-        if (round % 200 == 110) burst(single.heap);
+        if (round % 200 == 10) burst(&shared);
+        if (round % 200 == 110) burst(&single);
         if (round % 100 == 40) use_heap(100000);
         if (round % 100 == 80) (void)lu_purge();
     }
@@ -363,8 +365,9 @@ static __attribute__((noreturn)) void be_child(size_t number) {
     for (size_t i = 0; i < OBJECTS; i++) lu_cache_free(cache, take(&objects[i]));
     (void)lu_cache_reap(cache, SIZE_MAX);
     lu_scope_end(&worker_scope);
-    end_heap(&single, &state);
-    end_heap(&shared, &state);
+    struct in_heap *last = last_heap == &single ? &single : &shared;
+    end_heap(last, &state);
+    end_heap(last == &single ? &shared : &single, &state);
     (void)lu_purge();
     make_heaps();
     use(&state, BLOCKS);

@@ -1,9 +1,11 @@
 /*
- * whole.c - lu_heaps that another thread was changing when the process was copied.
+ * fork.c - a copy of the process is put in order; lu_heaps that another thread was changing.
  *
- * The copy is without that thread, and its heap as the thread left it: a list was half moved, a
- * count not written yet. What other threads' heaps are in such a case, given up, a lu_heap cannot
- * be: the program goes on with it. So it is made whole from what is right after every store:
+ * Each file sees to what it owns (lu__engine_fork_child). What is done here is for the heaps of
+ * programs. The copy is without the thread that was in one, and the heap as that thread left it: a
+ * list was half moved, a count not written yet. What other threads' heaps are in such a case, given
+ * up, a lu_heap cannot be: the program goes on with it. So it is made whole from what is right
+ * after every store:
  *
  *     descriptors       which runs the heap owns (owner is stored last, and cleared first)
  *     limit, purged     how much of a span was carved, and which pages of that are not there
@@ -20,10 +22,15 @@
  */
 #include <string.h>
 
+#include "heap/engine.h"
+#include "heap/guard.h"
 #include "heap/harden.h"
 #include "heap/heap.h"
+#include "heap/limit.h"
 #include "heap/track.h"
 #include "heap/user.h"
+#include "heap/zero.h"
+#include "span/huge.h"
 
 /* ---------------------------------------------------------------- a span */
 
@@ -156,4 +163,24 @@ void lu__user_fork_child(void) {
         }
     }
     lu__heap_each(end, NULL);
+}
+
+/* ---------------------------------------------------------------- the whole */
+
+void lu__engine_fork_child(bool alone) {
+    bool marked = lu__thread_mark(); /* else a signal handler forks, above a slow path */
+    lu__huge_fork_child();
+    lu__run_fork_child();
+    lu__walk_fork_child();
+    lu__track_fork_child();
+    lu__guard_fork_child();
+    lu__hard_span_fork_child();
+    lu__hard_large_fork_child();
+    lu__zero_fork_child();
+    lu__limit_fork_child();
+    lu__sweep_fork_child();
+    lu__thread_fork_child();
+    lu__user_fork_child();
+    lu__pool_fork_child(alone);
+    if (marked) lu__inside_leave();
 }
