@@ -57,7 +57,7 @@ static void *alloc_in(struct heap *heap, size_t align, size_t size, bool *zero) 
 void *lu__user_alloc(struct heap *heap, size_t align, size_t size, bool zeroed) {
     bool zero = false;
     void *block;
-    int tries = 0;
+    struct lu__limit_tries tries = {0};
     do {
         if (!lu__thread_mark()) { /* a signal handler */
             block = lu__emergency_alloc(align, size);
@@ -70,7 +70,7 @@ void *lu__user_alloc(struct heap *heap, size_t align, size_t size, bool zeroed) 
             lu__user_unlock(heap);
         }
         lu__inside_leave();
-    } while (block == NULL && lu__limit_reached(size, tries++));
+    } while (block == NULL && lu__limit_reached(size, heap, &tries));
     if (block == NULL) {
         errno = ENOMEM;
     } else if (zeroed && !zero) {
@@ -83,7 +83,7 @@ void *lu__user_alloc(struct heap *heap, size_t align, size_t size, bool zeroed) 
 static void *alloc_here(size_t align, size_t size, bool zeroed) {
     bool zero = false;
     void *block = NULL;
-    int tries = 0;
+    struct lu__limit_tries tries = {0};
     do {
         struct heap *heap = lu__thread_enter();
         if (heap != NULL) {
@@ -94,7 +94,7 @@ static void *alloc_here(size_t align, size_t size, bool zeroed) {
             block = lu__emergency_alloc(align, size);
             zero = true;
         }
-    } while (block == NULL && lu__limit_reached(size, tries++));
+    } while (block == NULL && lu__limit_reached(size, NULL, &tries));
     if (LU_UNLIKELY(block == NULL)) {
         errno = ENOMEM;
     } else if (zeroed) {

@@ -285,6 +285,18 @@ void lu__pool_each(void (*visit)(struct heap *, void *), void *arg) {
     }
 }
 
+/* Structures are made and given back under the lock: a heap that ends meanwhile has no runs left. */
+void lu__pool_shared(void (*visit)(struct heap *, void *), void *arg) {
+    lu__lock_acquire(&pool_lock);
+    for (struct heap *heap = all_heaps; heap != NULL; heap = heap->next_heap) {
+        if (heap->kind != LU_HEAP_OF_USER || !heap->shared) continue;
+        if (!lu__lock_try(&heap->lock)) continue;
+        if (heap->all != NULL) visit(heap, arg);
+        lu__lock_release(&heap->lock);
+    }
+    lu__lock_release(&pool_lock);
+}
+
 void lu__pool_counts(size_t *active, size_t *pooled) {
     *active = __atomic_load_n(&active_count, __ATOMIC_RELAXED);
     *pooled = __atomic_load_n(&lu__pooled_count, __ATOMIC_RELAXED);

@@ -99,8 +99,9 @@ static void add_noted(void *arg) {
 static void add_figures(lu_stats_t *out) {
     const struct lu__span_figures *figures = &lu__span_figures;
     lu__lock_acquire(&lu__span_lock);
-    out->held_bytes = lu__span_held() - figures->meta;
-    out->dirty_bytes = figures->dirty;
+    size_t held = lu__span_held(), meta = figures->meta;
+    out->held_bytes = held > meta ? held - meta : 0;
+    out->dirty_bytes = figures->dirty - figures->going;
     out->returned_bytes = __atomic_load_n(&figures->returned, __ATOMIC_RELAXED); /* needs no lock */
     out->committed_bytes = out->reserved_bytes = figures->mapped + figures->huge;
     out->metadata_bytes = figures->meta;
