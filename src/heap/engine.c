@@ -90,10 +90,10 @@ static void *alloc_here(size_t align, size_t size, bool zeroed) {
             if (heap->sampler != NULL) block = lu__guard_try(heap, align, size, &zero);
             if (block == NULL) block = alloc_in(heap, align, size, &zero);
             lu__thread_leave(heap);
-        } else {
+        } else if (lu__thread_interrupted() || !lu__span_was_refused()) {
             block = lu__emergency_alloc(align, size);
             zero = true;
-        }
+        } /* else the limit forbids a heap for the thread */
     } while (block == NULL && lu__limit_reached(size, NULL, &tries));
     if (LU_UNLIKELY(block == NULL)) {
         errno = ENOMEM;

@@ -78,32 +78,38 @@ static bool is_time(uint64_t *last_ms) {
     return true;
 }
 
-/* Give back the runs of spans in which nothing is in use, of the heaps at hand. */
+/* Give back the runs of spans in which nothing is in use, of the heaps at hand. heap: the thread's,
+ * or NULL if the limit forbids it one. */
 static void squeeze(struct heap *heap) {
     static uint64_t squeezed_ms;
     if (!is_time(&squeezed_ms)) return;
-    lu__remote_flush(heap);
-    (void)demote(heap, NULL);
+    if (heap != NULL) {
+        lu__remote_flush(heap);
+        (void)demote(heap, NULL);
+    }
     lu__pool_some(demote, NULL);
 }
 
 /* Give back all that is free. */
 static void squeeze_all(struct heap *heap, struct heap *user) {
     static uint64_t asked_ms;
-    lu__remote_flush(heap);
-    sweep(heap, NULL);
+    if (heap != NULL) {
+        lu__remote_flush(heap);
+        sweep(heap, NULL);
+    }
     visit_user(user, sweep);
     lu__pool_each(sweep, NULL);
     lu__pool_shared(sweep, NULL);
     if (is_time(&asked_ms)) {
-        heap->purge_seen = __atomic_add_fetch(&lu__purge_request, 1, __ATOMIC_RELAXED);
+        uint32_t request = __atomic_add_fetch(&lu__purge_request, 1, __ATOMIC_RELAXED);
+        if (heap != NULL) heap->purge_seen = request;
     }
 }
 
 /* True if less is held then. */
 static bool give_back(struct heap *user, bool all) {
-    struct heap *heap = lu__thread_enter();
-    if (heap == NULL) return false;
+    struct heap *heap;
+    if (!lu__thread_enter_any(&heap)) return false;
     size_t held = lu__span_held();
     if (all) {
         squeeze_all(heap, user);
