@@ -347,7 +347,9 @@ static bool carve(struct heap *heap, struct span *span) {
     blocks = LU_MAX(LU_MAX(CARVE_BYTES / size, blocks), span->zero ? 1u : CARVE_BLOCKS_DIRTY);
     uint32_t step = LU_MIN(blocks * size, left);
     if (LU_UNLIKELY(heap->sampler != NULL)) step = lu__guard_carve(heap, step / size) * size;
-    if (!lu__span_touch(span, span->limit, span->limit + step)) return false;
+    /* With the last blocks the rest of the run counts as well: it ends as any other dirty one. */
+    uint32_t end = step < left ? span->limit + step : span->slices << LU_SLICE_SHIFT;
+    if (!lu__span_touch(span, span->limit, end)) return false;
     uintptr_t first = (uintptr_t)lu__span_start(span) + span->limit;
     uintptr_t last = first + step - size;
     for (uintptr_t b = first; b < last; b += size) {
