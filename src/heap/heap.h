@@ -396,8 +396,8 @@ LU_INLINE void lu__user_unlock(struct heap *heap) {
 void lu__pool_some(bool (*visit)(struct heap *, void *), void *arg);
 /* The same for all that are there now, one after the other. */
 void lu__pool_each(void (*visit)(struct heap *, void *), void *arg);
-/* Call `visit` for every shared lu_heap that has memory and that nobody is in, locked, and under the
- * lock of the pool. */
+/* Call `visit` for every shared lu_heap that has memory and that nobody is in, locked, and under
+ * the lock of the pool. */
 void lu__pool_shared(void (*visit)(struct heap *, void *), void *arg);
 /* Call `visit` for every heap ever made, whatever its state; it must only look. */
 void lu__heap_each(void (*visit)(struct heap *, void *), void *arg);

@@ -2,13 +2,13 @@
  * limit.c - the limit on memory held: the figures stand in lu__span_figures, where span/held.c
  * checks them, whatever asks for memory; here is what happens before an allocation fails for it.
  *
- *     held   0 ............................... 7/8 ............ limit
- *            free memory is kept a while       free runs go     1. free runs go back, as many as are
- *                                              back at ticks,      lacking (span/held.c)
- *                                              but for those    2. now and then: spans that are empty
- *                                              that are always  3. the callback may free something
- *                                              used again       4. all that is free anywhere goes back
- *                                                               5. NULL and ENOMEM
+ *     held   0 ............................. 7/8 ............ limit
+ *            free memory is kept a while     free runs go     1. free runs go back, as many as are
+ *                                            back at ticks,      lacking (span/held.c)
+ *                                            but for those    2. now and then: empty spans
+ *                                            that are always  3. the callback may free something
+ *                                            used again       4. all that is free goes back
+ *                                                             5. NULL and ENOMEM
  *
  * A program that frees something in its callback, as caches do, is at its limit all the time; so
  * empty spans are looked for every SQUEEZE_MS at most (2). Nothing fails before all was given back
@@ -17,9 +17,9 @@
  * vain is not looked at again before it changes, so that failing is not slow either. Other threads'
  * heaps nobody can touch; they are asked to do the same at their next tick, for whoever fails next.
  *
- * The callback runs without any lock of ours and may use the whole API. What it asks for itself gets
- * no callback, on any heap, and is NULL at the limit: a function that allocates in order to free
- * would call itself until the stack ends. The pair of function and argument is changed under
+ * The callback runs without any lock of ours and may use the whole API. What it asks for itself
+ * gets no callback, on any heap, and is NULL at the limit: a function that allocates in order to
+ * free would call itself until the stack ends. The pair of function and argument is changed under
  * callback_lock and copied out before the call.
  */
 #include "heap/limit.h"

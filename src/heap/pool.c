@@ -285,7 +285,7 @@ void lu__pool_each(void (*visit)(struct heap *, void *), void *arg) {
     }
 }
 
-/* Structures are made and given back under the lock: a heap that ends meanwhile has no runs left. */
+/* Structures are made and given back under the lock; a heap that is ending has no runs left. */
 void lu__pool_shared(void (*visit)(struct heap *, void *), void *arg) {
     lu__lock_acquire(&pool_lock);
     for (struct heap *heap = all_heaps; heap != NULL; heap = heap->next_heap) {

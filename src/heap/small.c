@@ -334,8 +334,8 @@ static bool recarve(struct heap *heap, struct span *span) {
     return *span->list != LU_LIST_END;
 }
 
-/* Link the next blocks of the current span, in address order; false if all were carved, or the limit
- * forbids it. */
+/* Link the next blocks of the current span, in address order; false if all were carved, or the
+ * limit forbids it. */
 static bool carve(struct heap *heap, struct span *span) {
     uint32_t size = lu__class_size[span->class_id];
     uint32_t left = lu__span_capacity_bytes(span) - span->limit;

@@ -16,9 +16,9 @@
  * a number of units, at its ends. Only the owner changes them, or who frees the run. The figure is
  * made more before the field and less after it, so that fork's child never finds too little in it.
  *
- * A run that becomes free is dirty as a whole, even if much of it was absent, as pieces of free runs
- * are not told apart. So near the limit it goes back at once instead (lu__held_give): no free makes
- * what is held more than the limit.
+ * A run that becomes free is dirty as a whole, even if much of it was absent, as pieces of free
+ * runs are not told apart. So near the limit it goes back at once instead (lu__held_give): no free
+ * makes what is held more than the limit.
  *
  * Before the limit refuses anything, free runs that are dirty are purged. What another thread is
  * purging at that moment counts no more: it is as good as gone, and nobody has to wait for it.
@@ -42,11 +42,10 @@ bool lu__span_was_refused(void) {
     return refused;
 }
 
-void lu__held_note_peak(void) {
-    size_t held = lu__span_held(), peak = __atomic_load_n(&figures->peak, __ATOMIC_RELAXED);
-    while (LU_UNLIKELY(held > peak) &&
-           !__atomic_compare_exchange_n(&figures->peak, &peak, held, true, __ATOMIC_RELAXED,
-                                        __ATOMIC_RELAXED)) {
+void lu__held_raise_peak(size_t held) {
+    size_t peak = __atomic_load_n(&figures->peak, __ATOMIC_RELAXED);
+    while (held > peak && !__atomic_compare_exchange_n(&figures->peak, &peak, held, true,
+                                                       __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
     }
 }
 

@@ -25,4 +25,11 @@ static void use_closed_runs(void) {
     for (int i = 0; i < 4; i++) lu_free(lu_malloc(1200000));
 }
 
+/* The heap's spans were hardly used, and there is a limit: they are given back at once. */
+static void destroy_at_limit(lu_heap_t *ended) {
+    CHECK_EQ(lu_set_limit(LU_MAX(lu__span_held(), 1), NULL, NULL), 0);
+    lu_heap_destroy(ended);
+    CHECK_EQ(lu_set_limit(0, NULL, NULL), 0);
+}
+
 #endif

@@ -401,11 +401,8 @@ static void make_burst(void) {
     }
 }
 
-/* The heap's spans were hardly used, and there is a limit: they go back at once. */
 static void end_burst(void) {
-    CHECK_EQ(lu_set_limit(LU_MAX(lu__span_held(), 1), NULL, NULL), 0);
-    lu_heap_destroy(doomed);
-    CHECK_EQ(lu_set_limit(0, NULL, NULL), 0);
+    destroy_at_limit(doomed);
     for (size_t i = 0; i < CHECK_COUNT_OF(burst); i++) end_block(&burst[i]);
 }
 

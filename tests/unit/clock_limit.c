@@ -26,8 +26,8 @@ static bool give(size_t wanted_bytes, size_t held_bytes, void *arg) {
     return true;
 }
 
-/* Spans with nothing in them, of several classes, that were used throughout and so hold more than is
- * wanted. */
+/* Spans with nothing in them, of several classes, that were used throughout and so hold more than
+ * is wanted. */
 static void leave_empty_spans(void) {
     void *blocks[64];
     size_t count = 0;

@@ -3,8 +3,8 @@
  *
  * Each kind of such a function is called in the ways that there are to come to it, and does there
  * what any code may do: it allocates and frees all kinds of blocks, makes, walks and destroys heaps
- * and caches, takes statistics, gives memory back, forks, and waits for another thread that does the
- * same. A lock that is held would make it wait for ever; an alarm ends that.
+ * and caches, takes statistics, gives memory back, forks, and waits for another thread that does
+ * the same. A lock that is held would make it wait for ever; an alarm ends that.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,12 +26,12 @@
 enum { SECONDS = 60 };
 
 /* Also in other threads and processes, where an assertion of cmocka's has nowhere to go. */
-#define CHECK(what)                                                  \
-    do {                                                             \
-        if (!(what)) {                                               \
+#define CHECK(what)                                                    \
+    do {                                                               \
+        if (!(what)) {                                                 \
             fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-            _exit(1);                                                \
-        }                                                            \
+            _exit(1);                                                  \
+        }                                                              \
     } while (0)
 
 static unsigned called;

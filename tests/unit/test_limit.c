@@ -274,8 +274,7 @@ static void a_callback_that_allocates_is_not_asked_again(void **state) {
     (void)state;
     lu_heap_t *heap = lu_heap_create(LU_HEAP_SHARED);
     asked = 0;
-    assert_int_equal(
-        lu_set_limit(lu__span_held() + 4 * LU_MIB, allocate_in_callback, heap), 0);
+    assert_int_equal(lu_set_limit(lu__span_held() + 4 * LU_MIB, allocate_in_callback, heap), 0);
     assert_null(lu_malloc(8 * LU_MIB));
     assert_int_equal(asked, 8);
     assert_int_equal(deepest, 1);
