@@ -220,10 +220,10 @@ typedef bool lu_limit_fn(size_t wanted_bytes, size_t held_bytes, void *arg);
 
    What counts is what can be resident: of blocks to 64 KiB the pages that were handed out, larger
    ones by whole 64 KiB, those with a mapping of their own by whole pages; free memory, until it
-   goes back to the system. Pages that were never used, or went back, do not. Nothing is refused before
-   all that is free went back, but for what other threads' heaps keep: those are asked for it, and
-   do their part at one of their next calls; and what the kernel does not take, such as locked
-   memory. A limit below what is held refuses until enough is free. */
+   goes back to the system. Pages that were never used, or went back, do not. Nothing is refused
+   before all that is free went back, but for what other threads' heaps keep: those are asked for
+   it, and do their part at one of their next calls; and what the kernel does not take, such as
+   locked memory. A limit below what is held refuses until enough is free. */
 LU_API int lu_set_limit(size_t limit_bytes, lu_limit_fn *reached, void *arg);
 
 /* ------------------------------------------------------------------ stores ------------------- */
