@@ -154,6 +154,13 @@ static void what_cannot_be_resident_does_not_count(void **state) {
     (void)state;
     (void)lu_purge();
     size_t of_blocks = HEAPS * LU_OS_PAGE; /* and of structures */
+    size_t before = lu__span_held();
+    for (size_t i = 0; i < 100; i++) { /* without a limit */
+        assert_non_null(heaps[i] = lu_heap_create(LU_HEAP_SHARED));
+        assert_non_null(lu_heap_malloc(heaps[i], 100));
+    }
+    assert_in_range(lu__span_held() - before, 100 * 4096, 100 * (LU_OS_PAGE + 6144) + LU_MIB / 4);
+    end_heaps(100, SIZE_MAX);
     size_t limit = lu__span_held() + of_blocks + HEAPS * 6144 + LU_MIB;
     assert_int_equal(lu_set_limit(limit, NULL, NULL), 0);
     for (int life = 0; life < 3; life++) {
