@@ -87,10 +87,14 @@ LU_API void *lu_heap_realloc(lu_heap_t *heap, void *block, size_t size) LU_SIZE_
    that the block is of this heap. */
 LU_API void lu_heap_free(lu_heap_t *heap, void *block);
 
-/* One live block of a heap; return false to stop the walk. The visitor must not use the heap. */
+/* One live block of a heap; return false to stop the walk. The visitor must return, and must not
+ * use the heap that is walked: of a shared one it is given nothing (NULL with ENOMEM, and false for
+ * a walk), and what it frees of it stays allocated for ever; of a single-threaded one that is not
+ * looked at. All else it may do: use other heaps, make and destroy them, take statistics, fork. */
 typedef bool lu_visit_fn(void *block, size_t usable_bytes, void *arg);
-/* Visit every live block in no given order; true if no visitor stopped it. A shared heap is
-   locked meanwhile. */
+/* Visit every live block in no given order; true if no visitor stopped it. A shared heap is locked
+   meanwhile, so that what is visited is live: other threads that use it wait, and two threads whose
+   visitors use each other's heap wait for ever. */
 LU_API bool lu_heap_walk(lu_heap_t *heap, lu_visit_fn *visit, void *arg);
 
 /* ------------------------------------------------------------------ scoped heaps ------------- */
@@ -102,7 +106,9 @@ LU_API bool lu_heap_walk(lu_heap_t *heap, lu_visit_fn *visit, void *arg);
  *         ...
  *     }                                      // every block of `scope` is freed here
  *
- * A scope is used by one thread at a time. longjmp over it leaks, as with any cleanup. */
+ * A scope is used by one thread at a time. longjmp over it leaks, as with any cleanup. Exceptions,
+ * pthread_exit and cancellation end it only in code that is compiled with -fexceptions: C is not,
+ * by itself, and leaks there; with it, or as C++, the blocks are freed. */
 typedef struct lu_scope {
     void *chunks;     /* newest chunk of memory, linked to the older ones */
     char *next, *end; /* free part of the newest chunk                    */
@@ -179,10 +185,10 @@ typedef struct lu_class_stats {
 } lu_class_stats_t;
 
 typedef struct lu_stats {
-    size_t live_bytes; /* in blocks that the program holds, by usable size                */
+    size_t live_bytes; /* in blocks that the program holds: the sum of lu_usable_size     */
     size_t live_blocks;
     size_t held_bytes;      /* memory that lucid keeps for blocks: live, free and dirty, bytes
-                               that may be resident                                            */
+                               that may be resident: pages never touched are not among them    */
     size_t dirty_bytes;     /* of it: in free runs not yet returned to the system              */
     size_t returned_bytes;  /* given back to the system since the start (purged or unmapped)   */
     size_t reserved_bytes;  /* the same as committed_bytes: nothing is only reserved           */
@@ -211,11 +217,21 @@ LU_API size_t lu_stats_json(char *text, size_t text_bytes);
    threads and the shared; other threads do their part at their next slow path. Bytes returned. */
 LU_API size_t lu_purge(void);
 
-/* Called when an allocation would pass the limit: free something and return true to try again
-   (at most 8 times per allocation), or return false to let it fail with NULL and ENOMEM. */
+/* Called when an allocation would pass the limit (also lu_heap_create): free something and return
+   true to try again (at most 8 times per allocation), or return false to let it fail with NULL and
+   ENOMEM. No lock is held: it may use all of lucid, on any heap. What it allocates itself gets no
+   such call, but NULL with ENOMEM where that would pass the limit. Other threads may be in it at
+   the same time. */
 typedef bool lu_limit_fn(size_t wanted_bytes, size_t held_bytes, void *arg);
 /* Limit the memory held, lucid's own structures included; 0 removes the limit. `reached` may be
-   NULL. Returns 0. */
+   NULL. Returns 0.
+
+   What counts is what can be resident: of blocks to 64 KiB the pages that were handed out, larger
+   ones by whole 64 KiB, those with a mapping of their own by whole pages; free memory, until it
+   goes back to the system. Pages that were never used, or went back, do not. Nothing is refused
+   before all that is free went back, but for what other threads' heaps keep: those are asked for
+   it, and do their part at one of their next calls; and what the kernel does not take, such as
+   locked memory. A limit below what is held refuses until enough is free. */
 LU_API int lu_set_limit(size_t limit_bytes, lu_limit_fn *reached, void *arg);
 
 /* ------------------------------------------------------------------ stores ------------------- */
@@ -408,8 +424,12 @@ typedef struct lu_violation {
    and so on, with how many there were. The handler is told of all: one that writes a log can do the
    same by `times`. (Of as many places as fit a table, some 200; further ones count as one. A
    forked child counts on. Places are told apart by the stack where it can be walked: with glibc
-   2.35 and later; `place` is NULL where lucid is linked into the program's own file.) It must not
-   allocate from lucid. */
+   2.35 and later; `place` is NULL where lucid is linked into the program's own file.)
+
+   It is called with no lock held and may use all of lucid, but where lu_heap_walk finds the damage:
+   there it is as a visitor. (In a signal handler it must not allocate, as nothing there.) What is
+   found in the middle of a call is told at its end, four for each call at most. Misuse by the
+   handler itself is not told to it. */
 typedef bool lu_violation_fn(const lu_violation_t *violation, void *arg);
 /* NULL removes the handler. */
 LU_API void lu_set_violation_handler(lu_violation_fn *handler, void *arg);

@@ -16,6 +16,7 @@
 
 #include "heap/engine.h"
 #include "heap/fast.h"
+#include "heap/limit.h"
 #include "heap/user.h"
 #include "lucid/lucid.h"
 
@@ -30,7 +31,11 @@ static void *refuse(int error) {
 
 lu_heap_t *lu_heap_create(unsigned flags) {
     if (flags > LU_HEAP_SINGLE_THREADED) return refuse(EINVAL);
-    struct heap *heap = lu__heap_make(LU_HEAP_OF_USER);
+    struct lu__limit_tries tries = {0};
+    struct heap *heap;
+    do {
+        heap = lu__heap_make(LU_HEAP_OF_USER);
+    } while (heap == NULL && lu__limit_reached(LU_SLICE, NULL, &tries));
     if (heap == NULL) return refuse(ENOMEM);
     heap->shared = flags != LU_HEAP_SINGLE_THREADED;
     return (lu_heap_t *)(void *)heap;

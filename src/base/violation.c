@@ -12,6 +12,10 @@
  * The handler is asked each time: only it knows whether to go on. What is wrong may be at a place
  * that runs a million times, so it is told how often that was.
  *
+ * What is found inside, with locks held and structures half changed, is noted and told when the
+ * thread leaves, still in the same call of the program: so the handler may do what any code of the
+ * program may do. What was damaged is out of use by then.
+ *
  * State: one handler and its argument, which belong together and are therefore read and written as
  * a pair under `handler_lock`; the lock is never held while the handler runs. A handler that
  * misuses the allocator itself is not called again from within: `handling` counts the handlers of
@@ -29,6 +33,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { LINE_BYTES = 256 };
@@ -39,6 +44,16 @@ static lu_violation_fn *handler_fn; /* protected by handler_lock; relaxed atomic
 static void *handler_arg;           /* protected by handler_lock */
 static __thread unsigned handling;  /* handlers running in this thread */
 static lu__place_fn *find_place;    /* relaxed atomic; NULL before the library is loaded */
+static bool (*is_inside)(void);     /* the same */
+
+struct kept {
+    lu_violation_kind_t kind;
+    const char *call;
+    const void *pointer, *block;
+    size_t block_bytes;
+};
+static __thread struct kept kept[LU_VIOLATIONS_KEPT] __attribute__((tls_model("initial-exec")));
+__thread uint32_t lu__violations_kept;
 
 _Static_assert((int)LU_GUARD_USE_AFTER_FREE < (int)LU_TOLD_KINDS, "every kind is counted");
 
@@ -142,8 +157,30 @@ void lu__violation_with(lu_violation_kind_t kind, const char *call, const void *
     if (!lu__violation_told(kind, call, pointer, block, block_bytes, more, arg, NULL)) abort();
 }
 
+/* Note it for when the thread leaves. A signal handler may do so in between, and tells nothing. */
+static void keep(const struct kept *what) {
+    uint32_t at = __atomic_fetch_add(&lu__violations_kept, 1, __ATOMIC_RELAXED);
+    if (at < LU_VIOLATIONS_KEPT) kept[at] = *what;
+}
+
+void lu__violation_tell_kept(void) {
+    struct kept now[LU_VIOLATIONS_KEPT];
+    uint32_t count = LU_MIN(lu__violations_kept, LU_VIOLATIONS_KEPT);
+    memcpy(now, kept, sizeof now); /* the handler may be the cause of more */
+    lu__violations_kept = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        lu__violation_with(now[i].kind, now[i].call, now[i].pointer, now[i].block,
+                           now[i].block_bytes, NULL, NULL);
+    }
+}
+
 void lu__violation(lu_violation_kind_t kind, const char *call, const void *pointer,
                    const void *block, size_t block_bytes) {
+    bool (*inside)(void) = __atomic_load_n(&is_inside, __ATOMIC_RELAXED);
+    if (inside != NULL && inside()) {
+        keep(&(struct kept){kind, call, pointer, block, block_bytes});
+        return;
+    }
     lu__violation_with(kind, call, pointer, block, block_bytes, NULL, NULL);
 }
 
@@ -159,7 +196,8 @@ void lu_set_violation_handler(lu_violation_fn *handler, void *arg) {
     lu__spin_release(&handler_lock, &signals);
 }
 
-void lu__violation_init(lu__place_fn *find) {
+void lu__violation_init(lu__place_fn *find, bool (*inside)(void)) {
+    __atomic_store_n(&is_inside, inside, __ATOMIC_RELAXED);
     __atomic_store_n(&find_place, find, __ATOMIC_RELAXED);
 }
 

@@ -15,8 +15,9 @@
  * address of the program's call. Where the program goes on, of those only the tenth, the hundredth
  * and so on are printed.
  * `block` is NULL and `block_bytes` 0 where unknown. Returns if the handler or
- * LUCID_OPTIONS=abort:0 says to go on; else aborts. Never allocates, keeps errno. Call it with no
- * lock held that the handler could need. */
+ * LUCID_OPTIONS=abort:0 says to go on; else aborts. Never allocates, keeps errno. Where the thread
+ * is inside (os/lock.h) it returns at once, and all this happens when it leaves; of more than
+ * LU_VIOLATIONS_KEPT the others are not told. */
 LU_COLD void lu__violation(lu_violation_kind_t kind, const char *call, const void *pointer,
                            const void *block, size_t block_bytes);
 
@@ -31,14 +32,22 @@ LU_COLD bool lu__violation_told(lu_violation_kind_t kind, const char *call, cons
                                 const void *block, size_t block_bytes, lu__violation_more_fn *more,
                                 const void *arg, const void *place);
 
-/* How the place of the program's call is found, which takes a walk of the stack: set once at load,
- * by who can do that. Until then no place is known. */
+/* Found inside, and to be told. Written by the thread and its signal handlers. */
+#define LU_VIOLATIONS_KEPT 4u
+extern __thread uint32_t lu__violations_kept
+    __attribute__((tls_model("initial-exec"), visibility("hidden")));
+/* The thread has left: tell them. */
+LU_COLD void lu__violation_tell_kept(void);
+
+/* How the place of the program's call is found, which takes a walk of the stack, and whether the
+ * thread is inside: set once at load, by who can do that. Until then no place is known, and all is
+ * told at once. */
 struct lu__place {
     const void *address; /* NULL: unknown                                  */
     uint64_t mark;       /* tells places apart, as far as that is possible */
 };
 typedef struct lu__place lu__place_fn(void);
-void lu__violation_init(lu__place_fn *find);
+void lu__violation_init(lu__place_fn *find, bool (*is_inside)(void));
 
 /* fork(2): called in the child, by the one thread that it has. */
 void lu__violation_fork_child(void);

@@ -57,7 +57,7 @@ static void *alloc_in(struct heap *heap, size_t align, size_t size, bool *zero) 
 void *lu__user_alloc(struct heap *heap, size_t align, size_t size, bool zeroed) {
     bool zero = false;
     void *block;
-    int tries = 0;
+    struct lu__limit_tries tries = {0};
     do {
         struct heap *self; /* frees of the heap's blocks go by what it knows of the region */
         if (!lu__thread_enter_any(&self)) { /* a signal handler */
@@ -71,7 +71,7 @@ void *lu__user_alloc(struct heap *heap, size_t align, size_t size, bool zeroed) 
             lu__user_unlock(heap);
         }
         lu__thread_leave(self);
-    } while (block == NULL && lu__limit_reached(size, tries++));
+    } while (block == NULL && lu__limit_reached(size, heap, &tries));
     if (block == NULL) {
         errno = ENOMEM;
     } else if (zeroed && !zero) {
@@ -84,18 +84,18 @@ void *lu__user_alloc(struct heap *heap, size_t align, size_t size, bool zeroed) 
 static void *alloc_here(size_t align, size_t size, bool zeroed) {
     bool zero = false;
     void *block = NULL;
-    int tries = 0;
+    struct lu__limit_tries tries = {0};
     do {
         struct heap *heap = lu__thread_enter();
         if (heap != NULL) {
             if (heap->sampler != NULL) block = lu__guard_try(heap, align, size, &zero);
             if (block == NULL) block = alloc_in(heap, align, size, &zero);
             lu__thread_leave(heap);
-        } else {
+        } else if (lu__thread_interrupted() || !lu__span_was_refused()) {
             block = lu__emergency_alloc(align, size);
             zero = true;
-        }
-    } while (block == NULL && lu__limit_reached(size, tries++));
+        } /* else the limit forbids a heap for the thread */
+    } while (block == NULL && lu__limit_reached(size, NULL, &tries));
     if (LU_UNLIKELY(block == NULL)) {
         errno = ENOMEM;
     } else if (zeroed) {

@@ -72,8 +72,9 @@ void lu__hard_array_made(void *block);
 void lu__hard_array_ends(const void *block);
 /* The heap goes into the pool. */
 void lu__hard_thread_exit(struct heap *heap);
-/* Live blocks of the span; other threads may change them meanwhile. */
-uint32_t lu__hard_live(const struct span *span);
+/* Live blocks of the span, and the bytes of them that the program may use; other threads may change
+ * them meanwhile. */
+uint32_t lu__hard_live(const struct span *span, size_t *bytes);
 
 /* ---------------------------------------------------------------- harden_span.c */
 

@@ -63,6 +63,11 @@ NO_TSAN bool lu__hard_is_free(uintptr_t block, uint32_t room) {
     return canary == 0 || canary == (lu__hard_hash(block) ^ HARD_FREEING);
 }
 
+NO_TSAN uint32_t lu__hard_size(uintptr_t block, uint32_t room) {
+    uint32_t low = decode(block, room, lu__hard_hash(block));
+    return low == UINT32_MAX ? room : room - (low & ~(uint32_t)HARD_MARKS);
+}
+
 bool lu__hard_end_live(uintptr_t block, uint32_t room) {
     any_word *canary = (any_word *)(block + room);
     uint64_t away = lu__hard_hash(block) ^ HARD_FREEING;

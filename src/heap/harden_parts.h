@@ -138,6 +138,9 @@ void lu__hard_seal_away(uintptr_t block, uint32_t room);
 void lu__hard_clear(uintptr_t block, uint32_t room);
 /* True if seal and filling of a live block are whole; *size is what was asked for. */
 bool lu__hard_sealed(uintptr_t block, uint32_t room, uint32_t *size);
+/* What was asked for, by the canary of a live block, where those are exact; `room` if it is
+ * damaged. */
+uint32_t lu__hard_size(uintptr_t block, uint32_t room);
 /* True if the canary itself is that of the block, whatever it tells. */
 bool lu__hard_has_canary(uintptr_t block, uint32_t room);
 /* True if it is that of a free block, or one that is just being freed. */

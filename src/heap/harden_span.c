@@ -113,7 +113,8 @@ static bool guard_lift(struct span *span) {
 static struct span *run_of(enum lu__kind kind, uint32_t slices, bool *zero) {
     bool guard = lu__harden.guard_slices &&
                  __atomic_load_n(&guards, __ATOMIC_RELAXED) < GUARDS_MOST;
-    struct span *span = lu__run_alloc(slices + guard, slices, kind, zero);
+    size_t absent = (size_t)(kind == LU_KIND_SMALL ? slices + guard : guard) << LU_SLICE_SHIFT;
+    struct span *span = lu__run_alloc_sparse(slices + guard, slices, kind, absent, zero);
     if (span == NULL) return NULL;
     char *end = lu__span_start(span) + ((size_t)slices << LU_SLICE_SHIFT);
     span->guarded = guard;
@@ -182,7 +183,7 @@ static struct span *aside; /* linked by `next` */
 
 static bool is_gone(struct span *span) {
     if (span->kind == LU_KIND_SMALL ? !small_end(span) : !guard_lift(span)) return false;
-    if (span->kind == LU_KIND_META) lu__span_forget_meta(lu__span_bytes(span));
+    if (span->kind == LU_KIND_META) lu__span_forget_meta(span);
     lu__run_free(span);
     return true;
 }
@@ -305,13 +306,15 @@ static void touch(char *at, size_t bytes, bool clear) {
     }
 }
 
-/* Make room for more blocks in the span; false if all of it is carved. */
+/* Make room for more blocks in the span; false if all of it is carved, or the limit forbids it. */
 static bool carve(struct span *span) {
     uint32_t size = lu__class_size[span->class_id], limit = span->limit;
     uint32_t left = span->reserve * size - limit;
     if (left == 0) return false;
     uint32_t step = LU_MIN(LU_MAX(CARVE_BYTES / size, 1u) * size, left);
-    touch(lu__span_start(span) + limit, LU_MIN(step + size, left), !span->zero);
+    uint32_t with = LU_MIN(step + size, left);
+    if (!lu__span_touch(span, limit, limit + with)) return false;
+    touch(lu__span_start(span) + limit, with, !span->zero);
     __atomic_store_n(&span->limit, limit + step, __ATOMIC_RELEASE);
     if (size <= LU_SLICE / 2) { /* see span/class.c */
         uint32_t error = span->inverse * size, carved = (limit + step) / size;
@@ -401,7 +404,7 @@ bool lu__hard_refill(struct heap *heap, unsigned c) {
         }
         list_add(hard, span);
         if (looks != 0 && hard->spans[c] != span) continue;
-        (void)carve(span);
+        if (!carve(span)) return class->count != 0;
         gather(hard, span, class);
         if (class->count != 0) return true;
     }

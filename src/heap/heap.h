@@ -320,8 +320,9 @@ LU_INLINE void lu__tick(struct heap *heap) {
 }
 /* True for most of the looks at the clock while there is nothing to give back. */
 bool lu__may_skip_tick(struct heap *heap);
-/* Give back all whole free pages of the heap's spans now. Bytes. */
-size_t lu__sweep_all(struct heap *heap);
+/* Give back all whole free pages of the heap's spans now. Bytes. `again`: also look at spans that
+ * nothing was freed in since they were swept. */
+size_t lu__sweep_all(struct heap *heap, bool again);
 /* Local frees of a current span until its owner looks at the clock. */
 uint32_t lu__cadence(const struct heap *heap);
 /* A pooled heap may have something to do. */
@@ -440,6 +441,9 @@ size_t lu__heap_purge_structures(void);
 void lu__pool_some(bool (*visit)(struct heap *, void *), void *arg);
 /* The same for all that are there now, one after the other. */
 void lu__pool_each(void (*visit)(struct heap *, void *), void *arg);
+/* Call `visit` for every shared lu_heap that has memory and that nobody is in, locked, and under
+ * the lock of the pool. */
+void lu__pool_shared(void (*visit)(struct heap *, void *), void *arg);
 /* Threads' heaps that threads use, and that wait for one. */
 void lu__pool_counts(size_t *active, size_t *pooled);
 extern size_t lu__pooled_count LU_HIDDEN; /* of the latter */

@@ -231,6 +231,26 @@ void lu__pool_each(void (*visit)(struct heap *, void *), void *arg) {
     }
 }
 
+struct visit {
+    void (*visit)(struct heap *, void *);
+    void *arg;
+};
+
+static void visit_shared(struct heap *heap, void *arg) {
+    const struct visit *visit = arg;
+    if (heap->kind != LU_HEAP_OF_USER || !heap->shared || !lu__lock_try(&heap->lock)) return;
+    if (heap->all != NULL) visit->visit(heap, visit->arg);
+    lu__lock_release(&heap->lock);
+}
+
+/* Structures are made and given back under the lock; a heap that is ending has no runs left. */
+void lu__pool_shared(void (*visit)(struct heap *, void *), void *arg) {
+    struct visit each = {visit, arg};
+    lu__lock_acquire(&pool_lock);
+    lu__heap_each(visit_shared, &each);
+    lu__lock_release(&pool_lock);
+}
+
 void lu__pool_counts(size_t *active, size_t *pooled) {
     *active = __atomic_load_n(&active_count, __ATOMIC_RELAXED);
     *pooled = __atomic_load_n(&lu__pooled_count, __ATOMIC_RELAXED);

@@ -141,7 +141,10 @@ static bool is_rare(const struct heap *heap, unsigned c) {
 
 static LU_COLD bool clear_rare(struct span *span) {
     if (lu__option(LU_OPT_PURGE_DELAY) < 0) return false; /* for ever: no madvise at all */
-    return lu__os_purge(lu__span_start(span), lu__span_bytes(span)) == 0;
+    if (lu__os_purge(lu__span_start(span), lu__span_bytes(span)) != 0) return false;
+    lu__run_forget_touched(span);
+    lu__span_leave(span, 0, (uint32_t)lu__span_bytes(span));
+    return true;
 }
 
 static uint8_t whose(const struct heap *heap) {
@@ -152,12 +155,10 @@ static uint8_t whose(const struct heap *heap) {
 static struct span *span_create(struct heap *heap, unsigned c) {
     uint32_t slices = lu__class_slices(c);
     bool zero;
-    struct span *span = lu__run_alloc(slices, slices, LU_KIND_SMALL, &zero);
+    size_t bytes = (size_t)slices << LU_SLICE_SHIFT;
+    struct span *span = lu__run_alloc_sparse(slices, slices, LU_KIND_SMALL, bytes, &zero);
     if (span == NULL) return NULL;
-    if (!zero && is_rare(heap, c) && clear_rare(span)) {
-        zero = true;
-        lu__run_forget_touched(span);
-    }
+    if (!zero && is_rare(heap, c)) zero = clear_rare(span);
     heap->created_ms[c] = heap->ticked_ms;
     span->zero = zero;
     span->whose = whose(heap);
@@ -313,16 +314,18 @@ void lu__small_return(struct heap *heap, struct span *span, uintptr_t first, uin
 
 /* ---------------------------------------------------------------- refill */
 
-/* Bring blocks of the current span's first purged pages back; false if there are none. */
+/* Bring blocks of the current span's first purged pages back; false if there are none, or the limit
+ * forbids it. */
 static bool recarve(struct heap *heap, struct span *span) {
     uint32_t size = lu__class_size[span->class_id];
     uintptr_t start = (uintptr_t)lu__span_start(span);
     uint32_t off = span->off;
     while (span->purged != 0 && *span->list == LU_LIST_END) {
-        uint32_t page = (uint32_t)__builtin_ctz(span->purged);
+        uint32_t page = (uint32_t)__builtin_ctz(span->purged), from = page << LU_UNIT_SHIFT;
+        uint32_t end = LU_MIN(from + LU_UNIT, span->limit);
+        if (from < end && !lu__span_touch(span, from, end)) break;
         set_purged(span, span->purged & (span->purged - 1));
-        uint32_t end = LU_MIN((page + 1) << LU_UNIT_SHIFT, span->limit);
-        for (uint32_t at = (page << LU_UNIT_SHIFT) / size * size; at < end; at += size) {
+        for (uint32_t at = from / size * size; at < end; at += size) {
             uint32_t pages = lu__block_pages(at, size);
             if (at + size > span->limit || (pages & span->purged) != 0) continue;
             lu__list_push(span->key, span->list, start + at);
@@ -334,7 +337,8 @@ static bool recarve(struct heap *heap, struct span *span) {
     return *span->list != LU_LIST_END;
 }
 
-/* Link the next blocks of the current span, in address order; false if all were carved. */
+/* Link the next blocks of the current span, in address order; false if all were carved, or the
+ * limit forbids it. */
 static bool carve(struct heap *heap, struct span *span) {
     uint32_t size = lu__class_size[span->class_id];
     uint32_t left = lu__span_capacity_bytes(span) - span->limit;
@@ -346,6 +350,9 @@ static bool carve(struct heap *heap, struct span *span) {
     blocks = LU_MAX(LU_MAX(CARVE_BYTES / size, blocks), span->zero ? 1u : CARVE_BLOCKS_DIRTY);
     uint32_t step = LU_MIN(blocks * size, left);
     if (LU_UNLIKELY(heap->sampler != NULL)) step = lu__guard_carve(heap, step / size) * size;
+    /* With the last blocks the rest of the run counts as well: it ends as any other dirty one. */
+    uint32_t end = step < left ? span->limit + step : span->slices << LU_SLICE_SHIFT;
+    if (!lu__span_touch(span, span->limit, end)) return false;
     uintptr_t first = (uintptr_t)lu__span_start(span) + span->limit;
     uintptr_t last = first + step - size;
     for (uintptr_t b = first; b < last; b += size) {
@@ -396,9 +403,9 @@ static bool refill(struct heap *heap, unsigned c, bool *fresh) {
             if (span != NULL) end_current(heap, span, heap->list[c], 0);
             make_current(heap, span = born);
         }
-        if (heap->list[c] == LU_LIST_END && carve(heap, span)) {
+        if (heap->list[c] == LU_LIST_END) {
             *fresh = span->zero != 0;
-            return true;
+            return carve(heap, span);
         }
     }
 }

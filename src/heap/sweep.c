@@ -93,14 +93,24 @@ bool lu__may_skip_tick(struct heap *heap) {
 
 struct page_purge {
     struct lu__os_range ranges[RANGES];
+    struct span *spans[RANGES]; /* whose memory it is, if nobody uses it before a refill; or NULL */
     size_t count;
     uint32_t calls; /* so far, of the kernel */
     size_t bytes;   /* returned so far */
 };
 
+static void note_absent(struct span *span, const void *at, size_t bytes) {
+    uint32_t from = (uint32_t)((const char *)at - lu__span_start(span));
+    lu__span_leave(span, from, from + (uint32_t)bytes);
+}
+
 static void flush_ranges(struct page_purge *purge) {
     size_t done = lu__os_purge_many(purge->ranges, purge->count);
-    for (size_t i = 0; i < done; i++) purge->bytes += purge->ranges[i].size;
+    for (size_t i = 0; i < done; i++) {
+        size_t bytes = purge->ranges[i].size;
+        purge->bytes += bytes;
+        if (purge->spans[i] != NULL) note_absent(purge->spans[i], purge->ranges[i].at, bytes);
+    }
     purge->calls += (uint32_t)purge->count;
     purge->count = 0;
 }
@@ -116,7 +126,8 @@ static void finish(struct page_purge *purge) {
     __atomic_fetch_add(&lu__span_figures.returned, purge->bytes, __ATOMIC_RELAXED);
 }
 
-static void add_range(struct page_purge *purge, uintptr_t at, size_t size) {
+static void add_range(struct page_purge *purge, struct span *span, uintptr_t at, size_t size) {
+    purge->spans[purge->count] = span;
     purge->ranges[purge->count++] = (struct lu__os_range){(void *)at, size};
     if (purge->count == RANGES) flush_ranges(purge);
 }
@@ -199,7 +210,7 @@ static bool purge_insides(struct span *span, struct page_purge *purge, uint32_t 
             span->seen = (uint16_t)at;
             return false;
         }
-        add_range(purge, first, end - first);
+        add_range(purge, NULL, first, end - first); /* malloc may take it at any time */
     }
     return true;
 }
@@ -237,7 +248,7 @@ static void purge_span(struct span *span, struct page_purge *purge, uint32_t cal
     while (pages != 0) {
         uint32_t first = (uint32_t)__builtin_ctz(pages);
         uint32_t length = (uint32_t)__builtin_ctz(~(pages >> first));
-        add_range(purge, start + ((uintptr_t)first << LU_UNIT_SHIFT),
+        add_range(purge, span, start + ((uintptr_t)first << LU_UNIT_SHIFT),
                   (size_t)length << LU_UNIT_SHIFT);
         pages &= ~(((1u << length) - 1) << first);
     }
@@ -254,7 +265,7 @@ static uint32_t purge_rest(struct span *span, struct page_purge *purge) {
     if (!still || span->swept || span->zero || rest >= end) return 1;
     span->swept = 1;
     lu__run_forget_touched(span);
-    add_range(purge, (uintptr_t)lu__span_start(span) + rest, end - rest);
+    add_range(purge, span, (uintptr_t)lu__span_start(span) + rest, end - rest);
     return UNITS_CALL;
 }
 
@@ -341,7 +352,7 @@ static void begin_pass(struct heap *heap, uint64_t now) {
     heap->sweep_left = heap->partial_count[0];
 }
 
-size_t lu__sweep_all(struct heap *heap) {
+size_t lu__sweep_all(struct heap *heap, bool again) {
     if (heap->hard != NULL) {
         lu__hard_sweep(heap);
         return 0;
@@ -351,6 +362,7 @@ size_t lu__sweep_all(struct heap *heap) {
     for (unsigned c = 0; c < LU_CLASSES; c++) {
         lu__small_demote(heap, c);
         for (struct span *span = heap->partial[c]; span != NULL; span = span->next) {
+            if (!again && span->swept && span->stamp == span->needed) continue;
             span->seen = 0;
             purge_span(span, &purge, UINT32_MAX);
             span->stamp = span->needed;
@@ -361,7 +373,7 @@ size_t lu__sweep_all(struct heap *heap) {
 }
 
 static void sweep_visit(struct heap *heap, void *arg) {
-    *(size_t *)arg += lu__sweep_all(heap);
+    *(size_t *)arg += lu__sweep_all(heap, true);
 }
 
 size_t lu__engine_purge(void) {
@@ -370,7 +382,7 @@ size_t lu__engine_purge(void) {
     size_t returned = 0;
     lu__remote_flush(heap);
     heap->purge_seen = __atomic_add_fetch(&lu__purge_request, 1, __ATOMIC_RELAXED);
-    returned += lu__sweep_all(heap);
+    returned += lu__sweep_all(heap, true);
     lu__pool_each(sweep_visit, &returned);
     returned += lu__heap_purge_structures();
     returned += lu__run_purge(SIZE_MAX);

@@ -45,7 +45,8 @@ static uint32_t list_length(const struct span *span, uint32_t carved) {
 static bool has_live(const struct span *span) {
     if (span->kind == LU_KIND_LARGE) return !(span->hardened && span->swept); /* in quarantine */
     if (span->kind != LU_KIND_SMALL || span->owner == NULL) return false;
-    if (span->hardened) return lu__hard_live(span) != 0;
+    size_t bytes;
+    if (span->hardened) return lu__hard_live(span, &bytes) != 0;
     uint32_t carved = lu__span_carved(span);
     return carved > span->off + lu__remote_count(span) + list_length(span, carved);
 }

@@ -30,6 +30,7 @@
 #define LU_LOCK_H
 
 #include "base/base.h"
+#include "base/violation.h"
 #include "os/os.h"
 #include "os/process.h"
 
@@ -96,6 +97,7 @@ LU_INLINE LU_MUST_CHECK bool lu__inside_enter(void) {
 LU_INLINE void lu__inside_leave(void) {
     LU_ASSERT(lu__is_inside());
     lu__inside_set(0);
+    if (LU_UNLIKELY(lu__violations_kept != 0)) lu__violation_tell_kept();
 }
 
 /* ---------------------------------------------------------------- rules, in debug builds */

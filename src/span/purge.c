@@ -119,6 +119,7 @@ static struct span *piece_take(size_t bytes) {
     if (run != NULL) {
         size_t want = (bytes >> LU_SLICE_SHIFT) + ((bytes & (LU_SLICE - 1)) != 0);
         run = piece_of(run, (uint32_t)LU_MIN(want, STEP_SLICES));
+        lu__figure_add(&figures->going, lu__span_bytes(run));
     }
     lu__my_purge = run;
     lu__lock_release(&lu__span_lock);
@@ -147,6 +148,7 @@ static void piece_put(struct span *run, enum lu__free what) {
 static void piece_give(struct span *run, enum lu__free what) {
     size_t bytes = lu__span_bytes(run);
     lu__lock_acquire(&lu__span_lock);
+    lu__figure_sub(&figures->going, bytes);
     if (what != LU_FREE_DIRTY) {
         lu__figure_sub(&figures->dirty, bytes);
         lu__figure_add(&figures->returned, bytes);

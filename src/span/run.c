@@ -28,16 +28,11 @@ static long delay_ms(void) {
     return lu__option(LU_OPT_PURGE_DELAY);
 }
 
-static void note_peak(void) {
-    size_t held = lu__span_held();
-    if (held > figures->peak) __atomic_store_n(&figures->peak, held, __ATOMIC_RELAXED);
-}
-
 /* As many bytes more are in use; if they were dirty, they are no longer counted so. */
 static void note_used(size_t bytes) {
     lu__figure_add(&figures->used, bytes);
     lu__decay_taken(&lu__decay, figures->dirty, figures->used);
-    note_peak();
+    lu__held_note_peak();
 }
 
 /* The last of more than one slice says how long the free run is. */
@@ -180,15 +175,16 @@ static void mark_interior(struct span *head) {
     }
 }
 
-/* What the limit is short of for `bytes` more; 0 if it allows them. */
-static size_t limit_lacks(size_t bytes) {
-    size_t limit = __atomic_load_n(&figures->limit, __ATOMIC_RELAXED);
-    size_t want = lu__span_held() + bytes;
-    return limit == 0 || want <= limit ? 0 : want - limit;
-}
+/* What is asked for. */
+struct want {
+    size_t slices, align_slices;
+    size_t absent; /* bytes that do not count as held if it reads as zero */
+    enum lu__kind kind;
+};
 
-static bool limit_allows(size_t bytes) {
-    return limit_lacks(bytes) == 0;
+/* May it be of clean memory? */
+static bool limit_allows(const struct want *want) {
+    return lu__held_lacks((want->slices << LU_SLICE_SHIFT) - want->absent) == 0;
 }
 
 /* Map the part of the hole that is to be used. False: there is no memory; or somebody else is
@@ -227,7 +223,7 @@ static LU_COLD struct span *take_hole(struct span *run, size_t front, size_t sli
 
 struct span *lu__run_soak(struct span *piece, size_t most, bool low_end) {
     size_t part = LU_MIN(piece->slices, most), front = low_end ? 0 : piece->slices - part;
-    if (!limit_allows(part << LU_SLICE_SHIFT)) return NULL;
+    if (lu__held_lacks(part << LU_SLICE_SHIFT) != 0) return NULL;
     if (piece->zero == LU_FREE_HOLE && !fill(piece, front, part)) return NULL;
     lu__bins_remove(piece);
     struct span *run = carve(piece, front, part, LU_KIND_FREE);
@@ -239,21 +235,20 @@ struct span *lu__run_soak(struct span *piece, size_t most, bool low_end) {
 }
 
 /* Take the free run, found in the bins, if the limit allows it. */
-LU_INLINE struct span *take_binned(struct span *run, size_t slices, size_t align_slices,
-                                   enum lu__kind kind) {
-    size_t bytes = slices << LU_SLICE_SHIFT, front = 0;
-    if (align_slices > 1) {
+LU_INLINE struct span *take_binned(struct span *run, const struct want *want) {
+    size_t slices = want->slices, front = 0;
+    if (want->align_slices > 1) {
         size_t start = (uintptr_t)lu__span_start(run) >> LU_SLICE_SHIFT;
-        front = lu__align_up(start, align_slices) - start;
+        front = lu__align_up(start, want->align_slices) - start;
     }
     if (LU_LIKELY(run->zero == LU_FREE_DIRTY)) {
-        lu__figure_sub(&figures->dirty, bytes);
+        lu__figure_sub(&figures->dirty, slices << LU_SLICE_SHIFT);
     } else {
-        if (!limit_allows(bytes)) return NULL;
-        if (run->zero == LU_FREE_HOLE) return take_hole(run, front, slices, kind);
+        if (!limit_allows(want)) return NULL;
+        if (run->zero == LU_FREE_HOLE) return take_hole(run, front, slices, want->kind);
     }
     lu__bins_remove(run);
-    return carve(run, front, slices, kind);
+    return carve(run, front, slices, want->kind);
 }
 
 /* A free run with room, in the bins, or NULL. */
@@ -267,22 +262,23 @@ static struct span *find(size_t slices, size_t align_slices) {
 }
 
 /* A run from the bins, or NULL. */
-static struct span *alloc_binned(size_t slices, size_t align_slices, enum lu__kind kind) {
-    struct span *run = find(slices, align_slices);
-    return run != NULL ? take_binned(run, slices, align_slices, kind) : NULL;
+static struct span *alloc_binned(const struct want *want) {
+    struct span *run = find(want->slices, want->align_slices);
+    return run != NULL ? take_binned(run, want) : NULL;
 }
 
 /* A run from the fresh top of a region, or NULL. */
-static struct span *alloc_fresh(size_t slices, size_t align_slices, enum lu__kind kind) {
+static struct span *alloc_fresh(const struct want *want) {
     struct lu__fresh fresh;
-    if (!limit_allows(slices << LU_SLICE_SHIFT) ||
-        !lu__region_extend(slices, align_slices, lu__run_may_be_hole, &fresh)) {
+    size_t slices = want->slices;
+    if (!limit_allows(want) ||
+        !lu__region_extend(slices, want->align_slices, lu__run_may_be_hole, &fresh)) {
         return NULL;
     }
     struct span *head = lu__region_desc(fresh.region, fresh.slice), *before = head - fresh.skipped;
     head->zero = true;
     head->slices = (uint32_t)slices;
-    LU_SET(head->kind, (uint8_t)kind);
+    LU_SET(head->kind, (uint8_t)want->kind);
     if (fresh.skipped > 0) {
         lu__run_mark_free(before, fresh.skipped, fresh.hole ? LU_FREE_HOLE : LU_FREE_CLEAN);
     }
@@ -292,32 +288,38 @@ static struct span *alloc_fresh(size_t slices, size_t align_slices, enum lu__kin
 }
 
 /* The run is in use now. Locked. */
-static void note_use(struct span *run, enum lu__kind kind) {
-    note_used(lu__span_bytes(run));
-    if (kind == LU_KIND_META) lu__figure_add(&figures->meta, lu__span_bytes(run));
-    if (kind == LU_KIND_META) run->swept = 0;
-    if (kind == LU_KIND_SMALL) mark_interior(run);
+static void note_use(struct span *run, const struct want *want) {
+    size_t bytes = lu__span_bytes(run), absent = 0;
+    if (want->absent != 0 && run->zero != LU_FREE_DIRTY) {
+        lu__held_leave_all(run, absent = want->absent);
+    }
+    note_used(bytes);
+    if (want->kind == LU_KIND_META) {
+        lu__figure_add(&figures->meta, bytes - absent);
+        run->swept = 0;
+    }
+    if (want->kind == LU_KIND_SMALL) mark_interior(run);
 }
 
-static struct span *alloc_once(size_t slices, size_t align_slices, enum lu__kind kind) {
+static struct span *alloc_once(const struct want *want) {
     lu__lock_acquire(&lu__span_lock);
-    struct span *run = alloc_binned(slices, align_slices, kind);
-    if (run == NULL) run = alloc_fresh(slices, align_slices, kind);
-    if (run != NULL) note_use(run, kind);
+    struct span *run = alloc_binned(want);
+    if (run == NULL) run = alloc_fresh(want);
+    if (run != NULL) note_use(run, want);
     lu__lock_release(&lu__span_lock);
     return run;
 }
 
 /* A run from the bins if there is any; with the lock free between the steps. */
-static struct span *alloc_searched(size_t slices, size_t align_slices, enum lu__kind kind) {
-    struct lu__bins_search search = {.slices = slices, .align_slices = align_slices};
+static struct span *alloc_searched(const struct want *want) {
+    struct lu__bins_search search = {.slices = want->slices, .align_slices = want->align_slices};
     struct span *run = NULL;
     for (unsigned failed = 0; run == NULL && !search.done && failed < FAILED_MOST;) {
         lu__lock_acquire(&lu__span_lock);
         struct span *found = lu__bins_search(&search);
         if (found != NULL) {
-            run = take_binned(found, slices, align_slices, kind);
-            if (run != NULL) note_use(run, kind);
+            run = take_binned(found, want);
+            if (run != NULL) note_use(run, want);
             failed++;
         }
         lu__lock_release(&lu__span_lock);
@@ -325,21 +327,26 @@ static struct span *alloc_searched(size_t slices, size_t align_slices, enum lu__
     return run;
 }
 
-struct span *lu__run_alloc(size_t slices, size_t align_slices, enum lu__kind kind, bool *zero) {
+struct span *lu__run_alloc_sparse(size_t slices, size_t align_slices, enum lu__kind kind,
+                                  size_t absent, bool *zero) {
     if (slices == 0 || slices > UINT32_MAX / 2 || align_slices > UINT32_MAX / 2) return NULL;
-    struct span *run = alloc_once(slices, align_slices, kind);
+    struct want want = {slices, align_slices, absent, kind};
+    size_t bytes = slices << LU_SLICE_SHIFT, held = bytes - absent;
+    struct span *run = alloc_once(&want);
     while (LU_UNLIKELY(run == NULL)) {
         /* Purged runs no longer count for the limit, and merge with their clean neighbours. */
-        size_t bytes = slices << LU_SLICE_SHIFT, lacks = limit_lacks(bytes);
-        if (lacks != 0 ? lu__run_purge(LU_MAX(lacks, LU_MIB)) == 0 : !lu__run_refused(bytes, 0))
+        if (lu__held_lacks(held) != 0 ? !lu__held_make_room(held, LU_MIB)
+                                      : !lu__run_refused(bytes, 0))
             break;
-        run = alloc_once(slices, align_slices, kind);
+        run = alloc_once(&want);
     }
-    if (run == NULL && limit_allows(slices << LU_SLICE_SHIFT)) {
-        run = alloc_searched(slices, align_slices, kind);
-    }
+    if (run == NULL && limit_allows(&want)) run = alloc_searched(&want);
     if (run != NULL) *zero = run->zero != LU_FREE_DIRTY;
     return run;
+}
+
+struct span *lu__run_alloc(size_t slices, size_t align_slices, enum lu__kind kind, bool *zero) {
+    return lu__run_alloc_sparse(slices, align_slices, kind, 0, zero);
 }
 
 void lu__run_forget_touched(struct span *run) {
@@ -361,6 +368,7 @@ LU_INLINE void release_and_settle(size_t bytes) {
 /* Free the slices of `run`, which the caller has taken out of use. Locked. */
 static void free_locked(struct span *run, enum lu__free what, uint64_t now_ms) {
     size_t bytes = lu__span_bytes(run);
+    if (LU_UNLIKELY(run->absent != 0)) lu__held_take_all(run);
     lu__figure_sub(&figures->used, bytes);
     run->owner = NULL;
     lu__run_mark_free(run, run->slices, what);
@@ -369,13 +377,18 @@ static void free_locked(struct span *run, enum lu__free what, uint64_t now_ms) {
     lu__decay_freed(&lu__decay, figures->dirty, figures->used, now_ms, delay_ms());
 }
 
+/* A run that ends has no more slices of its own. Locked. */
+LU_INLINE void unmark_interior(struct span *run) {
+    if (run->kind != LU_KIND_SMALL) return;
+    for (size_t i = 1; i < run->slices; i++) lu__run_unmark(run + i);
+}
+
 void lu__run_free(struct span *run) {
+    if (LU_UNLIKELY(run->absent != 0) && lu__held_give(run)) return;
     size_t bytes = lu__span_bytes(run);
     uint64_t now_ms = lu__os_now_ms();
     lu__lock_acquire(&lu__span_lock);
-    if (run->kind == LU_KIND_SMALL) {
-        for (size_t i = 1; i < run->slices; i++) lu__run_unmark(run + i);
-    }
+    unmark_interior(run);
     free_locked(run, LU_FREE_DIRTY, now_ms);
     release_and_settle(bytes);
 }
@@ -386,6 +399,7 @@ void lu__run_free_clean(struct span *run, size_t huge_bytes) {
     lu__run_forget_touched(run);
     lu__lock_acquire(&lu__span_lock);
     lu__figure_add(&figures->huge, huge_bytes);
+    unmark_interior(run);
     free_locked(run, LU_FREE_CLEAN, now_ms);
     lu__lock_release(&lu__span_lock);
     if (large) (void)lu__run_unmap_clean();
@@ -399,7 +413,7 @@ bool lu__run_grow(struct span *run, size_t slices) {
     size_t more = slices - run->slices;
     if (lu__region_slice(region, after) < region->top && after->kind == LU_KIND_FREE &&
         after->slices >= more &&
-        (after->zero == LU_FREE_DIRTY || limit_allows(more << LU_SLICE_SHIFT)) &&
+        (after->zero == LU_FREE_DIRTY || lu__held_lacks(more << LU_SLICE_SHIFT) == 0) &&
         (after->zero != LU_FREE_HOLE || fill(after, 0, more))) {
         lu__bins_remove(after);
         if (after->zero == LU_FREE_DIRTY) lu__figure_sub(&figures->dirty, more << LU_SLICE_SHIFT);
@@ -426,31 +440,8 @@ void lu__run_shrink(struct span *run, size_t slices) {
     release_and_settle(bytes);
 }
 
-bool lu__span_charge(size_t bytes) {
-    for (;;) {
-        lu__lock_acquire(&lu__span_lock);
-        size_t lacks = limit_lacks(bytes);
-        if (lacks == 0) lu__figure_add(&figures->huge, bytes);
-        lu__lock_release(&lu__span_lock);
-        if (lacks == 0) return true;
-        if (lu__run_purge(lacks) == 0) return false;
-    }
-}
-
-void lu__span_forget_meta(size_t bytes) {
-    lu__figure_sub(&figures->meta, bytes);
-}
-
-void lu__span_note_peak(void) {
-    lu__lock_acquire(&lu__span_lock);
-    note_peak();
-    lu__lock_release(&lu__span_lock);
-}
-
-void lu__span_uncharge(size_t bytes) {
-    lu__lock_acquire(&lu__span_lock);
-    lu__figure_sub(&figures->huge, bytes);
-    lu__lock_release(&lu__span_lock);
+void lu__span_forget_meta(const struct span *run) {
+    lu__figure_sub(&figures->meta, lu__span_bytes(run) - lu__span_absent(run));
 }
 
 /* What a change that was not finished has left. Nothing is written where nothing is. */
@@ -473,7 +464,7 @@ static void settle_purging(struct span *run) {
 
 void lu__run_rebuild(void) {
     lu__bins_clear();
-    size_t used = 0, dirty = 0, mapped = 0;
+    size_t used = 0, absent = 0, dirty = 0, going = 0, mapped = 0;
     for (uint32_t i = 0; i < lu__region_count; i++) {
         struct region *region = &lu__regions[i];
         lu__region_settle(region);
@@ -482,7 +473,7 @@ void lu__run_rebuild(void) {
             struct span *run = lu__region_desc(region, slice);
             if (run->kind == LU_KIND_PURGING && run != lu__my_purge) settle_purging(run);
             if (run == lu__my_purge) { /* a handler forks above it: it goes on with that */
-                if (run->state == LU_FREE_DIRTY) dirty += lu__span_bytes(run);
+                if (run->state == LU_FREE_DIRTY) going += lu__span_bytes(run);
             } else if (run->kind == LU_KIND_FREE || run->kind == LU_KIND_PURGING) {
                 unmark_inside(run);
                 lu__run_mark_free(run, run->slices, run->zero);
@@ -495,16 +486,19 @@ void lu__run_rebuild(void) {
                 }
                 bool retired = run->kind == LU_KIND_META && run->swept;
                 if (!retired) used += lu__span_bytes(run);
+                absent += lu__span_absent(run);
             }
             slice += run->slices;
         }
     }
     lu__purge_fork_child();
     figures->used = used;
-    figures->dirty = dirty;
+    figures->absent = absent;
+    figures->dirty = dirty + going;
+    figures->going = going;
     figures->mapped = mapped;
     lu__decay = (struct lu__decay){0}; /* it may have been half changed */
-    lu__decay_freed(&lu__decay, dirty, used, lu__os_now_ms(), delay_ms());
+    lu__decay_freed(&lu__decay, figures->dirty, used, lu__os_now_ms(), delay_ms());
 }
 
 void lu__run_fork_child(void) {

@@ -1,5 +1,5 @@
 /*
- * run_parts.h - what run.c, bins.c, purge.c and walk.c share; everything under lu__span_lock.
+ * run_parts.h - what run.c, held.c, bins.c, purge.c and walk.c share; all under lu__span_lock.
  *
  * Marks are stored by LU_SET, in an order such that a walk from head to head meets whole runs
  * only, at any instant (span.h).
@@ -23,6 +23,27 @@ LU_INLINE void lu__figure_sub(size_t *figure, size_t bytes) {
 
 /* Clean memory that becomes a hole in one call of the kernel, also under the lock: slices. */
 #define LU_CLEAN_STEP ((uint32_t)((32 * LU_MIB) >> LU_SLICE_SHIFT))
+
+/* ---------------------------------------------------------------- held.c */
+
+/* What the limit is short of for `bytes` more to be held; 0 if it allows them. */
+size_t lu__held_lacks(size_t bytes);
+/* What is held has become more. */
+LU_COLD void lu__held_raise_peak(size_t held);
+LU_INLINE void lu__held_note_peak(void) {
+    size_t held = lu__span_held();
+    if (LU_UNLIKELY(held > __atomic_load_n(&lu__span_figures.peak, __ATOMIC_RELAXED)))
+        lu__held_raise_peak(held);
+}
+/* Where the limit lacks something for `bytes` more, purge dirty runs: that much, or `least` if that
+ * is more. True: it is worth another try. Not locked. */
+bool lu__held_make_room(size_t bytes, size_t least) LU_MUST_CHECK;
+/* Of the run in use so many bytes are absent now, of a SMALL one all; or none. Locked. */
+void lu__held_leave_all(struct span *run, size_t bytes);
+void lu__held_take_all(struct span *run);
+/* Free a run of which something is absent as clean memory: if nothing of it is there, or if as a
+ * dirty one it would come too near to the limit. False: it is to be freed as a dirty one. */
+bool lu__held_give(struct span *run) LU_MUST_CHECK;
 
 /* ---------------------------------------------------------------- run.c */
 

@@ -105,6 +105,8 @@ struct span {
     uint16_t seen;     /* CURRENT: limit / 8 when it was last swept; PARTIAL: see sweep.c    */
     uint16_t touched;  /* slice by slice, whatever it is part of: bytes / 8 from its start that a
                             SMALL span once linked and nothing has purged since (see small.c) */
+    uint16_t absent;   /* of a run in use, what cannot be resident and does not count as held:
+                            SMALL: bit i: its sixteenth i; else: units. See held.c              */
     uint8_t state;     /* SMALL: enum lu__span_state. PURGING: enum lu__free, what it was      */
     uint8_t hardened;  /* SMALL, LARGE: see heap/harden_parts.h; and of those                   */
     uint8_t guarded;   /* an inaccessible slice ends the run                              */
@@ -166,20 +168,25 @@ extern struct lu__lock lu__span_lock;
 /* Figures in bytes, written under lu__span_lock, read anywhere (relaxed). */
 struct lu__span_figures {
     size_t used;     /* in SMALL, LARGE and META runs          */
+    size_t absent;   /* of that, what cannot be resident; also changed without the lock */
     size_t dirty;    /* in FREE runs that are not clean        */
+    size_t going;    /* of that, in pieces that a thread is giving back */
     size_t huge;     /* in mappings of their own               */
     size_t returned; /* given back since the start             */
     size_t mapped;   /* by regions, descriptors included         */
-    size_t meta;     /* in META runs                             */
-    size_t peak;     /* of used + dirty + huge                 */
-    size_t limit;    /* on used + dirty + huge, 0 for none     */
+    size_t meta;     /* in META runs, without what is absent     */
+    size_t peak;     /* of what is held: see held.c              */
+    size_t limit;    /* on that, 0 for none                      */
     size_t huge_blocks;
 };
 extern struct lu__span_figures lu__span_figures;
 LU_INLINE size_t lu__span_held(void) {
-    return __atomic_load_n(&lu__span_figures.used, __ATOMIC_RELAXED) +
-           __atomic_load_n(&lu__span_figures.dirty, __ATOMIC_RELAXED) +
-           __atomic_load_n(&lu__span_figures.huge, __ATOMIC_RELAXED);
+    size_t sum = __atomic_load_n(&lu__span_figures.used, __ATOMIC_RELAXED) +
+                 __atomic_load_n(&lu__span_figures.dirty, __ATOMIC_RELAXED) +
+                 __atomic_load_n(&lu__span_figures.huge, __ATOMIC_RELAXED);
+    size_t absent = __atomic_load_n(&lu__span_figures.absent, __ATOMIC_RELAXED) +
+                    __atomic_load_n(&lu__span_figures.going, __ATOMIC_RELAXED);
+    return sum > absent ? sum - absent : 0; /* they are not read at one instant */
 }
 
 /* ---- runs (run.c). All take lu__span_lock themselves. */
@@ -187,6 +194,12 @@ LU_INLINE size_t lu__span_held(void) {
 /* A run of `slices`, its start a multiple of `align_slices` (a power of two), of the given kind.
  * *zero tells whether all of it reads as zero. NULL if there is no memory or the limit forbids. */
 struct span *lu__run_alloc(size_t slices, size_t align_slices, enum lu__kind kind, bool *zero);
+/* The same. If it reads as zero, `absent` bytes of it do not count as held, until lu__span_touch:
+ * whole units; of a SMALL run all. */
+struct span *lu__run_alloc_sparse(size_t slices, size_t align_slices, enum lu__kind kind,
+                                  size_t absent, bool *zero);
+/* Of a run with absent memory, near the limit the rest goes back as well, so that what is held does
+ * not become more. */
 void lu__run_free(struct span *run);
 /* The same for a LARGE run whose pages have all been moved out of it, so that it reads as zero; so
  * many bytes are huge from now on (lu__huge_adopt). */
@@ -225,18 +238,13 @@ LU_INLINE void lu__run_settle(void) {
 }
 /* The pages of the run are no longer there, or others. */
 void lu__run_forget_touched(struct span *run);
-/* Add to the limit-checked figures for memory outside regions; false if the limit forbids it. */
-bool lu__span_charge(size_t bytes);
-void lu__span_uncharge(size_t bytes);
 /* A run of kind META is about to be freed: it no longer counts as such. */
-void lu__span_forget_meta(size_t bytes);
+void lu__span_forget_meta(const struct span *run);
 /* The pages of a run of kind META go back where they are, so that it reads as zero, and it is not
  * in use; span->swept says so. False: the kernel refuses. */
 bool lu__run_retire(struct span *run);
 /* It is to be used again. False, and nothing done: the limit forbids it. */
 bool lu__run_wake(struct span *run) LU_MUST_CHECK;
-/* Once the memory that was charged is really there. */
-void lu__span_note_peak(void);
 /* The system refused `bytes`, of which some are `charged` already (lu__span_charge): give back all
  * that is free, if that may help. False: nothing was, or it cannot. Takes the lock for moments. */
 bool lu__run_refused(size_t bytes, size_t charged);
@@ -252,6 +260,27 @@ bool lu__run_purging(void);
 void lu__run_fork_child(void);
 /* Rebuild them from the descriptors. */
 void lu__run_rebuild(void);
+
+/* ---- what counts as held, and its limit (held.c). Free memory goes back before any is refused. */
+
+/* Add to the limit-checked figures for memory outside regions; false if the limit forbids it. */
+bool lu__span_charge(size_t bytes) LU_MUST_CHECK;
+void lu__span_uncharge(size_t bytes);
+/* Once the memory that was charged is really there. */
+void lu__span_note_peak(void);
+/* The bytes [from, to) of the owner's SMALL run are about to be used: what of it was absent counts
+ * from now on. False, with nothing done: the limit forbids it. */
+bool lu__span_touch_slow(struct span *span, uint32_t from, uint32_t to) LU_MUST_CHECK;
+LU_INLINE LU_MUST_CHECK bool lu__span_touch(struct span *span, uint32_t from, uint32_t to) {
+    return LU_LIKELY(span->absent == 0) || lu__span_touch_slow(span, from, to);
+}
+/* The bytes [from, to) of the owner's SMALL run have been given back, and lu__span_touch is called
+ * before they are used. */
+void lu__span_leave(struct span *span, uint32_t from, uint32_t to);
+/* Bytes of the run in use that do not count as held. */
+size_t lu__span_absent(const struct span *span);
+/* True if the limit refused what the calling thread asked for last. */
+bool lu__span_was_refused(void);
 
 /* ---- looks at blocks of others (purge.c) */
 

@@ -37,6 +37,7 @@ struct snapshot {
     lu_stats_t *out;
     struct noted noted[NOTED];
     unsigned count;
+    size_t unusable; /* bytes of live blocks of hardened spans: canaries, and before them */
 };
 
 static void add_class(lu_stats_t *out, unsigned c, uint32_t carved, uint32_t unused) {
@@ -50,7 +51,10 @@ static void add_class(lu_stats_t *out, unsigned c, uint32_t carved, uint32_t unu
 NO_TSAN static unsigned note_small(const struct span *span, struct snapshot *snapshot) {
     uint32_t carved = lu__span_carved(span);
     if (span->hardened) {
-        add_class(snapshot->out, span->class_id, carved, carved - lu__hard_live(span));
+        size_t bytes;
+        uint32_t live = LU_MIN(lu__hard_live(span, &bytes), carved);
+        add_class(snapshot->out, span->class_id, carved, carved - live);
+        snapshot->unusable += (size_t)live * lu__class_size[span->class_id] - bytes;
         return 2 * NOTED;
     }
     const uintptr_t *list = span->list;
@@ -99,8 +103,9 @@ static void add_noted(void *arg) {
 static void add_figures(lu_stats_t *out) {
     const struct lu__span_figures *figures = &lu__span_figures;
     lu__lock_acquire(&lu__span_lock);
-    out->held_bytes = lu__span_held() - figures->meta;
-    out->dirty_bytes = figures->dirty;
+    size_t held = lu__span_held(), meta = figures->meta;
+    out->held_bytes = held > meta ? held - meta : 0;
+    out->dirty_bytes = figures->dirty - figures->going;
     out->returned_bytes = __atomic_load_n(&figures->returned, __ATOMIC_RELAXED); /* needs no lock */
     out->committed_bytes = out->reserved_bytes = figures->mapped + figures->huge;
     out->metadata_bytes = figures->meta;
@@ -119,8 +124,8 @@ void lu_stats_get(lu_stats_t *out) {
     memset(out, 0, sizeof *out);
     out->class_count = LU_CLASSES;
     for (unsigned c = 0; c < LU_CLASSES; c++) out->classes[c].block_bytes = lu__class_size[c];
+    struct snapshot snapshot = {.out = out};
     if (lu__thread_mark()) { /* else a signal handler: without what takes a lock */
-        struct snapshot snapshot = {.out = out, .count = 0};
         lu__run_walk(note_run, add_noted, &snapshot);
         add_figures(out);
         lu__inside_leave();
@@ -134,4 +139,5 @@ void lu_stats_get(lu_stats_t *out) {
         out->live_bytes += out->classes[c].live_blocks * out->classes[c].block_bytes;
         out->live_blocks += out->classes[c].live_blocks;
     }
+    out->live_bytes -= snapshot.unusable;
 }

