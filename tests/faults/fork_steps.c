@@ -44,7 +44,7 @@ enum {
     ROUNDS = 300,
     THREADS = 2,
     CHILD_SECONDS = 10,
-    ALL_SECONDS = 400
+    ALL_SECONDS = 1200
 };
 
 /* ---------------------------------------------------------------- blocks */

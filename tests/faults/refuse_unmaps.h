@@ -59,8 +59,30 @@ static void refuse_in_children(void) {
     refuse_unload();
 }
 
+/* Structures of ended heaps, alone in their pages and between others: the pages stay, or go. */
+static void refuse_structures(void) {
+    static lu_heap_t *heaps[200];
+    for (size_t round = 0; round < 2; round++) {
+        for (size_t i = 0; i < CHECK_COUNT_OF(heaps); i++) {
+            heaps[i] = lu_heap_create(LU_HEAP_SHARED);
+            CHECK(heaps[i] != NULL);
+        }
+        os_fault_only(1u << OS_FAULT_PURGE);
+        os_fault_from(1);
+        for (size_t i = 0; i < CHECK_COUNT_OF(heaps); i++) {
+            if (i % 25 != 0) lu_heap_destroy(heaps[i]);
+        }
+        (void)lu_purge();
+        os_fault_none();
+        for (size_t i = 0; i < CHECK_COUNT_OF(heaps); i += 25) lu_heap_destroy(heaps[i]);
+        (void)lu_purge();
+    }
+    check_passed("pages of ended heaps cannot go back");
+}
+
 /* The top of a region comes down, and with it what was mapped in advance above; or it cannot. */
 static void refuse_unmaps(void) {
+    refuse_structures();
     for (size_t first = 1; first <= 12; first++) {
         void *large = lu_malloc(30 * CHECK_MIB);
         /* The first of these leaves something in advance. */
