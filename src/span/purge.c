@@ -156,6 +156,7 @@ static void piece_give(struct span *run, enum lu__free what) {
     } else {
         refused_until = lu__os_now_ms() + REFUSED_MS;
         holes_left = LU_MIN(holes_left, HOLES_CHILD); /* it may be locked memory */
+        lu__held_note_peak();
     }
     piece_put(run, what);
     (void)lu__region_trim(LU_MIB); /* who gives memory back needs none in advance */

@@ -368,12 +368,14 @@ LU_INLINE void release_and_settle(size_t bytes) {
 /* Free the slices of `run`, which the caller has taken out of use. Locked. */
 static void free_locked(struct span *run, enum lu__free what, uint64_t now_ms) {
     size_t bytes = lu__span_bytes(run);
-    if (LU_UNLIKELY(run->absent != 0)) lu__held_take_all(run);
+    bool sparse = run->absent != 0;
+    if (LU_UNLIKELY(sparse)) lu__held_take_all(run);
     lu__figure_sub(&figures->used, bytes);
     run->owner = NULL;
     lu__run_mark_free(run, run->slices, what);
     lu__run_insert(run);
     if (what == LU_FREE_DIRTY) lu__figure_add(&figures->dirty, bytes);
+    if (LU_UNLIKELY(sparse)) lu__held_note_peak();
     lu__decay_freed(&lu__decay, figures->dirty, figures->used, now_ms, delay_ms());
 }
 

@@ -109,7 +109,8 @@ static void add_figures(lu_stats_t *out) {
     out->returned_bytes = __atomic_load_n(&figures->returned, __ATOMIC_RELAXED); /* needs no lock */
     out->committed_bytes = out->reserved_bytes = figures->mapped + figures->huge;
     out->metadata_bytes = figures->meta;
-    out->peak_held_bytes = figures->peak;
+    /* What carves raises the peak a moment later. */
+    out->peak_held_bytes = LU_MAX(out->held_bytes, figures->peak);
     out->huge_bytes = figures->huge;
     out->huge_blocks = figures->huge_blocks;
     out->limit_bytes = figures->limit;
