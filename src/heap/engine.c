@@ -502,8 +502,7 @@ static void *resize(void *block, size_t size, struct heap *into) {
     result = user != NULL ? lu__user_alloc(user, 8, size, false) : lu__fast_alloc(size);
     if (result == NULL) return stay(block, size, found.usable, saved);
     memcpy(result, block, LU_MIN(size, found.usable));
-    lu__free_long(
-        block); /* looked up anew: if its heap has ended, what is there may be another's */
+    lu__free_long(block); /* looked up anew: if its heap has ended, it may be another's */
     return result;
 }
 
@@ -522,7 +521,9 @@ void *lu__user_resize(struct heap *heap, void *block, size_t size) {
 /* To another class or to a large block. `block` is a live one of `span`, which may be another
  * thread's; neither changes under the allocation. */
 void *lu__resize_move(struct heap *heap, struct span *span, void *block, size_t size) {
-    if (LU_UNLIKELY(span->whose >= LU_OF_USER)) return resize(block, size, NULL);
+    /* Looked at again: that of a lu_heap may have ended, if another thread does wrong. */
+    uint8_t whose = span->whose;
+    if (LU_UNLIKELY(whose == LU_OF_NOBODY || whose >= LU_OF_USER)) return resize(block, size, NULL);
     size_t usable = lu__class_size[span->class_id];
     int saved = size < usable ? errno : 0;
     void *result = lu__fast_alloc(size);
