@@ -84,7 +84,7 @@ LU_INLINE void lu__cache_go_out(struct lu_cache *cache) {
 }
 /* For who has held it in this call: what makes lu__cache_enter fail cannot have come since. */
 LU_INLINE void lu__cache_enter_again(struct lu_cache *cache) {
-    lu__inside_set(1);
+    lu__inside_begin();
     lu__cache_enter_inside(cache);
 }
 LU_INLINE void lu__cache_come_back(struct lu_cache *cache) {

@@ -49,15 +49,15 @@ static void put_in_order(bool alone) {
     lu__cache_fork_child(alone);
 }
 
-static bool is_inside(void) {
-    return lu__is_inside();
+static bool tell_later(void) {
+    return lu__inside_tell_later();
 }
 
 __attribute__((constructor(101))) void lu__at_load(void) {
     lu__options_init();
     lu__surface_init();
     lu__stack_init();
-    lu__violation_init(lu__stack_place, is_inside);
+    lu__violation_init(lu__stack_place, tell_later);
     lu__process_begin(put_in_order);
     lu__spin_before = lu__lock_see_process;
     (void)pthread_atfork(NULL, NULL, lu__lock_new_process);

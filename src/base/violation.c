@@ -36,7 +36,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LINE_BYTES = 256 };
+enum { LINE_BYTES = 256, KEPT_MOST = 64 };
 
 void (*lu__spin_before)(void);
 static struct lu__spin handler_lock;
@@ -44,16 +44,18 @@ static lu_violation_fn *handler_fn; /* protected by handler_lock; relaxed atomic
 static void *handler_arg;           /* protected by handler_lock */
 static __thread unsigned handling;  /* handlers running in this thread */
 static lu__place_fn *find_place;    /* relaxed atomic; NULL before the library is loaded */
-static bool (*is_inside)(void);     /* the same */
+static bool (*tell_later)(void);    /* the same */
 
+/* What was found inside. Not of each thread, as libc has little room for variables that are reached
+ * fast. */
 struct kept {
+    const void *thread; /* atomic; NULL: not in use */
     lu_violation_kind_t kind;
     const char *call;
     const void *pointer, *block;
     size_t block_bytes;
 };
-static __thread struct kept kept[LU_VIOLATIONS_KEPT] __attribute__((tls_model("initial-exec")));
-__thread uint32_t lu__violations_kept;
+static struct kept all_kept[KEPT_MOST];
 
 _Static_assert((int)LU_GUARD_USE_AFTER_FREE < (int)LU_TOLD_KINDS, "every kind is counted");
 
@@ -157,18 +159,43 @@ void lu__violation_with(lu_violation_kind_t kind, const char *call, const void *
     if (!lu__violation_told(kind, call, pointer, block, block_bytes, more, arg, NULL)) abort();
 }
 
+static const void *this_thread(void) {
+    return &handling;
+}
+
+static bool is_mine(const struct kept *kept) {
+    return __atomic_load_n(&kept->thread, __ATOMIC_RELAXED) == this_thread();
+}
+
 /* Note it for when the thread leaves. A signal handler may do so in between, and tells nothing. */
-static void keep(const struct kept *what) {
-    uint32_t at = __atomic_fetch_add(&lu__violations_kept, 1, __ATOMIC_RELAXED);
-    if (at < LU_VIOLATIONS_KEPT) kept[at] = *what;
+static void keep(lu_violation_kind_t kind, const char *call, const void *pointer, const void *block,
+                 size_t block_bytes) {
+    unsigned mine = 0;
+    for (unsigned i = 0; i < KEPT_MOST; i++) mine += is_mine(&all_kept[i]);
+    for (unsigned i = 0; i < KEPT_MOST && mine < LU_VIOLATIONS_KEPT; i++) {
+        struct kept *kept = &all_kept[i];
+        const void *nobody = NULL;
+        if (__atomic_compare_exchange_n(&kept->thread, &nobody, this_thread(), false,
+                                        __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+            kept->kind = kind;
+            kept->call = call;
+            kept->pointer = pointer;
+            kept->block = block;
+            kept->block_bytes = block_bytes;
+            return;
+        }
+    }
 }
 
 void lu__violation_tell_kept(void) {
-    struct kept now[LU_VIOLATIONS_KEPT];
-    uint32_t count = LU_MIN(lu__violations_kept, LU_VIOLATIONS_KEPT);
-    memcpy(now, kept, sizeof now); /* the handler may be the cause of more */
-    lu__violations_kept = 0;
-    for (uint32_t i = 0; i < count; i++) {
+    struct kept now[LU_VIOLATIONS_KEPT]; /* the handler may be the cause of more */
+    unsigned count = 0;
+    for (unsigned i = 0; i < KEPT_MOST && count < LU_VIOLATIONS_KEPT; i++) {
+        if (!is_mine(&all_kept[i])) continue;
+        now[count++] = all_kept[i];
+        __atomic_store_n(&all_kept[i].thread, NULL, __ATOMIC_RELEASE);
+    }
+    for (unsigned i = 0; i < count; i++) {
         lu__violation_with(now[i].kind, now[i].call, now[i].pointer, now[i].block,
                            now[i].block_bytes, NULL, NULL);
     }
@@ -176,12 +203,12 @@ void lu__violation_tell_kept(void) {
 
 void lu__violation(lu_violation_kind_t kind, const char *call, const void *pointer,
                    const void *block, size_t block_bytes) {
-    bool (*inside)(void) = __atomic_load_n(&is_inside, __ATOMIC_RELAXED);
-    if (inside != NULL && inside()) {
-        keep(&(struct kept){kind, call, pointer, block, block_bytes});
-        return;
+    bool (*later)(void) = __atomic_load_n(&tell_later, __ATOMIC_RELAXED);
+    if (later != NULL && later()) {
+        keep(kind, call, pointer, block, block_bytes);
+    } else {
+        lu__violation_with(kind, call, pointer, block, block_bytes, NULL, NULL);
     }
-    lu__violation_with(kind, call, pointer, block, block_bytes, NULL, NULL);
 }
 
 void lu_set_violation_handler(lu_violation_fn *handler, void *arg) {
@@ -196,11 +223,14 @@ void lu_set_violation_handler(lu_violation_fn *handler, void *arg) {
     lu__spin_release(&handler_lock, &signals);
 }
 
-void lu__violation_init(lu__place_fn *find, bool (*inside)(void)) {
-    __atomic_store_n(&is_inside, inside, __ATOMIC_RELAXED);
+void lu__violation_init(lu__place_fn *find, bool (*later)(void)) {
+    __atomic_store_n(&tell_later, later, __ATOMIC_RELAXED);
     __atomic_store_n(&find_place, find, __ATOMIC_RELAXED);
 }
 
 void lu__violation_fork_child(void) {
     lu__spin_reset(&handler_lock);
+    for (unsigned i = 0; i < KEPT_MOST; i++) { /* who found it is not here */
+        if (!is_mine(&all_kept[i])) __atomic_store_n(&all_kept[i].thread, NULL, __ATOMIC_RELAXED);
+    }
 }

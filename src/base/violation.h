@@ -32,22 +32,19 @@ LU_COLD bool lu__violation_told(lu_violation_kind_t kind, const char *call, cons
                                 const void *block, size_t block_bytes, lu__violation_more_fn *more,
                                 const void *arg, const void *place);
 
-/* Found inside, and to be told. Written by the thread and its signal handlers. */
 #define LU_VIOLATIONS_KEPT 4u
-extern __thread uint32_t lu__violations_kept
-    __attribute__((tls_model("initial-exec"), visibility("hidden")));
-/* The thread has left: tell them. */
+/* The thread has left: tell what was found inside. */
 LU_COLD void lu__violation_tell_kept(void);
 
 /* How the place of the program's call is found, which takes a walk of the stack, and whether the
- * thread is inside: set once at load, by who can do that. Until then no place is known, and all is
- * told at once. */
+ * thread is inside, so that it calls lu__violation_tell_kept when it leaves: set once at load, by
+ * who can do that. Until then no place is known, and all is told at once. */
 struct lu__place {
     const void *address; /* NULL: unknown                                  */
     uint64_t mark;       /* tells places apart, as far as that is possible */
 };
 typedef struct lu__place lu__place_fn(void);
-void lu__violation_init(lu__place_fn *find, bool (*is_inside)(void));
+void lu__violation_init(lu__place_fn *find, bool (*tell_later)(void));
 
 /* fork(2): called in the child, by the one thread that it has. */
 void lu__violation_fork_child(void);

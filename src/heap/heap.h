@@ -402,16 +402,21 @@ LU_INLINE void lu__user_unlock(struct heap *heap) {
  * or what lu__user_lock and lu__thread_mark refuse. */
 LU_INLINE LU_MUST_CHECK bool lu__user_try(struct heap *heap) {
     uint32_t me;
-    if (LU_UNLIKELY(!lu__lock_me_quickly(&me)) || LU_UNLIKELY(!lu__inside_enter())) return false;
+    if (LU_UNLIKELY(!lu__lock_me_quickly(&me))) return false;
+    if (LU_UNLIKELY(!lu__inside_enter_quickly())) return false;
     if (LU_LIKELY(lu__lock_try_as(&heap->lock, me))) return true;
-    lu__inside_leave();
+    lu__inside_undo();
     return false;
 }
-/* Gives `result`, so that it may be called last. */
-void *lu__user_leave_waking(struct heap *heap, void *result) __attribute__((cold));
+/* Gives `result`, so that it may be called last. The second is the first where somebody `waits`, or
+ * misuse is to be told. */
+void *lu__user_leave_rarely(struct heap *heap, void *result, bool waits) __attribute__((cold));
 LU_INLINE void *lu__user_leave(struct heap *heap, void *result) {
-    if (LU_UNLIKELY(lu__lock_let_go(&heap->lock))) return lu__user_leave_waking(heap, result);
-    lu__inside_leave();
+    bool waits = lu__lock_let_go(&heap->lock);
+    if (LU_UNLIKELY(waits) || LU_UNLIKELY(lu__inside_state() != LU_INSIDE)) {
+        return lu__user_leave_rarely(heap, result, waits);
+    }
+    lu__inside_set(0);
     return result;
 }
 /* Lock a lu_heap for the calling thread, which is inside; of one that is not shared it is only

@@ -104,7 +104,7 @@ static struct heap *acquire(void) {
     lu__heap_set_busy(heap, 0);
     lu__inside_leave();
     (void)pthread_setspecific(exit_key, heap); /* may allocate: the heap is there already */
-    lu__inside_set(1);
+    lu__inside_begin();
     lu__heap_set_busy(heap, 1);
     return heap;
 }

@@ -44,8 +44,8 @@ static LU_COLD void needed_shared(struct heap *owner, struct span *span) {
     (void)lu__user_leave(owner, NULL);
 }
 
-void *lu__user_leave_waking(struct heap *heap, void *result) {
-    lu__lock_wake(&heap->lock);
+void *lu__user_leave_rarely(struct heap *heap, void *result, bool waits) {
+    if (waits) lu__lock_wake(&heap->lock);
     lu__inside_leave();
     return result;
 }

@@ -67,7 +67,7 @@ struct lu__lock {
 
 struct lu__lock_thread {
     uint32_t name;           /* top bit, and twice a number that no other thread has; 0: none yet */
-    uint32_t inside;         /* 1: see above                                                      */
+    uint32_t inside;         /* 1: see above; 2: misuse was found inside, and is to be told       */
     const uint32_t *process; /* says whether it is still the same one (process.h)         */
 #if LU_DEBUG >= 1
     uint8_t held[LU_RANKS]; /* locks of each rank                           */
@@ -78,8 +78,14 @@ extern __thread struct lu__lock_thread lu__lock_thread
 
 /* ---------------------------------------------------------------- inside */
 
+#define LU_INSIDE 1u
+#define LU_INSIDE_TO_TELL 2u
+
+LU_INLINE uint32_t lu__inside_state(void) {
+    return __atomic_load_n(&lu__lock_thread.inside, __ATOMIC_RELAXED);
+}
 LU_INLINE bool lu__is_inside(void) {
-    return __atomic_load_n(&lu__lock_thread.inside, __ATOMIC_RELAXED) != 0;
+    return (lu__inside_state() & LU_INSIDE) != 0;
 }
 /* The compiler may not move what is done inside across the mark. */
 LU_INLINE void lu__inside_set(uint32_t inside) {
@@ -87,17 +93,40 @@ LU_INLINE void lu__inside_set(uint32_t inside) {
     __atomic_store_n(&lu__lock_thread.inside, inside, __ATOMIC_RELAXED);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
+/* Mark the calling thread, which is not marked. */
+LU_INLINE void lu__inside_begin(void) {
+    lu__inside_set(lu__inside_state() | LU_INSIDE);
+}
 /* Mark the calling thread; lu__inside_leave ends it. False, with nothing done: it is marked
  * already, and the caller a signal handler above, or a function of ours that was called inside. */
 LU_INLINE LU_MUST_CHECK bool lu__inside_enter(void) {
-    if (LU_UNLIKELY(lu__is_inside())) return false;
-    lu__inside_set(1);
+    uint32_t was = lu__inside_state();
+    if (LU_UNLIKELY((was & LU_INSIDE) != 0)) return false;
+    lu__inside_set(was | LU_INSIDE);
+    return true;
+}
+/* The same in fewer instructions; false as well if misuse is to be told. */
+LU_INLINE LU_MUST_CHECK bool lu__inside_enter_quickly(void) {
+    if (LU_UNLIKELY(lu__inside_state() != 0)) return false;
+    lu__inside_set(LU_INSIDE);
     return true;
 }
 LU_INLINE void lu__inside_leave(void) {
     LU_ASSERT(lu__is_inside());
+    uint32_t was = lu__inside_state();
     lu__inside_set(0);
-    if (LU_UNLIKELY(lu__violations_kept != 0)) lu__violation_tell_kept();
+    if (LU_UNLIKELY(was != LU_INSIDE)) lu__violation_tell_kept();
+}
+/* The same where nothing was done: what a signal handler found meanwhile is told by the next who
+ * leaves, which is in the same call. */
+LU_INLINE void lu__inside_undo(void) {
+    lu__inside_set(lu__inside_state() & ~LU_INSIDE);
+}
+/* Misuse was found inside: true, and lu__inside_leave tells it. False: the thread is not inside. */
+LU_INLINE LU_MUST_CHECK bool lu__inside_tell_later(void) {
+    if (!lu__is_inside()) return false;
+    lu__inside_set(LU_INSIDE | LU_INSIDE_TO_TELL);
+    return true;
 }
 
 /* ---------------------------------------------------------------- rules, in debug builds */

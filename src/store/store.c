@@ -47,8 +47,8 @@ static struct lu_store open_stores[STORES];
 /* What the calling thread takes, or has taken, the lock of: one, and more by signal handlers above.
  * So many are not met but after jumps out of handlers, which then are not known of. */
 static __thread struct {
-    struct lu_store *stores[4];
-    unsigned count;
+    uint8_t stores[7]; /* of open_stores; small, as libc has little room for such variables */
+    uint8_t count;
 } inside __attribute__((tls_model("initial-exec")));
 
 /* What is true of one file only. */
@@ -146,7 +146,7 @@ void lu__store_fork_child(bool alone) {
         }
     }
     for (unsigned i = 0; i < LU_MIN(inside.count, LU_COUNT_OF(inside.stores)); i++) {
-        struct lu_store *store = inside.stores[i];
+        struct lu_store *store = &open_stores[inside.stores[i]];
         if (__atomic_load_n(&store->state, __ATOMIC_RELAXED) == OPEN) give_up(store);
     }
 }
@@ -178,7 +178,9 @@ static int take(pthread_mutex_t *mutex) {
 
 /* Both whole at any instant, for a child that is forked by a handler. */
 static void go_in(struct lu_store *store) {
-    if (LU_LIKELY(inside.count < LU_COUNT_OF(inside.stores))) inside.stores[inside.count] = store;
+    if (LU_LIKELY(inside.count < LU_COUNT_OF(inside.stores))) {
+        inside.stores[inside.count] = (uint8_t)(store - open_stores);
+    }
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     inside.count++;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
