@@ -115,7 +115,8 @@ TABLE = {
         "return needed_shared(owner, span);\n    lu__inside_leave();\n"),
     # ... who waits for the heap is not woken
     "shared_does_not_wake": (
-        "src/heap/user_fast.c", "    if (waits) lu__lock_wake(&heap->lock);\n", "    (void)heap, (void)waits;\n"),
+        "src/heap/user_fast.c", "    if (waits) lu__lock_wake(&heap->lock);\n",
+        "    (void)heap, (void)waits;\n"),
     # track.c: a bit is believed that another span may have set
     "bitmap_of_another": (
         "src/heap/track.c",
