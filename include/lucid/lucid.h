@@ -269,7 +269,7 @@ enum {
 
 typedef struct lu_store_config {
     unsigned flags;     /* LU_STORE_*                                                         */
-    unsigned mode;      /* of a new file, less the umask; 0 stands for 0600                   */
+    unsigned mode;      /* of a new file: of 0777, less the umask; 0 stands for 0600          */
     size_t limit_bytes; /* how large the store may get in this process, rounded up to 64 KiB:
                            address space is reserved for it. 0: 1 TiB, halved until there is
                            room                                                               */

@@ -133,8 +133,8 @@ static int reserve(struct lu_store *store, const lu_store_config_t *config, uint
         }
         size /= 2;
         if (limit != 0 || size < least) {
-            return lu__store_fault(fault, LU_STORE_SYSTEM, error, "reserving address space", 0, 0,
-                                   0);
+            lu_store_reason_t reason = error == ENOMEM ? LU_STORE_LIMIT : LU_STORE_SYSTEM;
+            return lu__store_fault(fault, reason, error, "reserving address space", 0, 0, 0);
         }
     }
 }
@@ -277,7 +277,7 @@ static int fill(const struct lu_store *store, const lu_store_config_t *config) {
 static int create(struct lu_store *store, const char *path, const lu_store_config_t *config,
                   lu_store_fault_t *fault) {
     char scratch[PATH_BYTES + 32];
-    unsigned mode = config->mode != 0 ? config->mode : 0600;
+    unsigned mode = config->mode != 0 ? config->mode & 0777 : 0600;
     int error = lu__os_file_create(path, mode, scratch, sizeof scratch, &store->fd);
     if (error == 0) {
         error = fill(store, config);
@@ -346,8 +346,10 @@ lu_store_t *lu_heap_open_file(const char *path, const lu_store_config_t *config,
     if (config == NULL) config = &default_config;
     struct lu_store *store = NULL;
     int error;
-    if (path == NULL || path[0] == '\0' || __builtin_strlen(path) >= PATH_BYTES) {
-        error = refuse(fault, LU_STORE_USAGE, path == NULL ? EINVAL : ENAMETOOLONG, "path");
+    if (path == NULL || path[0] == '\0') {
+        error = refuse(fault, LU_STORE_USAGE, path == NULL ? EINVAL : ENOENT, "path");
+    } else if (__builtin_strlen(path) >= PATH_BYTES) {
+        error = refuse(fault, LU_STORE_USAGE, ENAMETOOLONG, "path");
     } else {
         error = start(config, fault, &store);
         if (error == 0) error = open_path(store, path, config, fault);

@@ -196,15 +196,30 @@ static void release(struct lu_store *store) {
     come_out();
 }
 
-/* With the mutex held. 0, or the reason why it was left unrecoverable. */
+/* Who died may have made the file larger, and what is to be undone may lie there: map what the file
+ * has. False: this process has no addresses for it. */
+static bool map_what_is_there(struct lu_store *store) {
+    uint64_t bytes = lu__store_header(store)->file_bytes;
+    struct lu__os_file_info info;
+    if (store->fd >= 0 && lu__store_file(store, &info) == 0) {
+        bytes = LU_MAX(bytes, lu__align_down(info.bytes, LU_STORE_GRAIN));
+    }
+    bool fits = bytes <= store->reserved;
+    bytes = LU_MIN(bytes, store->reserved);
+    if (bytes > store->mapped) __atomic_store_n(&store->mapped, bytes, __ATOMIC_RELEASE);
+    return fits;
+}
+
+/* With the mutex held. 0, or the reason why it was released. What another process can recover is
+ * left to it, as it is; what nobody can, leaves the mutex unrecoverable. */
 static int put_in_order(struct lu_store *store, bool died) {
     if (!died && lu__store_is_recovered(store)) return 0;
-    if (!lu__store_recover(store)) {
-        int error = store->error;
-        release(store); /* without pthread_mutex_consistent: nobody gets it any more */
-        return error;
-    }
-    return died ? pthread_mutex_consistent(&lu__store_header(store)->lock.mutex) : 0;
+    pthread_mutex_t *mutex = &lu__store_header(store)->lock.mutex;
+    bool fits = map_what_is_there(store), recovered = lu__store_recover(store);
+    int error = recovered ? 0 : fits ? store->error : ENOMEM;
+    if (died && (recovered || !fits)) (void)pthread_mutex_consistent(mutex);
+    if (error != 0) release(store);
+    return error;
 }
 
 int lu__store_lock(struct lu_store *store) {
