@@ -221,17 +221,19 @@ LU_API size_t lu_purge(void);
    true to try again (at most 8 times per allocation), or return false to let it fail with NULL and
    ENOMEM. No lock is held: it may use all of lucid, on any heap. What it allocates itself gets no
    such call, but NULL with ENOMEM where that would pass the limit. Other threads may be in it at
-   the same time. */
+   the same time. It is to return: one that is left by longjmp or an exception counts as running
+   until the thread, with no more stack in use than when it was called, meets the limit again. */
 typedef bool lu_limit_fn(size_t wanted_bytes, size_t held_bytes, void *arg);
 /* Limit the memory held, lucid's own structures included; 0 removes the limit. `reached` may be
    NULL. Returns 0.
 
    What counts is what can be resident: of blocks to 64 KiB the pages that were handed out, larger
    ones by whole 64 KiB, those with a mapping of their own by whole pages; free memory, until it
-   goes back to the system. Pages that were never used, or went back, do not. Nothing is refused
-   before all that is free went back, but for what other threads' heaps keep: those are asked for
-   it, and do their part at one of their next calls; and what the kernel does not take, such as
-   locked memory. A limit below what is held refuses until enough is free. */
+   goes back to the system. Pages that were never used, or went back, do not (but those that went
+   back inside free blocks of several pages, which may be taken again at any time). Nothing is
+   refused before all that is free went back, but for what other threads' heaps keep: those are
+   asked for it, and do their part at one of their next calls; and what the kernel does not take,
+   such as locked memory. A limit below what is held refuses until enough is free. */
 LU_API int lu_set_limit(size_t limit_bytes, lu_limit_fn *reached, void *arg);
 
 /* ------------------------------------------------------------------ stores ------------------- */
@@ -429,7 +431,8 @@ typedef struct lu_violation {
    It is called with no lock held and may use all of lucid, but where lu_heap_walk finds the damage:
    there it is as a visitor. (In a signal handler it must not allocate, as nothing there.) What is
    found in the middle of a call is told at its end, four for each call at most. Misuse by the
-   handler itself is not told to it. */
+   handler itself is not told to it. It is to return: one that is left by longjmp or an exception
+   counts as running until the thread, with no more stack in use than then, does wrong again. */
 typedef bool lu_violation_fn(const lu_violation_t *violation, void *arg);
 /* NULL removes the handler. */
 LU_API void lu_set_violation_handler(lu_violation_fn *handler, void *arg);

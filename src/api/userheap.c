@@ -8,7 +8,7 @@
  * Every call has a fast path made of the parts of heap/fast.h. A hardened heap's lists are always
  * empty, so that it needs no test of its own:
  *
- *     heap->shared?  lock it, if it is free         else the engine, which waits
+ *     not alone?     lock it, if it is free         else the engine, which waits
  *     pop, or look up, check and push                else the engine, which refills and reports
  */
 #include <errno.h>
@@ -38,6 +38,7 @@ lu_heap_t *lu_heap_create(unsigned flags) {
     } while (heap == NULL && lu__limit_reached(LU_SLICE, NULL, &tries));
     if (heap == NULL) return refuse(ENOMEM);
     heap->shared = flags != LU_HEAP_SINGLE_THREADED;
+    heap->alone = !heap->shared;
     return (lu_heap_t *)(void *)heap;
 }
 
@@ -59,17 +60,23 @@ void lu_heap_destroy(lu_heap_t *handle) {
 
 /* What the fast paths do not do is called last, so that they need no frame. */
 
+/* An ended heap, which only a program that does wrong uses, is neither alone nor shared: its lists
+ * may be a page of zeros. */
+LU_INLINE bool may_try(struct heap *heap) {
+    return LU_LIKELY(heap->shared) && LU_LIKELY(lu__user_try(heap));
+}
+
 /* As lu__fast_pop. */
 LU_INLINE void *take(struct heap *heap, uint8_t c) {
-    if (LU_LIKELY(!heap->shared)) return lu__fast_pop(heap, c);
-    return LU_LIKELY(lu__user_try(heap)) ? lu__user_leave(heap, lu__fast_pop(heap, c)) : NULL;
+    if (LU_LIKELY(heap->alone)) return lu__fast_pop(heap, c);
+    return LU_LIKELY(may_try(heap)) ? lu__user_leave(heap, lu__fast_pop(heap, c)) : NULL;
 }
 
 /* As lu__small_last. */
 static void *take_last(struct heap *heap, uint8_t c) {
     if (c >= LU_CLASSES) return NULL;
-    if (!heap->shared) return (void *)lu__small_last(heap, c);
-    return lu__user_try(heap) ? lu__user_leave(heap, (void *)lu__small_last(heap, c)) : NULL;
+    if (heap->alone) return (void *)lu__small_last(heap, c);
+    return may_try(heap) ? lu__user_leave(heap, (void *)lu__small_last(heap, c)) : NULL;
 }
 
 static LU_NOINLINE void *malloc_slow(struct heap *heap, size_t size) {
@@ -84,7 +91,7 @@ static LU_NOINLINE void *leave_and_malloc(struct heap *heap, size_t size) {
 }
 
 static LU_NOINLINE void *malloc_shared(struct heap *heap, size_t size) {
-    if (LU_UNLIKELY(!lu__user_try(heap))) return malloc_slow(heap, size);
+    if (LU_UNLIKELY(!may_try(heap))) return malloc_slow(heap, size);
     void *block = lu__fast_pop(heap, lu__fast_class(heap, size));
     if (LU_LIKELY(block != NULL)) return lu__user_leave(heap, block);
     return leave_and_malloc(heap, size);
@@ -92,7 +99,7 @@ static LU_NOINLINE void *malloc_shared(struct heap *heap, size_t size) {
 
 void *lu_heap_malloc(lu_heap_t *handle, size_t size) {
     struct heap *heap = inner(handle);
-    if (LU_UNLIKELY(heap->shared)) return malloc_shared(heap, size);
+    if (LU_UNLIKELY(!heap->alone)) return malloc_shared(heap, size);
     void *block = lu__fast_pop(heap, lu__fast_class(heap, size));
     return LU_LIKELY(block != NULL) ? block : malloc_slow(heap, size);
 }

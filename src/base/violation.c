@@ -18,8 +18,8 @@
  *
  * State: one handler and its argument, which belong together and are therefore read and written as
  * a pair under `handler_lock`; the lock is never held while the handler runs. A handler that
- * misuses the allocator itself is not called again from within: `handling` counts the handlers of
- * this thread.
+ * misuses the allocator itself is not called again from within. One that was left by a jump is told
+ * by its frame: it runs no more when one further up the stack is to be called.
  *
  * May be called from any thread, also in a signal handler that frees (the lock is held for two
  * stores, and only by lu_set_violation_handler and here). Nothing here allocates.
@@ -42,7 +42,7 @@ void (*lu__spin_before)(void);
 static struct lu__spin handler_lock;
 static lu_violation_fn *handler_fn; /* protected by handler_lock; relaxed atomic, for a look */
 static void *handler_arg;           /* protected by handler_lock */
-static __thread unsigned handling;  /* handlers running in this thread */
+static __thread uintptr_t handling; /* the frame that this thread's handler was called from, or 0 */
 static lu__place_fn *find_place;    /* relaxed atomic; NULL before the library is loaded */
 static bool (*tell_later)(void);    /* the same */
 
@@ -118,10 +118,11 @@ static bool handler_goes_on(const lu_violation_t *violation) {
     lu_violation_fn *fn = handler_fn;
     void *arg = handler_arg;
     lu__spin_release(&handler_lock, &signals);
-    if (fn == NULL || handling != 0) return false;
-    handling++;
+    uintptr_t frame = (uintptr_t)__builtin_frame_address(0);
+    if (fn == NULL || (handling != 0 && frame < handling)) return false;
+    handling = frame;
     bool go_on = fn(violation, arg);
-    handling--;
+    handling = 0;
     return go_on;
 }
 

@@ -27,7 +27,7 @@ static uint8_t filling_of(uint64_t hash) {
 #define NO_TSAN __attribute__((no_sanitize("thread")))
 
 NO_TSAN static uint64_t read_canary(uintptr_t block, uint32_t room) {
-    return *(const any_word *)(block + room);
+    return __atomic_load_n((const any_word *)(block + room), __ATOMIC_RELAXED);
 }
 
 void lu__hard_seal(uintptr_t block, uint32_t room, uint32_t size) {
@@ -49,13 +49,19 @@ void lu__hard_clear(uintptr_t block, uint32_t room) {
 }
 
 /* What the lower bits of a canary that is not 0 say; UINT32_MAX if the upper ones are damaged. */
-NO_TSAN static uint32_t decode(uintptr_t block, uint32_t room, uint64_t hash) {
-    uint64_t low = read_canary(block, room) ^ hash;
+static uint32_t decode_read(uint64_t canary, uint32_t room, uint64_t hash) {
+    uint64_t low = canary ^ hash;
     return low <= (HARD_MARKS | 0xffff) && (low & ~HARD_MARKS) <= room ? (uint32_t)low : UINT32_MAX;
 }
 
+NO_TSAN static uint32_t decode(uintptr_t block, uint32_t room, uint64_t hash) {
+    return decode_read(read_canary(block, room), room, hash);
+}
+
+/* Read once: its owner may free it in between. */
 NO_TSAN bool lu__hard_has_canary(uintptr_t block, uint32_t room) {
-    return read_canary(block, room) == 0 || decode(block, room, lu__hard_hash(block)) != UINT32_MAX;
+    uint64_t canary = read_canary(block, room);
+    return canary == 0 || decode_read(canary, room, lu__hard_hash(block)) != UINT32_MAX;
 }
 
 NO_TSAN bool lu__hard_is_free(uintptr_t block, uint32_t room) {

@@ -94,6 +94,7 @@ struct heap {
     uint8_t busy;          /* the owner is in a slow path (also read after fork)  */
     uint8_t kind;          /* enum heap_kind */
     uint8_t shared;        /* LU_HEAP_OF_USER: take the lock                      */
+    uint8_t alone;         /* the same: there is no need. 0 as well when it ended */
     uint8_t state;         /* enum heap_state; under the pool lock                */
     uint8_t has_huge;      /* LU_HEAP_OF_USER, under the lock: it had a huge block */
     uint8_t torn;          /* the same: it is being made whole after fork, see fork.c */

@@ -100,6 +100,28 @@ static bool retire_bank(struct span *bank) {
     return true;
 }
 
+/* The pages that lie in the structures of `mask` from the i-th on, up to the first that is not of
+ * it, which is returned. */
+static uint32_t pages_of(const struct span *bank, uint32_t mask, uint32_t i, uintptr_t *from,
+                         uintptr_t *to) {
+    uint32_t end = i;
+    while ((mask >> end & 1) != 0) end++;
+    *from = lu__align_up((uintptr_t)structure_at(bank, i), LU_OS_PAGE);
+    *to = lu__align_down((uintptr_t)structure_at(bank, end), LU_OS_PAGE);
+    if (end == i) *to = *from;
+    return end;
+}
+
+static size_t covered(const struct span *bank, uint32_t mask) {
+    size_t bytes = 0;
+    for (uint32_t i = 0, end; i < PER_BANK; i = end + 1) {
+        uintptr_t from, to;
+        end = pages_of(bank, mask, i, &from, &to);
+        if (from < to) bytes += to - from;
+    }
+    return bytes;
+}
+
 /* ---------------------------------------------------------------- take and give */
 
 /* Make all of it zero. A thread that uses an ended heap, and does wrong, may have its lock and be
@@ -120,8 +142,10 @@ struct heap *lu__structure_take(void) {
     struct span *bank = roomy;
     uint32_t i = (uint32_t)__builtin_ctz(~bank->stamp);
     struct heap *heap = structure_at(bank, i);
+    uint16_t seen = (uint16_t)(bank->seen & ~(1u << i));
+    if (seen != bank->seen && !lu__run_meta_absent(bank, covered(bank, seen))) return NULL;
+    bank->seen = seen;
     LU_SET(bank->stamp, bank->stamp | 1u << i);
-    bank->seen &= (uint16_t) ~(1u << i);
     free_count--;
     if (bank->stamp == ALL) remove_roomy(bank);
     clear(heap);
@@ -132,6 +156,7 @@ struct heap *lu__structure_take(void) {
 void lu__structure_give(struct heap *heap) {
     /* First: it is none that the child of fork could pool. */
     __atomic_store_n(&heap->kind, LU_HEAP_UNMADE, __ATOMIC_RELAXED);
+    heap->alone = heap->shared = 0;
     if (heap == &first) {
         LU_SET(first_state, FIRST_FREE);
         return;
@@ -151,16 +176,19 @@ void lu__structure_give(struct heap *heap) {
 
 /* Pages that free structures cover, between those in use. Bytes. */
 static size_t purge_between(struct span *bank) {
-    uint32_t wanted = ~bank->stamp & ((1u << bank->needed) - 1);
-    size_t bytes = 0;
+    uint32_t wanted = ~bank->stamp & ((1u << bank->needed) - 1), kept = 0;
+    size_t before = covered(bank, bank->seen);
     if ((wanted & ~(uint32_t)bank->seen) == 0) return 0;
-    bank->seen = (uint16_t)wanted;
     for (uint32_t i = 0, end; i < PER_BANK; i = end + 1) {
-        for (end = i; (wanted >> end & 1) != 0;) end++;
-        uintptr_t from = lu__align_up((uintptr_t)structure_at(bank, i), LU_OS_PAGE);
-        uintptr_t to = lu__align_down((uintptr_t)structure_at(bank, end), LU_OS_PAGE);
-        if (end != i && from < to && lu__os_purge((void *)from, to - from) == 0) bytes += to - from;
+        uintptr_t from, to;
+        end = pages_of(bank, wanted, i, &from, &to);
+        if (from < to && lu__os_purge((void *)from, to - from) != 0) {
+            kept |= (1u << end) - (1u << i);
+        }
     }
+    bank->seen = (uint16_t)(wanted & ~kept);
+    size_t absent = covered(bank, bank->seen), bytes = absent > before ? absent - before : 0;
+    if (!lu__run_meta_absent(bank, absent)) return 0;
     __atomic_fetch_add(&lu__span_figures.returned, bytes, __ATOMIC_RELAXED);
     return bytes;
 }

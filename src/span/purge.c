@@ -261,6 +261,28 @@ size_t lu__run_purge_due(uint64_t now_ms, bool pressed, size_t most_bytes) {
 
 /* ---------------------------------------------------------------- runs that stay */
 
+/* Of the META run so many bytes are absent. Locked. */
+static void leave_meta(struct span *run, size_t bytes) {
+    size_t before = lu__span_absent(run);
+    lu__figure_add(&figures->meta, before);
+    lu__held_take_all(run);
+    lu__held_leave_all(run, bytes);
+    lu__figure_sub(&figures->meta, bytes);
+    lu__held_note_peak();
+}
+
+bool lu__run_meta_absent(struct span *run, size_t bytes) {
+    for (;;) {
+        lu__lock_acquire(&lu__span_lock);
+        size_t before = lu__span_absent(run), more = before > bytes ? before - bytes : 0;
+        bool allowed = more == 0 || lu__held_lacks(more) == 0;
+        if (allowed) leave_meta(run, bytes);
+        lu__lock_release(&lu__span_lock);
+        if (allowed) return true;
+        if (!lu__held_make_room(more, 0)) return false;
+    }
+}
+
 static void count_meta(struct span *run, bool used) {
     size_t bytes = lu__span_bytes(run);
     lu__lock_acquire(&lu__span_lock);
@@ -270,6 +292,7 @@ static void count_meta(struct span *run, bool used) {
         lu__figure_add(&lu__span_figures.used, bytes);
         lu__figure_add(&lu__span_figures.meta, bytes);
     } else {
+        leave_meta(run, 0);
         lu__figure_sub(&lu__span_figures.used, bytes);
         lu__figure_sub(&lu__span_figures.meta, bytes);
     }

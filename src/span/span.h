@@ -240,6 +240,9 @@ LU_INLINE void lu__run_settle(void) {
 void lu__run_forget_touched(struct span *run);
 /* A run of kind META is about to be freed: it no longer counts as such. */
 void lu__span_forget_meta(const struct span *run);
+/* Of a run of kind META so many bytes are absent from now on, of which the caller has purged what
+ * is new. False, and nothing done: it is less than before, and the limit forbids the others. */
+bool lu__run_meta_absent(struct span *run, size_t bytes) LU_MUST_CHECK;
 /* The pages of a run of kind META go back where they are, so that it reads as zero, and it is not
  * in use; span->swept says so. False: the kernel refuses. */
 bool lu__run_retire(struct span *run);

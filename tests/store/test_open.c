@@ -118,7 +118,7 @@ static void wrong_arguments(void **state) {
     size_t count = 0;
     while (count < 64 && (stores[count] = lu_heap_open_shared(&wrong, &fault)) != NULL) count++;
     assert_true(count < 64);
-    assert_int_equal(fault.reason, LU_STORE_SYSTEM);
+    assert_int_equal(fault.reason, LU_STORE_LIMIT);
     while (count-- > 0) assert_int_equal(lu_store_close(stores[count]), 0);
 }
 

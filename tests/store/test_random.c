@@ -120,7 +120,7 @@ static void with_failures(void **state) {
     lu_store_fault_t fault;
     fail_one_in = 1;
     assert_null(lu_heap_open_file(files_path("failing"), NULL, &fault));
-    assert_int_equal(fault.reason, LU_STORE_SYSTEM);
+    assert_int_equal(fault.reason, LU_STORE_LIMIT);
     assert_int_equal(fault.error, ENOMEM);
     assert_null(lu_heap_open_file(files_path("unmade"), NULL, &fault));
     fail_one_in = 0;

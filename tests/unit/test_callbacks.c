@@ -294,6 +294,35 @@ static void violation_handler(void **state) {
 
 /* ------------------------------------------------------------------ caches -------------------- */
 
+static jmp_buf out;
+
+static bool jump_out(const lu_violation_t *violation, void *arg) {
+    (void)violation, (void)arg;
+    called++;
+    longjmp(out, 1);
+}
+
+static bool only_go_on(const lu_violation_t *violation, void *arg) {
+    (void)violation, (void)arg;
+    called++;
+    return true;
+}
+
+/* It runs no more, so the next is called. */
+static void violation_handler_left_by_a_jump(void **state) {
+    (void)state;
+    char *volatile block = lu_malloc(100);
+    lu_free(block);
+    for (int i = 0; i < 3; i++) {
+        lu_set_violation_handler(jump_out, NULL);
+        if (setjmp(out) == 0) lu_free(hidden(block));
+    }
+    lu_set_violation_handler(only_go_on, NULL);
+    lu_free(hidden(block));
+    assert_int_equal(called, 4);
+    lu_set_violation_handler(NULL, NULL);
+}
+
 static int construct(void *object, void *arg) {
     memset(object, 1, 100);
     do_all(arg);
@@ -325,6 +354,7 @@ int main(void) {
         cmocka_unit_test_setup(limit_callback, begin),
         cmocka_unit_test_setup(limit_callback_of_small_things, begin),
         cmocka_unit_test_setup(violation_handler, begin),
+        cmocka_unit_test_setup(violation_handler_left_by_a_jump, begin),
         cmocka_unit_test_setup(constructor_and_destructor, begin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

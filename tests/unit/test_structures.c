@@ -90,19 +90,44 @@ static void pages_of_ended_heaps_go_back(void **state) {
 static void purge_gives_back_what_lies_between_heaps(void **state) {
     (void)state;
     end_all();
-    size_t resident = resident_bytes();
+    size_t resident = resident_bytes(), meta = metadata();
     size_t each = LU_MIN(2 * LU_OS_PAGE + sizeof(struct heap), LU_SLICE); /* of those left */
     make(1);
     end(APART);
     (void)lu_purge();
     assert_true(resident_bytes() <= resident + HEAPS / APART * each + SPARE);
+    assert_true(metadata() <= meta + HEAPS / APART * each + SPARE);
     for (size_t i = 0; i < HEAPS; i += APART) {
         unsigned char *block = lu_heap_calloc(heaps[i], 1, 100);
         assert_non_null(block);
         assert_int_equal(block[99], 0);
     }
     make(1);
+    assert_true(metadata() >= meta + BYTES / 2);
     for (size_t i = 0; i < HEAPS; i++) assert_non_null(lu_heap_malloc(heaps[i], 10));
+    end_all();
+}
+
+/* That is misuse: nothing is had, and nothing more happens, where pages went back and where not. */
+static void ended_heaps_give_nothing(void **state) {
+    (void)state;
+    static lu_heap_t *ended[HEAPS];
+    end_all();
+    make(1);
+    for (size_t i = 0; i < HEAPS; i++) ended[i] = heaps[i];
+    end(APART);
+    for (int purged = 0; purged < 2; purged++) {
+        for (size_t i = 0; i < HEAPS; i++) {
+            if (i % APART == 0) continue;
+            for (size_t size = 10; size <= 10u << 20; size *= 100) {
+                assert_null(lu_heap_malloc(ended[i], size));
+                assert_null(lu_heap_calloc(ended[i], 1, size));
+                assert_null(lu_heap_aligned_alloc(ended[i], 64, size));
+                assert_null(lu_heap_realloc(ended[i], NULL, size));
+            }
+        }
+        (void)lu_purge();
+    }
     end_all();
 }
 
@@ -151,6 +176,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pages_of_ended_heaps_go_back),
         cmocka_unit_test(purge_gives_back_what_lies_between_heaps),
+        cmocka_unit_test(ended_heaps_give_nothing),
         cmocka_unit_test(threads_use_structures_of_programs_heaps),
         cmocka_unit_test(a_limit_holds_for_structures_that_come_back),
     };
