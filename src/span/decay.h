@@ -51,7 +51,7 @@ struct lu__decay {
     size_t high, fall, regain;                    /* greatest of past and running              */
     size_t climb;       /* of the amount above what was its height, and not fallen since       */
     size_t top, bottom; /* recent top of what is in use, and the lowest since                  */
-    size_t churn; /* taken, less a part of what was freed: at most an eighth of the peak     */
+    size_t churn; /* taken, less half of what was freed; at most a sixteenth of the peak     */
     size_t peak;  /* of what is in use; fades slowly                                     */
 };
 

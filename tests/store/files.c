@@ -72,3 +72,12 @@ void files_write(const char *path, const void *bytes, size_t size) {
         fail(path);
     }
 }
+
+int files_count(const char *path) {
+    int count = 0;
+    DIR *entries = opendir(path);
+    if (entries == NULL) return -1;
+    while (readdir(entries) != NULL) count++;
+    closedir(entries);
+    return count;
+}

@@ -11,5 +11,7 @@ void *files_share(size_t size);
 /* The whole file; *size bytes, to be freed by free(3). */
 unsigned char *files_read(const char *path, size_t *size);
 void files_write(const char *path, const void *bytes, size_t size);
+/* How many names the directory `path` has, "." and ".." included; -1: it cannot be read. */
+int files_count(const char *path);
 
 #endif

@@ -12,6 +12,7 @@
 
 #include "base/base.h"
 #include "lucid/lucid.h"
+#include "watch.h"
 
 enum { MOST = 4000 };
 
@@ -72,29 +73,6 @@ static void assert_all_ended(void) {
 }
 
 /* ------------------------------------------------------------------ misuse is still seen ----- */
-
-static lu_violation_t last;
-static unsigned violations;
-
-static bool note(const lu_violation_t *violation, void *arg) {
-    (void)arg;
-    last = *violation;
-    violations++;
-    return true;
-}
-
-static int watch(void **state) {
-    (void)state;
-    violations = 0;
-    lu_set_violation_handler(note, NULL);
-    return 0;
-}
-
-static int unwatch(void **state) {
-    (void)state;
-    lu_set_violation_handler(NULL, NULL);
-    return 0;
-}
 
 /* ------------------------------------------------------------------ destroy ------------------ */
 

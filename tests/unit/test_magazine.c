@@ -14,6 +14,7 @@
 #include "api/cache.h"
 #include "fork_unwatched.h"
 #include "lucid/lucid.h"
+#include "watch.h"
 
 enum { MAGIC = 0x600dcafe };
 
@@ -51,29 +52,6 @@ static size_t at_hand(const lu_cache_t *cache) {
     const struct lu__magazine *magazine = lu__magazine_of(cache);
     bool is_its = magazine->serial == cache->serial;
     return is_its ? (size_t)(magazine->top - magazine->bottom) : 0;
-}
-
-static lu_violation_t last;
-static unsigned violations;
-
-static bool note(const lu_violation_t *violation, void *arg) {
-    (void)arg;
-    last = *violation;
-    violations++;
-    return true;
-}
-
-static int watch(void **state) {
-    (void)state;
-    violations = 0;
-    lu_set_violation_handler(note, NULL);
-    return 0;
-}
-
-static int unwatch(void **state) {
-    (void)state;
-    lu_set_violation_handler(NULL, NULL);
-    return 0;
 }
 
 static void in_thread(void *(*run)(void *), void *arg) {
