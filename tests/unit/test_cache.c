@@ -15,6 +15,7 @@
 #include "base/base.h"
 #include "fork_unwatched.h"
 #include "lucid/lucid.h"
+#include "watch.h"
 
 /* Every byte of an object belongs to the program while the object is free too. */
 struct object {
@@ -271,27 +272,6 @@ static void colours(void **state) {
 }
 
 /* ------------------------------------------------------------------ misuse ------------------- */
-
-static lu_violation_t last;
-static unsigned violations;
-
-static bool note(const lu_violation_t *violation, void *arg) {
-    assert_ptr_equal(arg, &violations);
-    last = *violation;
-    violations++;
-    return true;
-}
-
-static void assert_refused(lu_cache_t *cache, void *pointer, lu_violation_kind_t kind,
-                           const void *block) {
-    unsigned before = violations;
-    lu_cache_free(cache, pointer);
-    assert_int_equal(violations, before + 1);
-    assert_int_equal(last.kind, kind);
-    assert_ptr_equal(last.pointer, pointer);
-    assert_ptr_equal(last.block, block);
-    assert_string_equal(last.call, "lu_cache_free");
-}
 
 static void misuse(void **state) {
     (void)state;

@@ -167,16 +167,6 @@ static void number_used_again(void **state) {
 
 /* ------------------------------------------------------------------ misuse ------------------- */
 
-static void refuse(lu_cache_t *cache, void *pointer, lu_violation_kind_t kind, void *block) {
-    unsigned before = violations;
-    lu_cache_free(cache, pointer);
-    assert_int_equal(violations, before + 1);
-    assert_int_equal(last.kind, kind);
-    assert_ptr_equal(last.pointer, pointer);
-    assert_ptr_equal(last.block, block);
-    assert_string_equal(last.call, "lu_cache_free");
-}
-
 /* Every address of a slab that the magazine knows, and of the two beside it. */
 static void every_address(void **state) {
     (void)state;
@@ -197,7 +187,7 @@ static void every_address(void **state) {
                                        : away != 0 ? LU_INTERIOR_POINTER
                                                    : LU_DOUBLE_FREE;
             if (within && sizes[i] > 4 && away > 2 && away + 2 < stride) continue; /* alike */
-            refuse(cache, at, kind, within ? at - away : NULL);
+            assert_refused(cache, at, kind, within ? at - away : NULL);
         }
         lu_cache_free(cache, object);
         lu_cache_destroy(cache);
@@ -227,7 +217,7 @@ static void freed_elsewhere(void **state) {
     assert_ptr_equal(lu_cache_alloc(cache), it.object);
     in_thread(free_it, &it);
     assert_int_equal(violations, 1);
-    refuse(cache, it.object, LU_DOUBLE_FREE, it.object);
+    assert_refused(cache, it.object, LU_DOUBLE_FREE, it.object);
     lu_cache_destroy(cache);
     assert_int_equal(destructed, 1);
 }
