@@ -165,19 +165,19 @@ LU_INLINE size_t lu__span_bytes(const struct span *span) {
 /* Guards runs, regions and the figures below. Taken in slow paths only; a leaf lock. */
 extern struct lu__lock lu__span_lock;
 
-/* Figures in bytes, written under lu__span_lock, read anywhere (relaxed). */
+/* Figures in bytes, most of them written under lu__span_lock; read anywhere (relaxed). */
 struct lu__span_figures {
-    size_t used;     /* in SMALL, LARGE and META runs          */
-    size_t absent;   /* of that, what cannot be resident; also changed without the lock */
-    size_t dirty;    /* in FREE runs that are not clean        */
-    size_t going;    /* of that, in pieces that a thread is giving back */
-    size_t huge;     /* in mappings of their own               */
-    size_t returned; /* given back since the start             */
-    size_t mapped;   /* by regions, descriptors included         */
-    size_t meta;     /* in META runs, without what is absent     */
-    size_t peak;     /* of what is held: see held.c              */
-    size_t limit;    /* on that, 0 for none                      */
-    size_t huge_blocks;
+    size_t used;        /* in SMALL, LARGE and META runs          */
+    size_t absent;      /* of that, what cannot be resident: changed without the lock, too */
+    size_t dirty;       /* in FREE runs that are not clean        */
+    size_t going;       /* of that, in pieces that a thread is giving back */
+    size_t huge;        /* in mappings of their own               */
+    size_t returned;    /* given back since the start: as well    */
+    size_t mapped;      /* by regions, descriptors included         */
+    size_t meta;        /* in META runs, without what is absent     */
+    size_t peak;        /* of what is held: as well, see held.c     */
+    size_t limit;       /* on that, 0 for none: set without it      */
+    size_t huge_blocks; /* written under huge.c's lock           */
 };
 extern struct lu__span_figures lu__span_figures;
 LU_INLINE size_t lu__span_held(void) {

@@ -100,20 +100,25 @@ static void add_noted(void *arg) {
     snapshot->count = 0;
 }
 
+/* Several are changed without the lock, so that each is read whole. */
+static size_t figure(const size_t *figure) {
+    return __atomic_load_n(figure, __ATOMIC_RELAXED);
+}
+
 static void add_figures(lu_stats_t *out) {
     const struct lu__span_figures *figures = &lu__span_figures;
     lu__lock_acquire(&lu__span_lock);
-    size_t held = lu__span_held(), meta = figures->meta;
+    size_t held = lu__span_held(), meta = figure(&figures->meta);
     out->held_bytes = held > meta ? held - meta : 0;
-    out->dirty_bytes = figures->dirty - figures->going;
-    out->returned_bytes = __atomic_load_n(&figures->returned, __ATOMIC_RELAXED); /* needs no lock */
-    out->committed_bytes = out->reserved_bytes = figures->mapped + figures->huge;
-    out->metadata_bytes = figures->meta;
+    out->dirty_bytes = figure(&figures->dirty) - figure(&figures->going);
+    out->returned_bytes = figure(&figures->returned);
+    out->huge_bytes = figure(&figures->huge);
+    out->huge_blocks = figure(&figures->huge_blocks);
+    out->committed_bytes = out->reserved_bytes = figure(&figures->mapped) + out->huge_bytes;
+    out->metadata_bytes = meta;
     /* What carves raises the peak a moment later. */
-    out->peak_held_bytes = LU_MAX(out->held_bytes, figures->peak);
-    out->huge_bytes = figures->huge;
-    out->huge_blocks = figures->huge_blocks;
-    out->limit_bytes = figures->limit;
+    out->peak_held_bytes = LU_MAX(out->held_bytes, figure(&figures->peak));
+    out->limit_bytes = figure(&figures->limit);
     for (uint32_t i = 0; i < lu__region_count; i++) {
         const struct region *region = &lu__regions[i];
         out->metadata_bytes += (size_t)region->top << LU_DESC_SHIFT;

@@ -206,9 +206,52 @@ static void eight_threads_do_everything(void **state) {
     assert_in_range(after.thread_heaps + after.pooled_heaps, 1, 4 * THREADS);
 }
 
+enum { HUGE_BYTES = 40 << 20 };
+static atomic_bool grown;
+
+/* The peak is raised a step at a time, by what carves without a lock and by what maps, and the
+ * limit is set: never refused, as it is far away. */
+static void *grow(void *arg) {
+    enum { STEPS = 600, SMALL = 40 };
+    static unsigned char *blocks[STEPS][SMALL], *huge[STEPS];
+    (void)arg;
+    for (size_t i = 0; i < STEPS; i++) {
+        for (size_t j = 0; j < SMALL; j++) blocks[i][j] = fill(lu_malloc(700), 700);
+        if (i % 100 == 0) huge[i] = fill(lu_malloc(HUGE_BYTES), HUGE_BYTES);
+        if (i % 50 == 0 && lu_set_limit((size_t)1 << 40, NULL, NULL) != 0) {
+            atomic_fetch_add(&wrong, 1);
+        }
+    }
+    for (size_t i = 0; i < STEPS; i++) {
+        for (size_t j = 0; j < SMALL; j++) lu_free(blocks[i][j]);
+        lu_free(huge[i]);
+    }
+    atomic_store(&grown, true);
+    return NULL;
+}
+
+/* The figures change under several locks and under none, while they are read. */
+static void figures_are_read_while_they_grow(void **state) {
+    (void)state;
+    pthread_t thread;
+    lu_stats_t stats;
+    assert_int_equal(pthread_create(&thread, NULL, grow, NULL), 0);
+    while (!atomic_load(&grown)) {
+        lu_stats_get(&stats);
+        assert_in_range(stats.held_bytes, 0, stats.peak_held_bytes);
+    }
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(wrong, 0);
+    lu_stats_get(&stats);
+    assert_in_range(stats.peak_held_bytes, 6 * HUGE_BYTES, SIZE_MAX);
+    assert_int_equal(stats.huge_blocks, 0);
+    assert_int_equal(lu_set_limit(0, NULL, NULL), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(eight_threads_do_everything),
+        cmocka_unit_test(figures_are_read_while_they_grow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
