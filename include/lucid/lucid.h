@@ -87,14 +87,17 @@ LU_API void *lu_heap_realloc(lu_heap_t *heap, void *block, size_t size) LU_SIZE_
    that the block is of this heap. */
 LU_API void lu_heap_free(lu_heap_t *heap, void *block);
 
-/* One live block of a heap; return false to stop the walk. The visitor must return, and must not
- * use the heap that is walked: of a shared one it is given nothing (NULL with ENOMEM, and false for
- * a walk), and what it frees of it stays allocated for ever; of a single-threaded one that is not
- * looked at. All else it may do: use other heaps, make and destroy them, take statistics, fork. */
+/* One live block of a heap; return false to stop the walk. No lock is held meanwhile: the visitor
+ * may use all of lucid, and of the heap that is walked all but lu_heap_destroy; it may free the
+ * block that it is given. One that is left by longjmp or an exception leaks 8 bytes for each run of
+ * the heap (64 KiB and more) if it has more than 64. */
 typedef bool lu_visit_fn(void *block, size_t usable_bytes, void *arg);
-/* Visit every live block in no given order; true if no visitor stopped it. A shared heap is locked
-   meanwhile, so that what is visited is live: other threads that use it wait, and two threads whose
-   visitors use each other's heap wait for ever. */
+/* Visit every live block in no given order; true if no visitor stopped it. What lives throughout
+   is visited once; what is allocated, freed or resized meanwhile, by other threads or the visitor,
+   may be visited or not, and that after it was freed: so a visitor that reads its blocks must know
+   that nobody frees them (but itself, the one that it is given). A shared heap is locked for
+   moments between the visits. False as well, with ENOMEM, if there is no memory for a list of the
+   runs. */
 LU_API bool lu_heap_walk(lu_heap_t *heap, lu_visit_fn *visit, void *arg);
 
 /* ------------------------------------------------------------------ scoped heaps ------------- */
@@ -428,9 +431,9 @@ typedef struct lu_violation {
    forked child counts on. Places are told apart by the stack where it can be walked: with glibc
    2.35 and later; `place` is NULL where lucid is linked into the program's own file.)
 
-   It is called with no lock held and may use all of lucid, but where lu_heap_walk finds the damage:
-   there it is as a visitor. (In a signal handler it must not allocate, as nothing there.) What is
-   found in the middle of a call is told at its end, four for each call at most. Misuse by the
+   It is called with no lock held and may use all of lucid. (In a signal handler it must not
+   allocate, as nothing there.) What is found in the middle of a call is told at its end, four for
+   each call at most. Misuse by the
    handler itself is not told to it. It is to return: one that is left by longjmp or an exception
    counts as running until the thread, with no more stack in use than then, does wrong again. */
 typedef bool lu_violation_fn(const lu_violation_t *violation, void *arg);

@@ -321,8 +321,7 @@ static void free_small(struct span *span, uintptr_t block) {
     if (heap != NULL) lu__thread_leave(heap);
 }
 
-/* What a signal handler frees above a slow path of its thread is lost, rather than a deadlock; and
- * what the visitor of a walk frees of the same lu_heap. */
+/* What a signal handler frees above a slow path of its thread is lost, rather than a deadlock. */
 static void free_large(const struct found *found) {
     struct span *span = found->span;
     struct heap *self, *user = found->user;
@@ -347,7 +346,7 @@ static void free_huge(struct heap *user, void *block) {
     if (!lu__thread_mark()) return;
     if (user == NULL) {
         (void)lu__huge_free(block);
-    } else if (lu__user_lock(user)) { /* a walk may be about to visit it */
+    } else if (lu__user_lock(user)) {
         struct lu__huge huge;
         bool there = lu__huge_find(block, &huge) == LU_HUGE_FOUND && huge.owner == user;
         if (there) (void)lu__huge_free(block);

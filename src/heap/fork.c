@@ -117,7 +117,8 @@ static void begin(struct heap *heap, void *any) {
     memset(heap->partial_count, 0, sizeof heap->partial_count);
     memset(heap->span_count, 0, sizeof heap->span_count);
     memset(heap->lonely, 0, sizeof heap->lonely);
-    heap->all = heap->sweep_at = NULL;
+    heap->all = heap->sweep_at = heap->walk_at = NULL;
+    heap->run_count = heap->walking = 0;
     heap->taken = heap->pending = NULL; /* others push only while they hold its lock */
     heap->sweep_class = LU_CLASSES;
     heap->sweep_left = 0;

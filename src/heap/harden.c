@@ -107,9 +107,8 @@ size_t lu__hard_block_bytes(const struct span *span) {
 }
 
 size_t lu__hard_usable(const struct span *span, uintptr_t block) {
-    uint32_t room = lu__hard_room(span->class_id), size = room;
-    if (lu__hard_is_exact(room)) (void)lu__hard_sealed(block, room, &size);
-    return size;
+    uint32_t room = lu__hard_room(span->class_id);
+    return lu__hard_is_exact(room) ? lu__hard_size(block, room) : room;
 }
 
 uint32_t lu__hard_live(const struct span *span, size_t *bytes) {

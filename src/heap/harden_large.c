@@ -330,7 +330,7 @@ static void *set_up(struct span *span, struct heap *user, size_t front, size_t b
     __atomic_store_n(&span->limit, (uint32_t)front, __ATOMIC_RELAXED);
     span->hardened = 1;
     span->swept = 0;
-    span->owner = user;
+    __atomic_store_n(&span->owner, user, __ATOMIC_RELAXED);
     if (user != NULL) lu__heap_link(user, span);
     return start + front;
 }

@@ -231,8 +231,6 @@ static void span_release(struct heap *heap, struct span *span) {
     }
     heap->span_count[span->class_id]--;
     lu__heap_unlink(heap, span);
-    /* First: its states are about to be another's, and fork's child looks at those of a heap. */
-    LU_SET(span->owner, NULL);
     (void)is_gone(span);
 }
 

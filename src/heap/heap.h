@@ -98,6 +98,8 @@ struct heap {
     uint8_t state;         /* enum heap_state; under the pool lock                */
     uint8_t has_huge;      /* LU_HEAP_OF_USER, under the lock: it had a huge block */
     uint8_t torn;          /* the same: it is being made whole after fork, see fork.c */
+    uint8_t walking;       /* the same: walk_at is in use */
+    uint32_t run_count;    /* the same: in `all` */
 
     /* LU_HEAP_OF_USER only, under the lock. */
     struct lu__lock lock;
@@ -108,6 +110,7 @@ struct heap {
     struct sampler *sampler; /* of guarded allocations, or NULL; see guard.h */
     struct span *taken;      /* what was pending and is not taken in yet: see remote.c */
     struct span *sweep_at;   /* hardened: where in `all` the running pass stands, or NULL */
+    struct span *walk_at;    /* LU_HEAP_OF_USER: and where one that notes its runs, or NULL  */
     struct span *posting;    /* what the thread is about to push, or has just pushed, on another's
                                 pending stack: for the child of fork. See remote.c      */
 
@@ -226,7 +229,8 @@ void lu__partial_remove(struct heap *heap, struct span *span);
 void lu__partial_append(struct heap *heap, struct span *span);
 /* Give the empty span back. */
 void lu__span_release(struct heap *heap, struct span *span);
-/* Keep the list of all runs of a lu_heap. */
+/* Keep the list of all runs of a lu_heap. One that leaves it has no owner from then on: first, as
+ * it is about to be another's, and who has the heap's lock, and fork's child, ask for the owner. */
 void lu__heap_link(struct heap *heap, struct span *span);
 void lu__heap_unlink(struct heap *heap, struct span *span);
 
@@ -421,8 +425,8 @@ LU_INLINE void *lu__user_leave(struct heap *heap, void *result) {
     return result;
 }
 /* Lock a lu_heap for the calling thread, which is inside; of one that is not shared it is only
- * noted who is in it, for the child of fork. False: it has it locked already, in a visitor's call
- * or in a signal handler above one; or the heap has ended, and who uses it does wrong. */
+ * noted who is in it, for the child of fork. False: the heap has ended, and who uses it does wrong;
+ * or the thread has it locked, and calls itself. */
 LU_INLINE LU_MUST_CHECK bool lu__user_lock(struct heap *heap) {
     if (!heap->shared) {
         lu__lock_note(&heap->single);

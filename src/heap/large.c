@@ -89,7 +89,7 @@ void *lu__large_alloc(struct heap *user, size_t align, size_t size, bool *zero) 
     if (span == NULL) return NULL;
     set_bytes(span, size);
     __atomic_store_n(&span->limit, (uint32_t)front_for(span, align, usable), __ATOMIC_RELAXED);
-    span->owner = user;
+    __atomic_store_n(&span->owner, user, __ATOMIC_RELAXED); /* walks ask for it, of any run */
     if (user != NULL) lu__heap_link(user, span);
     return lu__span_start(span) + lu__large_front(span);
 }

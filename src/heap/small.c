@@ -59,6 +59,7 @@ static void set_purged(struct span *span, uint32_t purged) {
 /* ---------------------------------------------------------------- lists of spans */
 
 void lu__heap_link(struct heap *heap, struct span *span) {
+    heap->run_count++;
     span->all_prev = NULL;
     span->all_next = heap->all;
     if (heap->all != NULL) heap->all->all_prev = span;
@@ -66,7 +67,10 @@ void lu__heap_link(struct heap *heap, struct span *span) {
 }
 
 void lu__heap_unlink(struct heap *heap, struct span *span) {
+    LU_SET(span->owner, NULL);
+    heap->run_count--;
     if (heap->sweep_at == span) heap->sweep_at = span->all_next;
+    if (heap->walk_at == span) heap->walk_at = span->all_next;
     if (span->all_next != NULL) span->all_next->all_prev = span->all_prev;
     if (span->all_prev != NULL) {
         span->all_prev->all_next = span->all_next;
@@ -197,8 +201,8 @@ void lu__span_release(struct heap *heap, struct span *span) {
     LU_ASSERT(lu__remote_count(span) == 0);
     heap->span_count[span->class_id]--;
     if (heap->kind == LU_HEAP_OF_USER) lu__heap_unlink(heap, span);
-    if (LU_UNLIKELY(span->track != 0)) lu__track_drop(span);
     __atomic_store_n(&span->owner, NULL, __ATOMIC_RELAXED);
+    if (LU_UNLIKELY(span->track != 0)) lu__track_drop(span);
     note_touched(span);
     lu__run_free(span);
 }

@@ -281,7 +281,7 @@ void lu__track_alarm(struct span *span, uint32_t steps) {
     if (self == NULL) return; /* a signal handler */
     if (!of_user) {
         shorten(owner, span);
-    } else if (lu__user_lock(owner)) { /* not if it walks the heap, and asks for sizes */
+    } else if (lu__user_lock(owner)) {
         shorten(owner, span);
         lu__user_unlock(owner);
     }

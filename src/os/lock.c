@@ -96,8 +96,7 @@ void lu__lock_check(const struct lu__lock *lock) {
     uint32_t rank = lock->rank;
     if (rank == LU_RANK_APART) return;
     LU_ASSERT(lu__is_inside());
-    bool may_nest = rank == LU_RANK_HEAP ||
-                    (rank == LU_RANK_CACHE && lu__lock_thread.held[LU_RANK_CACHES] != 0);
+    bool may_nest = rank == LU_RANK_CACHE && lu__lock_thread.held[LU_RANK_CACHES] != 0;
     for (uint32_t above = may_nest ? rank + 1 : rank; above < LU_RANKS; above++) {
         LU_ASSERT(lu__lock_thread.held[above] == 0); /* else two threads may wait for each other */
     }

@@ -37,7 +37,7 @@
 /* A lock is only taken above those that are held, unless it is tried. */
 enum lu__rank {
     LU_RANK_APART, /* of src/classic, which has rules of its own: nothing is looked at      */
-    LU_RANK_HEAP,  /* one shared lu_heap; the program may nest them, from a visitor's calls */
+    LU_RANK_HEAP,  /* one shared lu_heap                                                    */
     LU_RANK_CACHES,
     LU_RANK_CACHE, /* one object cache; many only by who holds that of CACHES: fork         */
     LU_RANK_POOL,

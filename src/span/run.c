@@ -43,7 +43,7 @@ static void mark_tail(struct span *head, size_t slices) {
 }
 
 void lu__run_mark_free(struct span *head, size_t slices, enum lu__free what) {
-    head->owner = NULL;
+    __atomic_store_n(&head->owner, NULL, __ATOMIC_RELAXED); /* as it is asked for of any run */
     head->whose = LU_OF_NOBODY;
     head->zero = (uint8_t)what;
     if (slices > 1) mark_tail(head, slices);
@@ -169,7 +169,7 @@ static struct span *carve(struct span *run, size_t front, size_t slices, enum lu
 
 static void mark_interior(struct span *head) {
     for (uint32_t i = 1; i < head->slices; i++) {
-        head[i].owner = NULL;
+        __atomic_store_n(&head[i].owner, NULL, __ATOMIC_RELAXED);
         head[i].slices = i;
         LU_SET(head[i].kind, LU_KIND_INTERIOR);
     }
@@ -371,7 +371,7 @@ static void free_locked(struct span *run, enum lu__free what, uint64_t now_ms) {
     bool sparse = run->absent != 0;
     if (LU_UNLIKELY(sparse)) lu__held_take_all(run);
     lu__figure_sub(&figures->used, bytes);
-    run->owner = NULL;
+    __atomic_store_n(&run->owner, NULL, __ATOMIC_RELAXED);
     lu__run_mark_free(run, run->slices, what);
     lu__run_insert(run);
     if (what == LU_FREE_DIRTY) lu__figure_add(&figures->dirty, bytes);

@@ -39,6 +39,16 @@ TABLE = {
         "if (is_mine && held && hands_lost)"),
     # Not broken: so few looks at the word that the explorer also sees threads go to sleep.
     "lock_spins": ("src/os/lock.c", "SPINS = 100,", "SPINS = 1,"),
+    # ... nor are so many runs of a heap noted at once that others never come in between.
+    "notes_one": ("src/heap/visit.c", "HOLD = 512,", "HOLD = 1,"),
+    # small.c: a walk goes on from a run that has left the heap
+    "mark_left_behind": (
+        "src/heap/small.c",
+        "    if (heap->walk_at == span) heap->walk_at = span->all_next;\n", ""),
+    # visit.c: two walks have one mark
+    "one_mark_for_two": (
+        "src/heap/visit.c", "bool marks = !heap->walking,", "bool marks = true,",
+        "HOLD = 512,", "HOLD = 1,"),
     # remote.c: the chain is posted although another thread has posted meanwhile
     "post_without_compare": (
         "src/heap/remote.c", POST,

@@ -309,6 +309,44 @@ static void check_ended_resized(void) { /* it may have moved to the thread's hea
     EXPLORE_CHECK(state_count_forked() <= 1);
 }
 
+/* The blocks of a heap are visited while another thread ends runs of it and begins others. The
+ * three that stay are visited once. */
+static unsigned seen[BLOCKS];
+
+static void make_runs(void) {
+    heap = lu_heap_create(LU_HEAP_SHARED);
+    for (size_t i = 0; i < 5; i++) blocks[i] = lu_heap_malloc(heap, i == 2 ? BIG : 100000);
+}
+static void prepare_runs_of_heap(void) {
+    memset(seen, 0, sizeof seen);
+    explore_as(0, make_runs);
+    explore_as(1, have_heap);
+}
+static bool see(void *block, size_t usable_bytes, void *arg) {
+    (void)arg;
+    EXPLORE_CHECK(usable_bytes >= BIG);
+    for (size_t i = 0; i < 5; i++) seen[i] += block == blocks[i];
+    return true;
+}
+static void walk_heap(void) {
+    EXPLORE_CHECK(lu_heap_walk(heap, see, NULL));
+}
+static void change_runs(void) {
+    lu_free(blocks[3]);
+    lu_heap_free(heap, blocks[1]);
+    EXPLORE_CHECK(lu_heap_malloc(heap, 100000) != NULL);
+}
+static void check_seen(void) {
+    EXPLORE_CHECK(seen[0] == 1 && seen[2] == 1 && seen[4] == 1);
+    EXPLORE_CHECK(((struct heap *)(void *)heap)->run_count == 4);
+    state_check(4);
+}
+
+static void check_seen_twice(void) {
+    for (size_t i = 0; i < 5; i++) EXPLORE_CHECK(seen[i] == 2);
+    state_check(5);
+}
+
 /* A walk of all heaps, by one thread, while another uses the structure of an ended one again. */
 static void count_heap(struct heap *visited, void *arg) {
     (void)visited;
@@ -467,6 +505,8 @@ const struct script scripts[] = {
     {"fork and batches", prepare_small, {fork_then_drain, free_0_2_flush}, check_forked, 3},
     {"fork and pool", prepare_pool, {fork_then_come, come_and_go}, NULL, 2},
     {"fork and end", prepare_big, {fork_then_come, end, free_0_1}, NULL, 2},
+    {"walk of a heap", prepare_runs_of_heap, {walk_heap, change_runs}, check_seen, 2},
+    {"walks of a heap", prepare_runs_of_heap, {walk_heap, walk_heap}, check_seen_twice, 1},
     {"walk of all heaps", prepare_ended, {make_again, walk_heaps}, NULL, 3},
     {"bitmap of two spans", prepare_bitmap, {pass_bitmap_on, ask}, check_one_left, 2},
     {"bitmap and a free", prepare_bitmap, {pass_bitmap_on, ask_and_free}, check_none_left, 2},

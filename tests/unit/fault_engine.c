@@ -261,6 +261,32 @@ static void every_kind_has_failed(void **state) {
     }
 }
 
+static bool count_visit(void *block, size_t usable_bytes, void *count) {
+    (void)block, (void)usable_bytes;
+    ++*(size_t *)count;
+    return true;
+}
+
+/* The list of a heap's runs is a mapping where there are more than a few. */
+static void walks_without_memory_say_so(void **state) {
+    (void)state;
+    for (size_t runs = 20; runs <= 200; runs += 180) {
+        lu_heap_t *heap = lu_heap_create(LU_HEAP_SHARED);
+        for (size_t i = 0; i < runs; i++) assert_non_null(lu_heap_malloc(heap, 70000));
+        size_t count = 0;
+        os_fault_from(1);
+        errno = 0;
+        assert_true(lu_heap_walk(heap, count_visit, &count) == (runs == 20));
+        assert_int_equal(errno, runs == 20 ? 0 : ENOMEM);
+        assert_int_equal(count, runs == 20 ? 20 : 0);
+        os_fault_none();
+        count = 0;
+        assert_true(lu_heap_walk(heap, count_visit, &count));
+        assert_int_equal(count, runs);
+        lu_heap_destroy(heap);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refused_names_are_blocks), /* first: while there are none */
@@ -269,6 +295,7 @@ int main(void) {
         cmocka_unit_test(refused_giving_back_loses_nothing),
         cmocka_unit_test(refused_moves_keep_the_contents),
         cmocka_unit_test(calloc_is_zero_after_refused_purges),
+        cmocka_unit_test(walks_without_memory_say_so),
         cmocka_unit_test(every_kind_has_failed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

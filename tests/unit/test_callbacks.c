@@ -143,45 +143,69 @@ static bool visit_and_do_all(void *block, size_t usable_bytes, void *arg) {
     return true;
 }
 
-/* Of each kind of heap and block. The heap itself is the visitor's, as the header says. */
-static void visitor(void **state) {
-    (void)state;
-    for (unsigned flags = LU_HEAP_SHARED; flags <= LU_HEAP_SINGLE_THREADED; flags++) {
-        lu_heap_t *heap = lu_heap_create(flags), *other = lu_heap_create(LU_HEAP_SHARED);
-        for (size_t i = 0; i < SIZES; i++) assert_non_null(lu_heap_malloc(heap, sizes[i]));
-        assert_true(lu_heap_walk(heap, visit_and_do_all, other));
-        lu_heap_destroy(heap);
-        lu_heap_destroy(other);
-    }
-    assert_int_equal(called, 2 * SIZES);
+static lu_heap_t *heap_with_blocks(unsigned flags) {
+    lu_heap_t *heap = lu_heap_create(flags);
+    for (size_t i = 0; i < SIZES; i++) assert_non_null(lu_heap_malloc(heap, sizes[i]));
+    return heap;
 }
 
-/* What the heap that is walked gives to its visitor: nothing, and nothing is harmed. */
-static bool visit_and_use_the_heap(void *block, size_t usable_bytes, void *arg) {
-    (void)usable_bytes;
-    lu_heap_t *heap = arg;
+static size_t blocks_of(lu_heap_t *heap) {
     size_t count = 0;
-    errno = 0;
-    assert_null(lu_heap_malloc(heap, 100));
-    assert_int_equal(errno, ENOMEM);
-    assert_null(lu_heap_malloc(heap, 100000));
-    assert_false(lu_heap_walk(heap, count_block, &count));
-    lu_heap_free(heap, block); /* as if it had not been */
-    lu_heap_destroy(heap);
-    called++;
+    assert_true(lu_heap_walk(heap, count_block, &count));
+    return count;
+}
+
+/* Of each kind of heap and block, with another heap and with the one that is walked. */
+static void visitor(void **state) {
+    (void)state;
+    lu_heap_t *alone = heap_with_blocks(LU_HEAP_SINGLE_THREADED);
+    lu_heap_t *shared = heap_with_blocks(LU_HEAP_SHARED);
+    assert_true(lu_heap_walk(alone, visit_and_do_all, shared));
+    assert_true(lu_heap_walk(shared, visit_and_do_all, shared));
+    assert_int_equal(called, 2 * SIZES);
+    assert_int_equal(blocks_of(shared), SIZES);
+    lu_heap_destroy(alone);
+    lu_heap_destroy(shared);
+}
+
+/* Walks of two heaps by two threads, whose visitors walk the other one. */
+struct crossing {
+    lu_heap_t *heap, *other;
+    pthread_barrier_t *both;
+    bool first;
+};
+
+static bool visit_and_walk_the_other(void *block, size_t usable_bytes, void *arg) {
+    (void)block, (void)usable_bytes;
+    struct crossing *crossing = arg;
+    if (crossing->first) pthread_barrier_wait(crossing->both);
+    crossing->first = false;
+    CHECK(blocks_of(crossing->other) == SIZES);
+    void *mine = lu_heap_malloc(crossing->heap, 50);
+    CHECK(mine != NULL);
+    lu_heap_free(crossing->heap, mine);
     return true;
 }
 
-static void visitor_that_uses_the_heap(void **state) {
+static void *cross(void *arg) {
+    struct crossing *crossing = arg;
+    CHECK(lu_heap_walk(crossing->heap, visit_and_walk_the_other, crossing));
+    return NULL;
+}
+
+static void visitors_that_cross(void **state) {
     (void)state;
-    size_t count = 0;
-    lu_heap_t *heap = lu_heap_create(LU_HEAP_SHARED);
-    for (size_t i = 0; i < SIZES; i++) assert_non_null(lu_heap_malloc(heap, sizes[i]));
-    assert_true(lu_heap_walk(heap, visit_and_use_the_heap, heap));
-    assert_int_equal(called, SIZES);
-    assert_true(lu_heap_walk(heap, count_block, &count));
-    assert_int_equal(count, SIZES);
-    lu_heap_destroy(heap);
+    pthread_t thread;
+    pthread_barrier_t both;
+    lu_heap_t *one = heap_with_blocks(LU_HEAP_SHARED), *two = heap_with_blocks(LU_HEAP_SHARED);
+    struct crossing here = {one, two, &both, true}, there = {two, one, &both, true};
+    pthread_barrier_init(&both, NULL, 2);
+    assert_int_equal(pthread_create(&thread, NULL, cross, &there), 0);
+    (void)cross(&here);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    pthread_barrier_destroy(&both);
+    lu_heap_destroy(one);
+    lu_heap_destroy(two);
 }
 
 /* ------------------------------------------------------------------ limit --------------------- */
@@ -350,7 +374,7 @@ static void constructor_and_destructor(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(visitor, begin),
-        cmocka_unit_test_setup(visitor_that_uses_the_heap, begin),
+        cmocka_unit_test_setup(visitors_that_cross, begin),
         cmocka_unit_test_setup(limit_callback, begin),
         cmocka_unit_test_setup(limit_callback_of_small_things, begin),
         cmocka_unit_test_setup(violation_handler, begin),

@@ -211,40 +211,6 @@ static uint32_t holder_of(lu_heap_t *heap) {
     return __atomic_load_n(&engine_heap(heap)->lock.word, __ATOMIC_RELAXED);
 }
 
-struct visit {
-    lu_heap_t *heap;
-    void *other; /* a block of the heap */
-};
-
-/* The visitor must not use the heap; if it does, that waits for nobody and changes nothing. */
-static bool use_visit(void *block, size_t bytes, void *arg) {
-    struct visit *visit = arg;
-    (void)bytes;
-    assert_int_not_equal(holder_of(visit->heap), 0);
-    assert_null(lu_heap_malloc(visit->heap, 100));
-    if (block != visit->other) lu_heap_free(visit->heap, visit->other);
-    void *mine = lu_malloc(100);
-    assert_non_null(mine);
-    lu_free(mine);
-    assert_int_not_equal(holder_of(visit->heap), 0);
-    return true;
-}
-
-static void visitors_change_nothing_in_a_shared_heap(void **state) {
-    (void)state;
-    lu_heap_t *heap = make(LU_HEAP_SHARED);
-    stock(heap, 100);
-    struct visit visit = {.heap = heap};
-    void *first = lu_heap_malloc(heap, 100);
-    visit.other = lu_heap_malloc(heap, 100);
-    assert_true(lu_heap_walk(heap, use_visit, &visit));
-    assert_int_equal(holder_of(heap), 0);
-    assert_int_equal(live_in(heap), 2);
-    lu_free(first);
-    lu_free(visit.other);
-    lu_heap_destroy(heap);
-}
-
 struct shared {
     lu_heap_t *heap;
     void **blocks; /* of the other thread: NULL until there is one */
@@ -514,7 +480,6 @@ int main(void) {
         cmocka_unit_test(resize_moves_within_the_heap),
         cmocka_unit_test(a_list_of_one_block_is_refilled_early),
         cmocka_unit_test(shared_heaps_are_left_alone_inside),
-        cmocka_unit_test(visitors_change_nothing_in_a_shared_heap),
         cmocka_unit_test(threads_share_a_heap),
         cmocka_unit_test(threads_without_a_heap_get_one),
         cmocka_unit_test(new_parts_of_the_region_are_seen),

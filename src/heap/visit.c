@@ -1,0 +1,218 @@
+/*
+ * visit.c - the live blocks of a lu_heap, for a function of the program.
+ *
+ * No lock is held while that runs, so the heap may change at any time:
+ *
+ *     noted     the heap's runs, as they are when the walk begins: some at a time under its lock
+ *     looked at one run, or a part of it, under the lock: the heap's still? which blocks are live?
+ *     visited   those, without a lock
+ *
+ * What lives throughout is visited once, as it stays in its run. What others, or the visitor, free
+ * after its run was looked at is visited although it is gone; what they allocate, maybe.
+ *
+ * A block is live if it was carved, is on neither its span's list nor the heap's nor in a bitmap
+ * (track.c), and touches no purged page. Huge blocks are found one by one in the list of all.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "heap/harden.h"
+#include "heap/track.h"
+#include "heap/user.h"
+#include "os/os.h"
+#include "span/huge.h"
+
+enum {
+    FEW = 64,   /* runs that need no mapping */
+    HOLD = 512, /* runs noted under one hold of the lock */
+    PART = 64   /* blocks of a hardened span that are looked at under one */
+};
+
+typedef bool visit_fn(void *block, size_t bytes, void *arg);
+
+/* False: it has ended, or this is a signal handler above a slow path. */
+static bool enter(struct heap *heap) {
+    if (!lu__thread_mark()) return false;
+    if (lu__user_lock(heap)) return true;
+    lu__inside_leave();
+    return false;
+}
+
+static void leave(struct heap *heap) {
+    lu__user_unlock(heap);
+    lu__inside_leave();
+}
+
+/* ---------------------------------------------------------------- noted */
+
+struct runs {
+    struct span **at, *few[FEW];
+    size_t count, room; /* there are, and fit in `at` */
+    bool huge;          /* there may be huge blocks besides */
+};
+
+static void runs_end(struct runs *runs) {
+    if (runs->at != runs->few) (void)lu__os_unmap(runs->at, runs->room * sizeof *runs->at);
+}
+
+/* Make room for all runs of the heap, and enter it. 0 or an errno value; EINVAL: it has ended. */
+static int make_room(struct heap *heap, struct runs *runs) {
+    void *mapping;
+    runs->at = runs->few;
+    runs->room = FEW;
+    for (;;) {
+        if (!enter(heap)) {
+            runs_end(runs);
+            return EINVAL;
+        }
+        size_t needed = heap->run_count;
+        if (needed <= runs->room) return 0;
+        leave(heap);
+        runs_end(runs);
+        size_t bytes = lu__align_up((needed + needed / 8) * sizeof *runs->at, LU_OS_PAGE);
+        runs->at = runs->few;
+        int error = lu__os_map(bytes, LU_OS_PAGE, &mapping);
+        if (error != 0) return error;
+        runs->at = mapping;
+        runs->room = bytes / sizeof *runs->at;
+    }
+}
+
+/* Others come in while run `at` is the next to be noted; it, or what is then. NULL: none is, or the
+ * heap has ended, which *ended tells. */
+static struct span *let_others_in(struct heap *heap, struct span *at, bool *ended) {
+    heap->walk_at = at;
+    leave(heap);
+    *ended = !enter(heap);
+    return *ended ? NULL : heap->walk_at;
+}
+
+/* The heap gets new runs in front and loses some meanwhile, so there are never more than at first.
+ * One walk at a time has the mark; a second does not let go of the lock. */
+static int note_runs(struct heap *heap, struct runs *runs) {
+    int error = make_room(heap, runs);
+    if (error != 0) return error;
+    bool marks = !heap->walking, ended = false;
+    if (marks) heap->walking = 1;
+    for (struct span *run = heap->all; run != NULL && runs->count < runs->room;) {
+        runs->at[runs->count++] = run;
+        run = run->all_next;
+        if (marks && runs->count % HOLD == 0) run = let_others_in(heap, run, &ended);
+    }
+    if (ended) return 0;
+    if (marks) heap->walking = 0;
+    runs->huge = heap->has_huge;
+    leave(heap);
+    return 0;
+}
+
+/* ---------------------------------------------------------------- looked at */
+
+struct look {
+    uint32_t next;        /* the first block of a hardened span that was not looked at */
+    uint32_t size, count; /* of a span of size classes: bytes, and blocks carved */
+    uintptr_t start;
+    uint32_t found; /* else */
+    struct {
+        void *block;
+        size_t bytes;
+    } live[PART];
+    uint8_t free_bits[LU_BITS_MOST / 8];
+};
+
+static void found(struct look *look, void *block, size_t bytes) {
+    look->live[look->found].block = block;
+    look->live[look->found++].bytes = bytes;
+}
+
+/* True if there is more to look at. */
+static bool look_at_hardened(struct span *span, struct look *look) {
+    uint32_t size = lu__class_size[span->class_id];
+    uintptr_t start = (uintptr_t)lu__span_start(span), block;
+    while (look->next * (size_t)size < span->limit) {
+        if (look->found == PART) return true;
+        uintptr_t at = start + (size_t)look->next++ * size;
+        if (lu__hard_find(span, (void *)at, &block) == HARD_LIVE) {
+            found(look, (void *)at, lu__hard_usable(span, at));
+        }
+    }
+    return false;
+}
+
+static void mark(struct look *look, uint32_t i) {
+    look->free_bits[i / 8] |= (uint8_t)(1u << i % 8);
+}
+
+static void look_at_small(struct span *span, struct look *look) {
+    uint32_t size = lu__class_size[span->class_id], count = lu__span_carved(span);
+    uintptr_t start = (uintptr_t)lu__span_start(span);
+    memset(look->free_bits, 0, sizeof look->free_bits);
+    for (uintptr_t b = *span->list; b != LU_LIST_END; b = lu__list_step(span->key, b)) {
+        mark(look, (uint32_t)((b - start) / size));
+    }
+    lu__track_mark(span, look->free_bits);
+    for (uint32_t i = 0; i < count && span->slices == 1 && span->purged != 0; i++) {
+        if ((lu__block_pages(i * size, size) & span->purged) != 0) mark(look, i);
+    }
+    look->start = start;
+    look->size = size;
+    look->count = count;
+}
+
+static bool look_at(struct span *span, struct look *look) {
+    look->found = look->count = 0;
+    if (span->kind == LU_KIND_SMALL && span->hardened) return look_at_hardened(span, look);
+    if (span->kind == LU_KIND_SMALL) {
+        look_at_small(span, look);
+    } else {
+        found(look, lu__span_start(span) + lu__large_front(span), lu__large_bytes(span));
+    }
+    return false;
+}
+
+/* ---------------------------------------------------------------- visited */
+
+static bool visit_live(const struct look *look, visit_fn *visit, void *arg) {
+    for (uint32_t i = 0; i < look->found; i++) {
+        if (!visit(look->live[i].block, look->live[i].bytes, arg)) return false;
+    }
+    for (uint32_t i = 0; i < look->count; i++) {
+        if ((look->free_bits[i / 8] >> i % 8 & 1) != 0) continue;
+        if (!visit((void *)(look->start + (size_t)i * look->size), look->size, arg)) return false;
+    }
+    return true;
+}
+
+static bool visit_run(struct heap *heap, struct span *run, visit_fn *visit, void *arg) {
+    struct look look;
+    bool more = true;
+    look.next = 0;
+    while (more) {
+        if (!enter(heap)) return false;
+        bool ours = __atomic_load_n(&run->owner, __ATOMIC_RELAXED) == heap;
+        more = ours && look_at(run, &look);
+        leave(heap);
+        if (ours && !visit_live(&look, visit, arg)) return false;
+    }
+    return true;
+}
+
+bool lu__user_walk(struct heap *heap, visit_fn *visit, void *arg) {
+    struct runs runs = {0};
+    int error = note_runs(heap, &runs);
+    if (error != 0) {
+        if (error != EINVAL) errno = ENOMEM;
+        return false;
+    }
+    bool whole = true;
+    for (size_t i = 0; i < runs.count && whole; i++) {
+        whole = visit_run(heap, runs.at[i], visit, arg);
+    }
+    runs_end(&runs);
+    struct lu__huge huge;
+    uintptr_t from = 0;
+    while (whole && runs.huge && lu__huge_next(heap, &from, &huge)) {
+        whole = visit(huge.block, huge.bytes, arg);
+    }
+    return whole;
+}
