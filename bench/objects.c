@@ -18,6 +18,8 @@ static void *cache;
 static void *(*cache_alloc)(void *cache);
 static void (*cache_free)(void *cache, void *object);
 
+#define INLINE static inline __attribute__((always_inline))
+
 static int construct(void *object, void *arg) {
     (void)arg;
     memset(object, 0x5a, SIZE);
@@ -53,8 +55,9 @@ static void give_cached(void *object) {
     cache_free(cache, object);
 }
 
-/* Takes `count` and gives them back, the oldest first. */
-static void wave(void *(*take)(void), void (*give)(void *), size_t count) {
+/* Takes `count` and gives them back, the oldest first. Inlined, so that in each mode the allocator
+ * is called as a program would, with nothing in between. */
+INLINE void wave(void *(*take)(void), void (*give)(void *), size_t count) {
     static unsigned char *objects[MOST];
     for (size_t i = 0; i < count; i++) {
         objects[i] = take();
@@ -68,23 +71,27 @@ static void wave(void *(*take)(void), void (*give)(void *), size_t count) {
     }
 }
 
-int main(int argc, char **argv) {
-    struct bench bench;
-    bench_init(&bench, "objects", "plain construct cache", argc, argv);
-    uint64_t rounds = bench_scaled(&bench, ROUNDS);
-    void *(*take)(void) = take_plain;
-    void (*give)(void *) = free;
-    if (strcmp(bench.mode, "construct") == 0) take = take_constructed;
-    if (strcmp(bench.mode, "cache") == 0) {
-        make_cache();
-        take = take_cached;
-        give = give_cached;
-    }
-    bench_start(&bench);
+INLINE void waves(void *(*take)(void), void (*give)(void *), uint64_t rounds) {
     for (uint64_t i = 0; i < rounds; i++) {
         for (unsigned k = 0; k < PAIRS; k++) wave(take, give, 1);
         for (unsigned k = 0; k < PAIRS / FEW; k++) wave(take, give, FEW);
         if (i % 4 == 0) wave(take, give, MOST);
+    }
+}
+
+int main(int argc, char **argv) {
+    struct bench bench;
+    bench_init(&bench, "objects", "plain construct cache", argc, argv);
+    uint64_t rounds = bench_scaled(&bench, ROUNDS);
+    bool cached = strcmp(bench.mode, "cache") == 0;
+    if (cached) make_cache();
+    bench_start(&bench);
+    if (cached) {
+        waves(take_cached, give_cached, rounds);
+    } else if (strcmp(bench.mode, "construct") == 0) {
+        waves(take_constructed, free, rounds);
+    } else {
+        waves(take_plain, free, rounds);
     }
     bench_stop(&bench);
     bench_report(&bench, rounds * (2 * PAIRS + MOST / 4));
