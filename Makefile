@@ -33,7 +33,7 @@ test: ## everything: all presets are built with warnings as errors, and tested i
 	ctest --test-dir build/test --output-on-failure --no-tests=error --no-label-summary \
 	    --timeout 900 -j $(JOBS) -LE '^slow$$'
 
-slow: ## what takes minutes and gigabytes: 10^8 live blocks
+slow: ## what takes minutes: 10^8 live blocks, forks at every instruction with options
 	@scripts/deps.sh build run test
 	@$(MAKE) --no-print-directory build-release
 	ctest --test-dir build/release --output-on-failure --no-tests=error --no-label-summary \

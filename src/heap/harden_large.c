@@ -24,6 +24,7 @@
  *
  * Queue and stock are one for the process, under their own lock; span->swept marks their runs.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "base/violation.h"
@@ -52,6 +53,7 @@ static struct span *stock[STOCK]; /* the oldest first                      */
 static uint64_t came_ms[STOCK];   /* when each came                        */
 static uint32_t stocked;          /* also looked at without the lock */
 static size_t stock_bytes;
+static bool some_closed; /* pages, ever; relaxed atomic */
 
 /* How many bytes of runs wait in the queue. Larger ones do until the next is freed. */
 static size_t queue_most(void) {
@@ -83,13 +85,26 @@ static bool is_filled(const char *at, uint32_t bytes) {
     return differs == 0;
 }
 
+/* Where a filter refuses every change of access, nothing is closed, and nothing asks to be opened:
+ * else each free would ask for all of the queue. */
+static bool pages_close(char *at, size_t bytes) {
+    int error = lu__os_protect(at, bytes);
+    if (error != EPERM && error != ENOSYS) __atomic_store_n(&some_closed, true, __ATOMIC_RELAXED);
+    return error == 0;
+}
+
+static bool pages_open(char *at, size_t bytes) {
+    if (!__atomic_load_n(&some_closed, __ATOMIC_RELAXED)) return true;
+    return lu__os_commit(at, bytes) == 0;
+}
+
 /* Close what lies around the `bytes` at `front`. False if that is refused, for too many mappings:
  * then a guard is missing. */
 static bool close_around(char *start, size_t front, size_t bytes, size_t whole) {
     size_t before = lu__align_down(front, LU_OS_PAGE);
     size_t behind = lu__align_up(front + bytes, LU_OS_PAGE);
-    bool closed = before == 0 || lu__os_protect(start, before) == 0;
-    return closed && (behind == whole || lu__os_protect(start + behind, whole - behind) == 0);
+    bool closed = before == 0 || pages_close(start, before);
+    return closed && (behind == whole || pages_close(start + behind, whole - behind));
 }
 
 bool lu__hard_may_guard(void) {
@@ -129,7 +144,7 @@ static void clear_pages(char *at, size_t bytes) {
 static bool open_run(struct span *span) {
     char *start = lu__span_start(span);
     size_t whole = lu__span_bytes(span), bytes = whole - span->needed;
-    if (lu__os_commit(start, whole) != 0) return false;
+    if (!pages_open(start, whole)) return false;
     if (lu__harden.zero_on_free && (bytes <= KEEP_BYTES || lu__os_purge(start, whole) != 0)) {
         memset(start + span->needed, 0, bytes);
     }
@@ -241,7 +256,7 @@ void lu__hard_large_free(struct span *span) {
     char *start = lu__span_start(span);
     size_t open = span->guarded ? lu__align_down(span->limit, LU_OS_PAGE) : 0;
     bool closed = lu__harden.quarantine != 0 && span->guarded &&
-                  lu__os_protect(start + open, whole - open) == 0;
+                  pages_close(start + open, whole - open);
     if (!closed) return lu__hard_large_release(span);
     /* A very large one does not keep its pages for the next, which would be too many. */
     if (whole > stock_most() && lu__os_purge(start, whole) == 0) span->needed = (uint32_t)whole;
@@ -313,7 +328,7 @@ static bool open_end(struct span *span, size_t bytes) {
     char *start = lu__span_start(span);
     size_t end = lu__span_bytes(span) - LU_OS_PAGE;
     size_t front = lu__align_down(end - bytes, LU_OS_PAGE), dirty = span->needed;
-    if (lu__os_commit(start + front, end - front) != 0) return false;
+    if (!pages_open(start + front, end - front)) return false;
     if (dirty < end) clear_pages(start + LU_MAX(front, dirty), end - LU_MAX(front, dirty));
     /* What a larger block left in front of this one can be kept if it is little. */
     bool gone = dirty >= front ||

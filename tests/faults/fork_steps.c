@@ -12,12 +12,13 @@
  * What a few stores next to each other leave between them no chance finds: with three busy threads
  * one child of 10,000 was damaged.
  *
- *     fork_steps [VISITS [LOCKED [SEED [clone]]]]
+ *     fork_steps [VISITS [LOCKED [SEED [fork|clone [EVERY]]]]]
  *
  * VISITS says how often a place is stopped at, and LOCKED how much more often where the lock of all
  * runs is held, since what comes of a place there depends on the neighbours of a run.
  * With `clone` children are made by system calls, after which no handler of fork runs, and what
  * comes first in them goes by turns: the copied thread, another one, or a copy of the copy.
+ * Of all places one in EVERY is stopped at, by its address.
  */
 #include <pthread.h>
 #include <semaphore.h>
@@ -76,15 +77,25 @@ static unsigned char *take(struct slot *slot) {
 }
 
 static size_t some_size(uint64_t *state) {
-    static const unsigned bits[] = {7, 10, 10, 12, 14, 16, 17, 18, 21};
-    if (check_random(state) % 40 == 0) return 33 * CHECK_MIB;
+    static const unsigned bits[] = {7, 10, 10, 12, 14, 16, 17, 18};
+    uint64_t draw = check_random(state) % 80;
+    if (draw < 2) return 33 * CHECK_MIB;
+    if (draw < 5) return check_random_size(state, 21) + 1;
     return check_random_size(state, bits[check_random(state) % CHECK_COUNT_OF(bits)]) + 1;
 }
 
-static void use_slot(struct slot *slot, uint64_t *state) {
+/* What would be copied or cleared word by word is seldom large: each step of that is a signal. */
+static size_t size_for(unsigned kind, uint64_t *state) {
     size_t size = some_size(state);
+    bool any = kind > 1 || size > 2 * CHECK_MIB || check_random(state) % 16 == 0;
+    return any ? size : size % 4096 + 1;
+}
+
+static void use_slot(struct slot *slot, uint64_t *state) {
+    unsigned kind = (unsigned)(check_random(state) % 8);
+    size_t size = size_for(kind, state);
     unsigned char *at = take(slot);
-    switch (check_random(state) % 8) {
+    switch (kind) {
     case 0:
         return fill(slot, lu_realloc(at, size), size);
     case 1:
@@ -126,10 +137,11 @@ static const struct in_heap *last_heap;
 
 static void use_in_heap(struct in_heap *in, uint64_t *state) {
     struct slot *slot = &in->slots[check_random(state) % HEAP_BLOCKS];
-    size_t size = last_size = some_size(state);
+    unsigned kind = (unsigned)(check_random(state) % 8);
+    size_t size = last_size = size_for(kind, state);
     last_heap = in;
     unsigned char *at = take(slot);
-    switch (check_random(state) % 8) {
+    switch (kind) {
     case 0:
         return fill(slot, lu_heap_realloc(in->heap, at, size), size);
     case 1:
@@ -236,7 +248,7 @@ enum request { FORK, USE, END };
 static enum request request;
 static sem_t to_main, to_worker;
 static __thread bool is_asking; /* and is not to be stopped */
-static unsigned visits_most = 1, locked_factor = 12;
+static unsigned visits_most = 1, locked_factor = 12, every = 1;
 extern char __executable_start[], etext[];
 static uint8_t *visits;
 static uintptr_t stopped_at; /* for addr2line */
@@ -254,6 +266,7 @@ static void at_step(int signal, siginfo_t *info, void *context) {
     uintptr_t place = (uintptr_t)at->uc_mcontext.gregs[REG_RIP] - (uintptr_t)__executable_start;
     (void)signal, (void)info;
     if (is_asking || place >= (uintptr_t)(etext - __executable_start)) return;
+    if ((uint32_t)(place * 2654435761u) >> 16 & (every - 1)) return;
     bool locked = __atomic_load_n(&lu__span_lock.word, __ATOMIC_RELAXED) != 0;
     if (visits[place] >= visits_most * (locked ? locked_factor : 1)) return;
     visits[place]++;
@@ -300,8 +313,8 @@ static void *worker_body(void *arg) {
         }
         if (round % 200 == 10) burst(&shared);
         if (round % 200 == 110) burst(&single);
-        if (round % 100 == 40) use_heap(100000);
-        if (round % 100 == 80) (void)lu_purge();
+        if (round % 300 == 40) use_heap(100000);
+        if (round % 300 == 180) (void)lu_purge();
     }
     return NULL;
 }
@@ -406,7 +419,8 @@ int main(int argc, char **argv) {
     if (argc > 2) locked_factor = (unsigned)strtoul(argv[2], NULL, 10);
     if (argc > 3) seed = strtoul(argv[3], NULL, 10) * 1000;
     is_raw = argc > 4 && strcmp(argv[4], "clone") == 0;
-    CHECK(visits_most * locked_factor <= UINT8_MAX);
+    if (argc > 5) every = (unsigned)strtoul(argv[5], NULL, 10);
+    CHECK(visits_most * locked_factor <= UINT8_MAX && every != 0 && (every & (every - 1)) == 0);
     lu_free(lu_malloc(1)); /* its key comes before ours */
     CHECK_EQ(pthread_key_create(&last_key, at_thread_end), 0);
     cache = lu_cache_create("objects", OBJECT_SIZE, 0, NULL, NULL, NULL);

@@ -1,12 +1,12 @@
 /*
  * seccomp.c - a program that may make a few system calls only.
  *
- *     seccomp kill|EPERM|ENOSYS CALL,CALL... WORK [FILE]
+ *     seccomp kill|EPERM|ENOSYS|count CALL,CALL... WORK [FILE]
  *
  * From the first line of main on all other calls than those named (and exit_group, by which it
  * ends) kill it with SIGSYS, or fail. Then it does WORK with whatever malloc is preloaded. Nothing
  * can be printed: it ends with 0, or with 3 and more where a result was wrong. seccomp.py knows
- * what each work needs.
+ * what each work needs. With `count` they fail with EPERM, and there may not be very many.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +14,7 @@
 #include <linux/seccomp.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -24,6 +25,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "lucid/lucid.h"
@@ -85,6 +87,27 @@ static void close_door(void) {
     }
     fprintf(stderr, "seccomp: no filter can be set (errno %d): this test needs it\n", errno);
     exit(2);
+}
+
+/* ------------------------------------------------------------------ refused calls counted ---- */
+
+enum { REFUSALS_MOST = 150000 };
+static unsigned long refusals;
+
+static void refuse(int signal, siginfo_t *info, void *context) {
+    ucontext_t *at = context;
+    (void)signal, (void)info;
+    refusals++;
+#ifdef __x86_64__
+    at->uc_mcontext.gregs[REG_RAX] = -EPERM;
+#else
+    at->uc_mcontext.regs[0] = (unsigned long)-EPERM;
+#endif
+}
+
+static void count_refusals(void) {
+    struct sigaction action = {.sa_sigaction = refuse, .sa_flags = SA_SIGINFO | SA_NODEFER};
+    if (sigaction(SIGSYS, &action, NULL) != 0) exit(2);
 }
 
 /* ------------------------------------------------------------------ works -------------------- */
@@ -270,12 +293,16 @@ static const struct {
 
 int main(int argc, char **argv) {
     if (argc < 4) {
-        fprintf(stderr, "usage: seccomp kill|EPERM|ENOSYS CALLS WORK [FILE | ulimit:BYTES]\n");
+        fprintf(stderr,
+                "usage: seccomp kill|EPERM|ENOSYS|count CALLS WORK [FILE | ulimit:BYTES]\n");
         return 2;
     }
-    bool kills = strcmp(argv[1], "kill") == 0;
+    bool kills = strcmp(argv[1], "kill") == 0, counts = strcmp(argv[1], "count") == 0;
     uint32_t error = strcmp(argv[1], "ENOSYS") == 0 ? ENOSYS : EPERM;
-    build_filter(argv[2], kills ? SECCOMP_RET_KILL_PROCESS : SECCOMP_RET_ERRNO | error);
+    if (counts) count_refusals();
+    build_filter(argv[2], kills    ? SECCOMP_RET_KILL_PROCESS
+                          : counts ? SECCOMP_RET_TRAP
+                                   : SECCOMP_RET_ERRNO | error);
     file = argc > 4 ? argv[4] : NULL;
     if (file != NULL && strncmp(file, "ulimit:", 7) == 0) {
         struct rlimit limit = {strtoul(file + 7, NULL, 10), RLIM_INFINITY};
@@ -288,6 +315,7 @@ int main(int argc, char **argv) {
         if (works[i].before != NULL) works[i].before();
         close_door();
         works[i].run();
+        MUST(refusals <= REFUSALS_MOST);
         return 0;
     }
     fprintf(stderr, "seccomp: no work '%s'\n", argv[3]);

@@ -170,6 +170,11 @@ def check_refused(runner):
                 if status != 0:
                     faults.append(f"{text_of(options, work)}, only {sorted(allowed)}, others "
                                   f"{mode}: status {status}")
+    # What is refused is not asked for again and again: each is a call of the kernel.
+    for options in ("harden:1", "harden:2"):
+        status = runner.run("count", options, "purge", {"mmap", "munmap", "rt_sigreturn"})
+        if status != 0:
+            faults.append(f"{text_of(options, 'purge')}: status {status}, too many refusals")
     return faults
 
 
