@@ -76,17 +76,22 @@ void fuzz_op_heap_alloc(void) {
 struct walk {
     int heap;
     size_t blocks;
+    unsigned frees; /* by the visitor: of eight blocks those whose bit is set */
 };
 
 static bool on_block(void *block, size_t usable_bytes, void *arg) {
     struct walk *walk = arg;
     walk->blocks++;
     for (size_t i = 0; i < FUZZ_SLOTS; i++) {
-        const struct slot *slot = &fuzz.slots[i];
+        struct slot *slot = &fuzz.slots[i];
         if (slot->block != block) continue;
         CHECK_EQ(slot->heap, walk->heap);
         CHECK_THAT(usable_bytes >= slot->asked, "%zu bytes where %zu were asked for", usable_bytes,
                    slot->asked);
+        if (walk->frees >> i % 8 & 1) {
+            fuzz_free(slot, walk->frees);
+            walk->blocks--;
+        }
         return true;
     }
     CHECK_THAT(false, "the walk visits %p, which is no live block", block);
@@ -94,8 +99,10 @@ static bool on_block(void *block, size_t usable_bytes, void *arg) {
 }
 
 void fuzz_op_heap_walk(void) {
-    unsigned number = fuzz_byte() % FUZZ_HEAPS;
+    uint8_t how = fuzz_byte();
+    unsigned number = how % FUZZ_HEAPS;
     struct walk walk = {.heap = (int)number + 1, .blocks = 0};
+    if (how >= 128) walk.frees = fuzz_byte();
     if (fuzz.heaps[number] == NULL) return;
     CHECK(lu_heap_walk(fuzz.heaps[number], on_block, &walk));
     for (size_t i = 0; i < FUZZ_SLOTS; i++) {

@@ -108,7 +108,10 @@ static bool count_block(void *block, size_t usable_bytes, void *arg) {
 static void check_walk(struct thread *thread, int number) {
     struct walk walk = {0, 0}, expected = {0, 0};
     if (thread->own[number - 1] == NULL) return;
-    CHECK(lu_heap_walk(thread->own[number - 1], count_block, &walk));
+    if (!lu_heap_walk(thread->own[number - 1], count_block, &walk)) {
+        CHECK(model_refused(NULL)); /* no memory for a list of its runs */
+        return;
+    }
     for (size_t i = 0; i < MODEL_SLOTS; i++) {
         const struct slot *slot = &thread->slots[i];
         if (slot->block == NULL || slot->heap != number) continue;
@@ -119,9 +122,81 @@ static void check_walk(struct thread *thread, int number) {
     CHECK_EQ(walk.bytes, expected.bytes);
 }
 
-/* All blocks of an own heap end with it. */
+/* A walk of a shared heap while others change it. This thread's blocks stay meanwhile: each must be
+ * visited once, whatever its visitor takes from the heap and gives back. */
+struct shared_walk {
+    struct thread *thread;
+    int number;
+    unsigned char seen[MODEL_SLOTS];
+    unsigned char maybe[4096]; /* is one of its blocks at such an address? */
+};
+
+static size_t address_hash(const void *block) {
+    return ((uintptr_t)block / 16 * 0x9e3779b97f4a7c15u) >> 52;
+}
+
+static bool visit_shared(void *block, size_t usable_bytes, void *arg) {
+    struct shared_walk *walk = arg;
+    if (model_below(walk->thread, 16) == 0) {
+        void *mine = lu_heap_malloc(heap_of(walk->thread, walk->number), usable_bytes % 50000);
+        if (mine != NULL) lu_free(mine);
+    }
+    if (!walk->maybe[address_hash(block)]) return true;
+    for (size_t i = 0; i < MODEL_SLOTS; i++) {
+        const struct slot *slot = &walk->thread->slots[i];
+        if (slot->block != block) continue;
+        CHECK_EQ(slot->heap, walk->number);
+        CHECK(usable_bytes == lu_usable_size(block));
+        walk->seen[i]++;
+    }
+    return true;
+}
+
+static void check_shared_walk(struct thread *thread, int number) {
+    static __thread struct shared_walk walk;
+    memset(&walk, 0, sizeof walk);
+    walk.thread = thread;
+    walk.number = number;
+    for (size_t i = 0; i < MODEL_SLOTS; i++) {
+        if (thread->slots[i].block != NULL) walk.maybe[address_hash(thread->slots[i].block)] = 1;
+    }
+    if (!lu_heap_walk(heap_of(thread, number), visit_shared, &walk)) {
+        CHECK(model_refused(NULL));
+        return;
+    }
+    for (size_t i = 0; i < MODEL_SLOTS; i++) {
+        const struct slot *slot = &thread->slots[i];
+        CHECK_EQ(walk.seen[i], slot->block != NULL && slot->heap == number);
+    }
+}
+
+/* The visitor frees what it is given, which is one of the thread's. */
+struct freeing {
+    struct thread *thread;
+    int number;
+};
+
+static bool free_visited(void *block, size_t usable_bytes, void *arg) {
+    const struct freeing *freeing = arg;
+    for (size_t i = 0; i < MODEL_SLOTS; i++) {
+        struct slot *slot = &freeing->thread->slots[i];
+        if (slot->block != block) continue;
+        CHECK(slot->heap == freeing->number && slot->asked <= usable_bytes);
+        model_free_slot(freeing->thread, slot);
+        return true;
+    }
+    CHECK_THAT(false, "the walk visits %p, which is no live block", block);
+    return false;
+}
+
+/* All blocks of an own heap end with it, or before it. */
 static void renew_heap(struct thread *thread, int number) {
+    struct freeing freeing = {thread, number};
     check_walk(thread, number);
+    if (thread->own[number - 1] != NULL && model_below(thread, 2) == 0) {
+        bool whole = lu_heap_walk(thread->own[number - 1], free_visited, &freeing);
+        CHECK(whole || model_refused(NULL));
+    }
     for (size_t i = 0; i < MODEL_SLOTS; i++) {
         struct slot *slot = &thread->slots[i];
         if (slot->block == NULL || slot->heap != number) continue;
@@ -227,6 +302,8 @@ bool model_own_step(struct thread *thread, struct slot *slot) {
         renew_heap(thread, 1 + (int)model_below(thread, MODEL_OWN_HEAPS));
     } else if (draw == 1) {
         check_walk(thread, 1 + (int)model_below(thread, MODEL_OWN_HEAPS));
+    } else if (draw == 2) {
+        check_shared_walk(thread, 1 + MODEL_OWN_HEAPS + (int)model_below(thread, MODEL_SHARED));
     } else if (draw < 10) {
         use_scope(thread);
     } else if (draw < 20) {
