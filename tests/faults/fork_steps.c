@@ -42,7 +42,7 @@ enum {
     BURST = 160,
     BURST_SIZE = 40,
     OBJECT_SIZE = 400,
-    ROUNDS = 300,
+    ROUNDS = 200,
     THREADS = 2,
     CHILD_SECONDS = 10,
     ALL_SECONDS = 1200
