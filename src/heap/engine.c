@@ -258,10 +258,11 @@ static enum place find(const void *pointer, const char *call, struct found *foun
     if (LU_UNLIKELY(span->kind == LU_KIND_FREE && span->zero == LU_FREE_HOLE)) {
         return find_outside(pointer, call, found, LU_DOUBLE_FREE); /* others may be in a hole */
     }
-    bool waits = span->hardened && span->swept; /* in the quarantine of large blocks */
-    if (span->kind != LU_KIND_LARGE || waits) return bad(LU_DOUBLE_FREE, call, pointer, NULL, 0);
+    if (span->kind != LU_KIND_LARGE || lu__large_is_taken(span)) {
+        return bad(LU_DOUBLE_FREE, call, pointer, NULL, 0);
+    }
     found->usable = lu__large_bytes(span);
-    found->user = span->owner;
+    found->user = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);
     start += lu__large_front(span);
     if (start != pointer) return bad(LU_INTERIOR_POINTER, call, pointer, start, found->usable);
     return PLACE_LARGE;
@@ -295,7 +296,12 @@ static void free_of_user(struct heap *user, struct span *span, uintptr_t block) 
     struct heap *self;
     if (!lu__thread_enter_any(&self)) return; /* a signal handler: lost, rather than a deadlock */
     if (lu__user_lock(user)) {
-        if (still_owns(user, span)) lu__small_free(user, span, block);
+        struct found found = {.span = span};
+        /* Looked at again, as another thread may have freed it while this one waited. */
+        if (still_owns(user, span) && span->kind == LU_KIND_SMALL &&
+            find_small((void *)block, "free", &found) == PLACE_SMALL) {
+            lu__small_free(user, span, block);
+        }
         lu__user_unlock(user);
     }
     lu__thread_leave(self);
@@ -322,11 +328,16 @@ static void free_small(struct span *span, uintptr_t block) {
 }
 
 /* What a signal handler frees above a slow path of its thread is lost, rather than a deadlock. */
-static void free_large(const struct found *found) {
+static void free_large(const struct found *found, void *block) {
     struct span *span = found->span;
     struct heap *self, *user = found->user;
-    if (span->hardened) lu__hard_large_check(span);
     if (!lu__thread_enter_any(&self)) return;
+    if (!lu__large_take(span)) {
+        (void)bad(LU_DOUBLE_FREE, "free", block, NULL, 0);
+        lu__thread_leave(self);
+        return;
+    }
+    if (span->hardened) lu__hard_large_check(span);
     bool ours = user == NULL;
     if (!ours && lu__user_lock(user)) {
         ours = still_owns(user, span);
@@ -344,14 +355,16 @@ static void free_large(const struct found *found) {
 
 static void free_huge(struct heap *user, void *block) {
     if (!lu__thread_mark()) return;
+    bool there = true;
     if (user == NULL) {
-        (void)lu__huge_free(block);
+        there = lu__huge_free(block);
     } else if (lu__user_lock(user)) {
         struct lu__huge huge;
-        bool there = lu__huge_find(block, &huge) == LU_HUGE_FOUND && huge.owner == user;
-        if (there) (void)lu__huge_free(block);
+        there = lu__huge_find(block, &huge) == LU_HUGE_FOUND && huge.owner == user &&
+                lu__huge_free(block);
         lu__user_unlock(user);
     }
+    if (!there) (void)bad(LU_DOUBLE_FREE, "free", block, NULL, 0); /* by another thread */
     lu__inside_leave();
 }
 
@@ -363,7 +376,7 @@ static void free_found(enum place place, const struct found *found, void *block)
         free_small(found->span, (uintptr_t)block);
         break;
     case PLACE_LARGE:
-        free_large(found);
+        free_large(found, block);
         break;
     case PLACE_HUGE:
         free_huge(found->user, block);

@@ -152,7 +152,7 @@ static bool open_run(struct span *span) {
         __atomic_fetch_sub(&guards, 1, __ATOMIC_RELAXED);
         __atomic_fetch_sub(&live, whole, __ATOMIC_RELAXED);
     }
-    span->guarded = span->hardened = span->swept = 0;
+    span->guarded = span->hardened = 0; /* and taken, until it is another's */
     return true;
 }
 
@@ -239,7 +239,7 @@ static void wait_in_queue(struct span *span) {
 }
 
 void lu__hard_large_release(struct span *span) {
-    span->swept = 1;
+    __atomic_store_n(&span->swept, 1, __ATOMIC_RELAXED);
     if (!run_return(span)) wait_in_queue(span);
 }
 
@@ -260,7 +260,7 @@ void lu__hard_large_free(struct span *span) {
     if (!closed) return lu__hard_large_release(span);
     /* A very large one does not keep its pages for the next, which would be too many. */
     if (whole > stock_most() && lu__os_purge(start, whole) == 0) span->needed = (uint32_t)whole;
-    span->swept = 1;
+    __atomic_store_n(&span->swept, 1, __ATOMIC_RELAXED);
     wait_in_queue(span);
 }
 
@@ -344,7 +344,7 @@ static void *set_up(struct span *span, struct heap *user, size_t front, size_t b
     fill(start + front + bytes - span->off, span->off);
     __atomic_store_n(&span->limit, (uint32_t)front, __ATOMIC_RELAXED);
     span->hardened = 1;
-    span->swept = 0;
+    __atomic_store_n(&span->swept, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&span->owner, user, __ATOMIC_RELAXED);
     if (user != NULL) lu__heap_link(user, span);
     return start + front;

@@ -302,6 +302,15 @@ uint32_t lu__remote_count(const struct span *span);
 void *lu__large_alloc(struct heap *user, size_t align, size_t size, bool *zero);
 /* `span` is LARGE and `block` its start. */
 void lu__large_free(struct span *span);
+/* Who frees a LARGE run takes it first: of two threads that free it at once, one finds it taken. It
+ * stays so, as hardened ones do in the quarantine, until the run is another's. */
+LU_INLINE LU_MUST_CHECK bool lu__large_take(struct span *span) {
+    return __atomic_exchange_n(&span->swept, 1, __ATOMIC_ACQ_REL) == 0 &&
+           LU_LIKELY(__atomic_load_n(&span->kind, __ATOMIC_RELAXED) == LU_KIND_LARGE);
+}
+LU_INLINE bool lu__large_is_taken(const struct span *span) {
+    return __atomic_load_n(&span->swept, __ATOMIC_RELAXED) != 0;
+}
 /* A block that is a mapping, whatever its size. */
 void *lu__large_huge(struct heap *user, size_t align, size_t size);
 /* NULL: it stays as it was, and perhaps fits elsewhere. */

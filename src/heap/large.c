@@ -87,6 +87,7 @@ void *lu__large_alloc(struct heap *user, size_t align, size_t size, bool *zero) 
         span = lu__run_alloc(least, slices_of(align), LU_KIND_LARGE, zero);
     }
     if (span == NULL) return NULL;
+    __atomic_store_n(&span->swept, 0, __ATOMIC_RELAXED);
     set_bytes(span, size);
     __atomic_store_n(&span->limit, (uint32_t)front_for(span, align, usable), __ATOMIC_RELAXED);
     __atomic_store_n(&span->owner, user, __ATOMIC_RELAXED); /* walks ask for it, of any run */
@@ -103,9 +104,12 @@ void lu__large_free(struct span *span) {
 static void *move_out(struct span *span, size_t size) {
     struct heap *user = span->owner;
     size_t whole = lu__span_bytes(span);
-    if (whole < LU_HUGE_MOVE_LEAST) return NULL;
+    if (whole < LU_HUGE_MOVE_LEAST || !lu__large_take(span)) return NULL;
     void *to = lu__huge_adopt(lu__span_start(span), whole, lu__large_front(span), size, user);
-    if (to == NULL) return NULL;
+    if (to == NULL) {
+        __atomic_store_n(&span->swept, 0, __ATOMIC_RELAXED);
+        return NULL;
+    }
     if (user != NULL) {
         lu__heap_unlink(user, span);
         user->has_huge = 1;
@@ -121,6 +125,7 @@ static void *copy(struct span *span, size_t size) {
     char *to = lu__large_alloc(user, 1, size, &zero);
     if (to == NULL) return NULL;
     memcpy(to, lu__span_start(span) + lu__large_front(span), LU_MIN(lu__large_bytes(span), size));
+    if (!lu__large_take(span)) return to; /* another thread frees it, which does wrong */
     if (user != NULL) lu__heap_unlink(user, span);
     lu__large_free(span);
     return to;

@@ -258,9 +258,16 @@ static void end_current(struct heap *heap, struct span *span, uintptr_t list, ui
 void lu__small_demote(struct heap *heap, unsigned c) {
     struct span *span = heap->current[c];
     if (span == NULL) return;
-    uint32_t listed = 0;
+    uint32_t listed = 0, most = lu__span_carved(span);
     uintptr_t list = heap->list[c];
-    for (uintptr_t b = list; b != LU_LIST_END; b = lu__list_step(span->key, b)) listed++;
+    for (uintptr_t b = list; b != LU_LIST_END && listed <= most; listed++) {
+        b = lu__list_step(span->key, b);
+    }
+    if (LU_UNLIKELY(listed > most)) { /* a block is on it twice: all of them stay out */
+        lu__violation(LU_CORRUPT_LINK, "malloc", (void *)list, NULL, 0);
+        list = LU_LIST_END;
+        listed = 0;
+    }
     end_current(heap, span, list, listed);
 }
 

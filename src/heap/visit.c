@@ -147,8 +147,10 @@ static void look_at_small(struct span *span, struct look *look) {
     uint32_t size = lu__class_size[span->class_id], count = lu__span_carved(span);
     uintptr_t start = (uintptr_t)lu__span_start(span);
     memset(look->free_bits, 0, sizeof look->free_bits);
-    for (uintptr_t b = *span->list; b != LU_LIST_END; b = lu__list_step(span->key, b)) {
+    uint32_t listed = 0;
+    for (uintptr_t b = *span->list; b != LU_LIST_END && listed < count; listed++) {
         mark(look, (uint32_t)((b - start) / size));
+        b = lu__list_step(span->key, b);
     }
     lu__track_mark(span, look->free_bits);
     for (uint32_t i = 0; i < count && span->slices == 1 && span->purged != 0; i++) {

@@ -112,7 +112,7 @@ struct span {
     uint8_t guarded;   /* an inaccessible slice ends the run                              */
     uint8_t swept;     /* PARTIAL: nothing was freed since the last sweep. CURRENT: nothing was
                          carved since what is not carved was given back. META: its pages were,
-                         and it counts as not used                                         */
+                         and it counts as not used. LARGE, atomic: freed (lu__large_take)  */
 } __attribute__((aligned(128)));
 _Static_assert(sizeof(struct span) == (size_t)1 << LU_DESC_SHIFT, "descriptors are 128 bytes");
 _Static_assert(offsetof(struct span, remote) == 64, "the second line starts with `remote`");
