@@ -68,9 +68,11 @@ LU_API bool lu_owns(const void *address);
 typedef struct lu_heap lu_heap_t;
 
 enum {
-    LU_HEAP_SHARED = 0, /* any thread may allocate and free (a lock inside)         */
+    /* Any thread may allocate and free: a lock inside. */
+    LU_HEAP_SHARED = 0,
+    /* The caller promises one thread at a time: no lock. */
     LU_HEAP_SINGLE_THREADED = 1
-}; /* the caller promises one thread at a time: no lock        */
+};
 
 /* A heap of its own; NULL with ENOMEM, or EINVAL for unknown flags. Ends by lu_heap_destroy. */
 LU_API lu_heap_t *lu_heap_create(unsigned flags);

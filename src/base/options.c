@@ -254,6 +254,12 @@ static void copy_printable(char *buffer, size_t buffer_bytes, const char *text, 
     buffer[count] = '\0';
 }
 
+/* key=value, of a key that there is: as other allocators have it. */
+static bool says_equals(const char *item, size_t length) {
+    const char *equals = memchr(item, '=', length);
+    return equals != NULL && find(item, (size_t)(equals - item)) != LU_OPT_COUNT;
+}
+
 /* One key:value of the environment. */
 static void read_item(const char *item, size_t length) {
     char key_text[64], value_text[128];
@@ -262,7 +268,9 @@ static void read_item(const char *item, size_t length) {
     enum lu__option id = find(item, key_length);
     copy_printable(key_text, sizeof key_text, item, key_length);
     if (id == LU_OPT_COUNT) {
-        lu__print(STDERR_FILENO, "lucid: option %s: unknown\n", key_text);
+        const char *why = says_equals(item, length) ? "no '=' here: options are key:value"
+                                                    : "unknown";
+        lu__print(STDERR_FILENO, "lucid: option %s: %s\n", key_text, why);
         return;
     }
     const char *value = colon != NULL ? colon + 1 : item + length;

@@ -129,12 +129,14 @@ static void syntax(void **state) {
 
 static void unknown_keys(void **state) {
     (void)state;
-    struct outcome got = run_child("arena:3,arena_maxx:3,:7,arena_max:4,b\033[1m:1",
+    struct outcome got = run_child("arena:3,arena_maxx:3,:7,arena_max:4,b\033[1m:1,stats=1,x=1",
                                    KEYS("arena_max"));
     assert_string_equal(got.err, "lucid: option arena: unknown\n"
                                  "lucid: option arena_maxx: unknown\n"
                                  "lucid: option : unknown\n"
-                                 "lucid: option b?[1m: unknown\n");
+                                 "lucid: option b?[1m: unknown\n"
+                                 "lucid: option stats=1: no '=' here: options are key:value\n"
+                                 "lucid: option x=1: unknown\n");
     assert_string_equal(got.out, "arena_max=4 (environment)\n");
 }
 
