@@ -22,6 +22,9 @@
 #include "os/os.h"
 #include "span/huge.h"
 
+/* The sanitizer does not see the list's mapping end, and another thread's begin at its place. */
+#define NO_TSAN __attribute__((no_sanitize("thread")))
+
 enum {
     FEW = 64,   /* runs that need no mapping */
     HOLD = 512, /* runs noted under one hold of the lock */
@@ -89,7 +92,7 @@ static struct span *let_others_in(struct heap *heap, struct span *at, bool *ende
 
 /* The heap gets new runs in front and loses some meanwhile, so there are never more than at first.
  * One walk at a time has the mark; a second does not let go of the lock. */
-static int note_runs(struct heap *heap, struct runs *runs) {
+NO_TSAN static int note_runs(struct heap *heap, struct runs *runs) {
     int error = make_room(heap, runs);
     if (error != 0) return error;
     bool marks = !heap->walking, ended = false;
@@ -199,7 +202,7 @@ static bool visit_run(struct heap *heap, struct span *run, visit_fn *visit, void
     return true;
 }
 
-bool lu__user_walk(struct heap *heap, visit_fn *visit, void *arg) {
+NO_TSAN bool lu__user_walk(struct heap *heap, visit_fn *visit, void *arg) {
     struct runs runs = {0};
     int error = note_runs(heap, &runs);
     if (error != 0) {
