@@ -108,6 +108,15 @@ TABLE = {
         "    if (kind == LU_HEAP_OF_USER) return free_of_user(",
         "    owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);\n"
         "    if (owner->kind == LU_HEAP_OF_USER) return free_of_user("),
+    # ... a free that waited for its heap believes what it saw before
+    "free_looks_once": (
+        "src/heap/engine.c",
+        "            find_small((void *)block, \"free\", &found) == PLACE_SMALL) {\n",
+        "            found.span != NULL) {\n"),
+    # ... a large block is freed by all who have found it
+    "large_not_taken": (
+        "src/heap/engine.c", "    if (!lu__large_take(span)) {\n",
+        "    if (!lu__large_take(span) && block == NULL) {\n"),
     # thread.c: the heap is in the pool before its lists are in order
     "released_before_in_order": (
         "src/heap/thread.c",

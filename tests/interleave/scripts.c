@@ -267,8 +267,10 @@ static void check_heap_forked(void) {
 }
 
 /* A block is used while its heap is being destroyed: wrong, and told or not, but no more. */
+static unsigned told;
 static bool go_on(const lu_violation_t *violation, void *arg) {
     (void)violation, (void)arg;
+    told++;
     return true;
 }
 static void prepare_end(void) {
@@ -276,6 +278,18 @@ static void prepare_end(void) {
     prepare_heap();
     for (unsigned i = 0; i < 2; i++) explore_as(i, have_heap);
     explore_as(0, make_large);
+}
+/* One block freed by two threads: one of them is told. */
+static void free_same(void) {
+    lu_free(blocks[0]);
+}
+static void free_same_large(void) {
+    lu_free(large);
+}
+static void check_freed_once(void) {
+    lu_set_violation_handler(NULL, NULL);
+    EXPLORE_CHECK(told == 1);
+    state_check(BLOCKS); /* and `large`, without the one */
 }
 static void end_heap(void) {
     lu_heap_destroy(heap);
@@ -493,6 +507,12 @@ const struct script scripts[] = {
     {"shared heap", prepare_heap, {use_heap, use_heap}, check_heap_blocks, 3},
     {"list of a shared heap", prepare_heap, {use_one_list, use_one_list}, check_heap_blocks, 2},
     {"fork and shared heap", prepare_heap, {fork_then_use_heap, use_heap}, check_heap_forked, 2},
+    {"two frees of a block", prepare_end, {free_same, free_same}, check_freed_once, 3},
+    {"two frees of a large block",
+     prepare_end,
+     {free_same_large, free_same_large},
+     check_freed_once,
+     3},
     {"end of a heap and a free", prepare_end, {end_heap_and_reuse, free_late}, check_ended, 3},
     {"end of a heap and a free of a large block",
      prepare_end,

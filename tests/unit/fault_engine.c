@@ -17,6 +17,7 @@
 #include "lucid/lucid.h"
 #include "os_fault.h"
 #include "span/span.h"
+#include "visits.h"
 
 #define SLOTS 400
 
@@ -259,12 +260,6 @@ static void every_kind_has_failed(void **state) {
         printf("%d failed %zu times\n", call, os_fault_failed((enum os_fault_call)call));
         assert_true(os_fault_failed((enum os_fault_call)call) > 0);
     }
-}
-
-static bool count_visit(void *block, size_t usable_bytes, void *count) {
-    (void)block, (void)usable_bytes;
-    ++*(size_t *)count;
-    return true;
 }
 
 /* The list of a heap's runs is a mapping where there are more than a few. */

@@ -22,6 +22,7 @@
 
 #include "heap/heap.h"
 #include "lucid/lucid.h"
+#include "visits.h"
 
 enum { SECONDS = 60 };
 
@@ -59,19 +60,13 @@ static void use_blocks(lu_heap_t *heap) {
     for (size_t i = 0; i < SIZES; i++) lu_free(blocks[i]);
 }
 
-static bool count_block(void *block, size_t usable_bytes, void *arg) {
-    (void)block, (void)usable_bytes;
-    ++*(size_t *)arg;
-    return true;
-}
-
 static void use_heap(void) {
     lu_heap_t *heap = lu_heap_create(LU_HEAP_SHARED);
     if (heap == NULL) return; /* at a limit */
     use_blocks(heap);
     void *one = lu_heap_malloc(heap, 1000), *large = lu_heap_malloc(heap, 100000);
     size_t count = 0;
-    CHECK(lu_heap_walk(heap, count_block, &count));
+    CHECK(lu_heap_walk(heap, count_visit, &count));
     CHECK(count == (size_t)(one != NULL) + (large != NULL));
     lu_heap_destroy(heap);
 }
@@ -151,7 +146,7 @@ static lu_heap_t *heap_with_blocks(unsigned flags) {
 
 static size_t blocks_of(lu_heap_t *heap) {
     size_t count = 0;
-    assert_true(lu_heap_walk(heap, count_block, &count));
+    assert_true(lu_heap_walk(heap, count_visit, &count));
     return count;
 }
 

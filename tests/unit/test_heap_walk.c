@@ -16,6 +16,7 @@
 #include "base/base.h"
 #include "heap/heap.h"
 #include "lucid/lucid.h"
+#include "visits.h"
 
 enum {
     SMALL = 8000, /* blocks of size classes, in spans of one slice and of several */
@@ -111,12 +112,6 @@ static void visitors_allocate(void **state) {
         for (size_t i = 0; i < ALL; i++) assert_int_equal(visits[i], 1);
         lu_heap_destroy(heap);
     }
-}
-
-static bool count_visit(void *block, size_t usable_bytes, void *count) {
-    (void)block, (void)usable_bytes;
-    ++*(size_t *)count;
-    return true;
 }
 
 static bool walk_visit(void *block, size_t usable_bytes, void *heap) {
@@ -222,17 +217,17 @@ static int by_address(const void *a, const void *b) {
 
 static void what_lives_throughout_is_visited_once(void **state) {
     (void)state;
-    pthread_t threads[2];
+    pthread_t thread;
     lu_heap_t *heap = heap_with_all(LU_HEAP_SHARED);
     qsort(kept, ALL, sizeof kept[0], by_address);
     atomic_store(&stop, false);
-    assert_int_equal(pthread_create(&threads[0], NULL, churn, heap), 0);
+    assert_int_equal(pthread_create(&thread, NULL, churn, heap), 0);
     for (int round = 0; round < ROUNDS; round++) {
         assert_int_equal(count_of(heap, known_visit, heap), ALL);
         for (size_t i = 0; i < ALL; i++) assert_int_equal(visits[i], 1);
     }
     atomic_store(&stop, true);
-    assert_int_equal(pthread_join(threads[0], NULL), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
     lu_heap_destroy(heap);
 }
 

@@ -19,6 +19,7 @@
 #include "heap/fast.h"
 #include "heap/user.h"
 #include "lucid/lucid.h"
+#include "visits.h"
 
 enum { BLOCKS = 300 };
 static const size_t sizes[] = {1, 8, 24, 100, 1000, 2000, 10000, 30000};
@@ -48,12 +49,6 @@ static lu_heap_t *make(unsigned flags) {
 
 static struct heap *owner_of(const void *block) {
     return lu__span_of(lu__region_of(block), block)->owner;
-}
-
-static bool count_visit(void *block, size_t bytes, void *arg) {
-    (void)block, (void)bytes;
-    ++*(size_t *)arg;
-    return true;
 }
 
 static size_t live_in(lu_heap_t *heap) {
