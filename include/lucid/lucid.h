@@ -435,9 +435,9 @@ typedef struct lu_violation {
 
    It is called with no lock held and may use all of lucid. (In a signal handler it must not
    allocate, as nothing there.) What is found in the middle of a call is told at its end, four for
-   each call at most. Misuse by the
-   handler itself is not told to it. It is to return: one that is left by longjmp or an exception
-   counts as running until the thread, with no more stack in use than then, does wrong again. */
+   each call at most. Misuse by the handler itself is not told to it. It is to return: one that is
+   left by longjmp or an exception counts as running until the thread, with no more stack in use
+   than then, does wrong again. */
 typedef bool lu_violation_fn(const lu_violation_t *violation, void *arg);
 /* NULL removes the handler. */
 LU_API void lu_set_violation_handler(lu_violation_fn *handler, void *arg);

@@ -22,7 +22,7 @@
  * twenty times as long. What has been written to since the run was last all zero begins at
  * span->needed. Pages that the block never touched are not touched here either.
  *
- * Queue and stock are one for the process, under their own lock; span->swept marks their runs.
+ * Queue and stock are one for the process, under their own lock; their runs stay taken.
  */
 #include <errno.h>
 #include <string.h>
@@ -260,7 +260,6 @@ void lu__hard_large_free(struct span *span) {
     if (!closed) return lu__hard_large_release(span);
     /* A very large one does not keep its pages for the next, which would be too many. */
     if (whole > stock_most() && lu__os_purge(start, whole) == 0) span->needed = (uint32_t)whole;
-    __atomic_store_n(&span->swept, 1, __ATOMIC_RELAXED);
     wait_in_queue(span);
 }
 

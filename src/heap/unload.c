@@ -43,7 +43,7 @@ static uint32_t list_length(const struct span *span, uint32_t carved) {
 }
 
 static bool has_live(const struct span *span) {
-    if (span->kind == LU_KIND_LARGE) return !(span->hardened && span->swept); /* in quarantine */
+    if (span->kind == LU_KIND_LARGE) return !lu__large_is_taken(span);
     if (span->kind != LU_KIND_SMALL || span->owner == NULL) return false;
     size_t bytes;
     if (span->hardened) return lu__hard_live(span, &bytes) != 0;

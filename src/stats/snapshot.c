@@ -73,7 +73,7 @@ NO_TSAN static unsigned note_small(const struct span *span, struct snapshot *sna
 NO_TSAN static unsigned note_run(const struct span *span, void *arg) {
     struct snapshot *snapshot = arg;
     if (span->kind == LU_KIND_SMALL && span->owner != NULL) return note_small(span, snapshot);
-    if (span->kind == LU_KIND_LARGE && !(span->hardened && span->swept)) {
+    if (span->kind == LU_KIND_LARGE && !lu__large_is_taken(span)) {
         snapshot->out->large_blocks++;
         snapshot->out->large_bytes += lu__large_bytes(span);
     }
@@ -101,8 +101,8 @@ static void add_noted(void *arg) {
 }
 
 /* Several are changed without the lock, so that each is read whole. */
-static size_t figure(const size_t *figure) {
-    return __atomic_load_n(figure, __ATOMIC_RELAXED);
+static size_t figure(const size_t *at) {
+    return __atomic_load_n(at, __ATOMIC_RELAXED);
 }
 
 static void add_figures(lu_stats_t *out) {
