@@ -1,6 +1,6 @@
 # What `cmake --install` puts under the prefix: the library in three forms, the header, the command
-# with the classic allocators that it preloads, the manual pages, and what find_package(lucid) and
-# pkg-config need to find them.
+# with the classic allocators that it preloads, the manual pages and documents, and what
+# find_package(lucid) and pkg-config need to find them.
 
 include(CMakePackageConfigHelpers)
 
@@ -11,6 +11,13 @@ install(FILES "${lucid_object}" DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES include/lucid/lucid.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/lucid)
 install(FILES man/lucid.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(FILES man/liblucid.3 DESTINATION ${CMAKE_INSTALL_MANDIR}/man3)
+# Laid out as in the sources, so that the links between them lead somewhere.
+install(FILES README.md CHANGELOG.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR} FILES_MATCHING PATTERN "*.md")
+install(DIRECTORY bench/results DESTINATION ${CMAKE_INSTALL_DOCDIR}/bench
+        FILES_MATCHING PATTERN "*.md" PATTERN "*.svg")
+install(FILES traces/README.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/traces)
+
 if(TARGET lucid_cmd)
     install(TARGETS lucid_cmd RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
     install(TARGETS lucid_record LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/lucid)

@@ -9,7 +9,7 @@
 #                    sanitizers, and tools that must not have their malloc replaced
 
 file(GLOB lucid_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/*/*.c")
-list(FILTER lucid_sources EXCLUDE REGEX "/src/classic/|/src/api/dlopen\\.c$")
+list(FILTER lucid_sources EXCLUDE REGEX "/src/api/dlopen\\.c$")
 
 # operator new throws, and an exception passes through the frames of cxx.c. And it asks the loader
 # whose operators are used, which link-time optimisation would answer before the program is there.

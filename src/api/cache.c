@@ -6,26 +6,27 @@
  *               set    all, by address                          then from a new slab
  *
  * After Bonwick, "The Slab Allocator: An Object-Caching Kernel Memory Allocator" (USENIX Summer
- * 1994). Memory goes through these states, of which slabs.c keeps the account:
+ * 1994). Memory goes through these states, which slabs.c keeps:
  *
  *     raw --construct--> live <--alloc, free--> ready --destruct--> raw
  *
  * Objects are constructed one by one, when no ready one is left. A slab whose objects are all raw
  * goes back to the engine, which happens in lu_cache_reap and lu_cache_destroy only (cache_end.c).
- * Threads have some ready objects at hand, in magazines (magazine.h): the fast paths here know only
- * these, and take no lock; objects that are too large for magazines, and caches that came when all
- * numbers were given, do without.
+ * Threads have some ready objects at hand, in magazines (magazine.h): the fast paths here use only
+ * these, and take no lock. Objects that are too large have no magazines, nor have caches that were
+ * created when all numbers were taken.
  *
- * Locks. Everything in a cache that changes is protected by its lock, under which no walk grows
- * with what there is; but for the states of objects, which belong to who has the object. The lock
- * is never held while the program's constructor, destructor or violation handler runs, nor while
- * the engine allocates, since the callback of a memory limit may call lu_cache_reap on this very
- * cache. An object on its way between two states is `moving`, in none of the two stacks of its
- * slab, which keeps the slab from being taken away; and so does one that is at hand.
+ * Locks. Everything in a cache that changes is protected by its lock, except the states of objects,
+ * which the thread that has the object may change. No walk under the lock takes longer with more
+ * objects. The lock is never held while the program's constructor, destructor or violation handler
+ * runs, nor while the engine allocates, because the callback of a memory limit may call
+ * lu_cache_reap on this very cache. An object between two states is `moving`, in none of the two
+ * stacks of its slab, which prevents the slab from being released; so does an object that is at
+ * hand.
  *
- * fork locks nothing. A child counts forks; the first use of a cache in it finds that its lock may
- * belong to a thread that is not here, and so may magazines. If so, what that thread was changing
- * is given up:
+ * fork locks nothing. A child counts forks; at the first use of a cache in it, the lock of the
+ * cache, and magazines, may belong to threads that do not exist here. If so, what such a thread was
+ * changing is given up:
  *
  *     kept       set, states of the objects, `moving`   right after every single store
  *     made anew  lists, stacks, ready_count             empty in a new epoch; a slab is settled,
@@ -37,16 +38,16 @@
  *                                                       settled. So who frees without a lock looks
  *                                                       whether the slab is
  *
- * An object that such a thread was moving stays so. Whoever comes to a cache passes by the count
- * before it takes the lock, so nobody can hold that before it is in order; lu__caches_lock lets one
- * thread do it. In a copy that another thread noticed than the one that was copied, that one may be
- * on a fast path: its magazines stay in order, and what was in others is lost until the end. Who
- * holds a lock is inside (os/lock.h): in a signal handler above, allocations fail and what is freed
- * is lost, rather than a deadlock.
+ * An object that such a thread was moving stays so. Every call on a cache checks the count before
+ * it takes the lock, so no thread can hold the lock before the cache is in order; lu__caches_lock
+ * lets one thread do that. If a copy is noticed by another thread than the one that was copied,
+ * that one may be on a fast path: its magazines stay in order, and the objects in other magazines
+ * are lost. A thread that holds a lock is inside (os/lock.h): in a signal handler that interrupts
+ * it, allocations fail and freed objects are lost, rather than a deadlock.
  *
- * A pointer that is freed is looked up before it is believed; see lu_cache_free. Two threads that
- * free an object at the same instant may both find it live: then it is at hand twice, and who gets
- * it second finds that it is not at hand any more, and reports the double free.
+ * A pointer that is freed is looked up before it is trusted; see lu_cache_free. Two threads that
+ * free an object at the same instant may both find it live: then it is at hand twice, and the
+ * second thread that allocates it finds that it is no longer at hand, and reports the double free.
  */
 #include "api/cache.h"
 #include "api/surface.h"
@@ -58,7 +59,7 @@
 
 enum { SETTLE_STEPS = 64 }; /* looks at the set for unsettled slabs in one allocation */
 
-/* A static link that takes this file in needs the fork handlers. */
+/* A static link that includes this file needs the fork handlers. */
 __attribute__((used)) static void (*const at_load)(void) = lu__at_load;
 
 uint32_t lu__cache_forks;
@@ -146,8 +147,8 @@ void lu__cache_fork_child(bool alone) {
     }
 }
 
-/* The lock is held, and not by a thread of this process, or magazines are of threads that are not
- * in it: what was being changed, and what they held, is given up. */
+/* The lock is held, but not by a thread of this process, or magazines belong to threads that do not
+ * exist here: what was being changed, and what they held, is given up. */
 static void give_up(struct lu_cache *cache, bool hands_lost) {
     cache->ready.first = cache->raw.first = NULL;
     cache->ready_count = 0;
@@ -166,7 +167,8 @@ static void give_up(struct lu_cache *cache, bool hands_lost) {
 void lu__cache_see_fork_locked(struct lu_cache *cache) {
     uint32_t seen = cache->forks;
     if (seen == lu__cache_forks) return;
-    /* Held by this very thread if a signal handler above its holder forks: that goes on. */
+    /* This thread itself may hold the lock, if a signal handler that interrupted it forked: it goes
+     * on. */
     bool held = __atomic_load_n(&cache->lock.word, __ATOMIC_RELAXED) != 0;
     bool is_mine = held && lu__lock_is_mine(&cache->lock);
     bool hands_lost = shared_fork == 0 || (int32_t)(seen - shared_fork) >= 0;
@@ -235,7 +237,7 @@ static bool grow(struct lu_cache *cache) {
     return false;
 }
 
-/* Something to give in one of the lists. Locks as enlist. False with errno. */
+/* See that one of the lists has an object to give. Locks as enlist. False with errno. */
 static bool find_room(struct lu_cache *cache) {
     lu__cache_settle_some(cache, SETTLE_STEPS, true);
     while (cache->ready.first == NULL && cache->raw.first == NULL) {
@@ -316,8 +318,8 @@ static void *alloc_raw(struct lu_cache *cache) {
     return constructed(cache, slab, index, error);
 }
 
-/* The first round holds an object that another call of this thread's or of another's was given: it
- * was freed twice at an instant. Called with the lock; returns without it. */
+/* The first round holds an object that another call, of this or another thread, has already got:
+ * the object was freed twice at the same instant. Called with the lock; returns without it. */
 static LU_COLD void drop_round(struct lu_cache *cache, struct lu__magazine *magazine) {
     void *object = magazine->top->object;
     magazine->top--;
@@ -367,7 +369,8 @@ LU_HOT void *lu_cache_alloc(lu_cache_t *cache) {
 
 /* ------------------------------------------------------------------ free --------------------- */
 
-/* What is wrong with a pointer that has been looked up. Called with the lock; returns without. */
+/* Report what is wrong with a pointer that has been looked up. Called with the lock; returns
+ * without. */
 static LU_COLD void refuse(struct lu_cache *cache, lu_violation_kind_t kind, const void *object,
                            const void *block) {
     size_t bytes = block != NULL ? cache->shape.stride : 0;
@@ -405,9 +408,9 @@ void lu__cache_put_ready(struct lu_cache *cache, void *object) {
     lu__cache_relink(cache, slab, was);
 }
 
-/* Refused: what lies in no slab of this cache, or in one but where no object is (wrong heap); what
- * points inside an object (interior pointer); an object that is not with the program (double
- * free). */
+/* Refused: a pointer into no slab of this cache, or to a place in one where no object is (wrong
+ * heap); a pointer to the inside of an object (interior pointer); an object that the program does
+ * not have (double free). */
 static void free_locked(struct lu_cache *cache, void *object) {
     const struct lu__slab_shape *shape = &cache->shape;
     struct lu__slab *slab = lu__slab_set_find(&cache->set, lu__slab_number(cache, object));
@@ -432,8 +435,8 @@ static void free_locked(struct lu_cache *cache, void *object) {
     lu__cache_leave(cache);
 }
 
-/* The slab that is said to hold the object, if it is one of the cache, and settled; else 0. Without
- * the lock. */
+/* The slab that would hold the object, if it is a settled slab of the cache; else 0. Without the
+ * lock. */
 static size_t find_settled(const struct lu_cache *cache, const void *object) {
     const struct lu__slab *slab = lu__slab_set_find(&cache->set, lu__slab_number(cache, object));
     /* Acquire; partner: lu__cache_settle_slow. */
@@ -442,7 +445,8 @@ static size_t find_settled(const struct lu_cache *cache, const void *object) {
     return settled ? (size_t)slab : 0;
 }
 
-/* The magazine is in order, the slab the one that it knows. False: nothing was done. */
+/* Free into the magazine, if that is valid and the slab is the one that it knows. False: nothing
+ * was done. */
 LU_INLINE bool free_quickly(const struct lu_cache *cache, struct lu__magazine *magazine,
                             void *object) {
     struct lu__slab *slab = (struct lu__slab *)(void *)((uintptr_t)object & cache->slab_mask);
@@ -456,7 +460,7 @@ LU_INLINE bool free_quickly(const struct lu_cache *cache, struct lu__magazine *m
     return true;
 }
 
-/* Of another slab than the last, or what free_quickly does not. */
+/* An object of another slab than the last, or whatever free_quickly does not handle. */
 static LU_NOINLINE void free_slow(struct lu_cache *cache, void *object) {
     struct lu__magazine *magazine = lu__magazine_of(cache);
     if (object == NULL) return;

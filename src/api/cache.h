@@ -63,8 +63,8 @@ LU_INLINE void lu__cache_enter_inside(struct lu_cache *cache) {
         lu__cache_see_fork(cache);
     lu__lock_acquire_as(&cache->lock, me);
 }
-/* False where it would be a deadlock: in a signal handler that interrupted its thread inside the
- * library (os/lock.h). */
+/* False where waiting would be a deadlock: in a signal handler that interrupted its thread inside
+ * the library (os/lock.h). */
 LU_INLINE LU_MUST_CHECK bool lu__cache_enter(struct lu_cache *cache) {
     if (LU_UNLIKELY(!lu__inside_enter())) return false;
     lu__cache_enter_inside(cache);
@@ -75,14 +75,14 @@ LU_INLINE void lu__cache_leave(struct lu_cache *cache) {
     lu__inside_leave();
 }
 
-/* Leave the lock for code that is not ours or may call such, and come back. In between, the cache
- * may be destroyed: then `ending` says so, its lists are empty, and the structure lives until who
- * came back last leaves by lu__cache_leave_last. */
+/* Release the lock for code of the program, or code that may call it, and take it again. In
+ * between, the cache may be destroyed: then `ending` says so, its lists are empty, and the
+ * structure lives until the last call that came back leaves by lu__cache_leave_last. */
 LU_INLINE void lu__cache_go_out(struct lu_cache *cache) {
     cache->inside++;
     lu__cache_leave(cache);
 }
-/* For who has held it in this call: what makes lu__cache_enter fail cannot have come since. */
+/* For a caller that has held the lock in this call: lu__cache_enter cannot fail then. */
 LU_INLINE void lu__cache_enter_again(struct lu_cache *cache) {
     lu__inside_begin();
     lu__cache_enter_inside(cache);
@@ -102,8 +102,8 @@ LU_INLINE struct lu__magazine *lu__magazine_of(const struct lu_cache *cache) {
     return (struct lu__magazine *)(void *)((char *)lu__rack + cache->place);
 }
 
-/* After the counts of a slab of this epoch changed: to the list that it belongs on now. `was` is
- * the one it is on. */
+/* After the counts of a slab of this epoch changed: move it to the list to which it now belongs.
+ * `was` is the list that it is on. */
 LU_INLINE struct lu__slab_list *lu__cache_list_of(struct lu_cache *cache,
                                                   const struct lu__slab *slab) {
     return slab->ready > 0 ? &cache->ready : slab->raw > 0 ? &cache->raw : NULL;

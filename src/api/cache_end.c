@@ -16,23 +16,23 @@
  *     object                 back. (One that never does, since it was left by longjmp or its thread
  *                            is not in this child of fork, leaves them for ever.)
  *
- * A destructor or constructor may be left by longjmp or an exception: its object is neither free
- * nor destroyed again then. What was at hand (magazine.h) of this thread is destroyed by reap as
- * all that is free; what others have at hand they give back at their next call, as the stamp
- * changes;
- * also before a slab ends, as magazines know the slab into which was freed last.
+ * A destructor or constructor may be left by longjmp or an exception: its object is then neither
+ * free nor destroyed again. reap destroys the objects that this thread has at hand (magazine.h)
+ * like all free ones. Other threads give back theirs at their next call, because the stamp changes.
+ * The stamp also changes before a slab ends, because magazines know the slab of the last free.
  *
  * No lock is held over a walk: it is taken for each object, or for a batch of objects without a
  * destructor.
  */
 #include "api/cache.h"
 
-#include "heap/engine.h"
+#include "engine/engine.h"
 
 #define BATCH 64u
-#define REAPS_MOST 16u /* calls of lu_cache_reap in one another */
+#define REAPS_MOST 16u /* nested calls of lu_cache_reap         */
 
-/* In how many calls of lu_cache_reap this thread is, and where on the stack the innermost. */
+/* The number of lu_cache_reap calls that this thread is in, and the stack address of the
+ * innermost. */
 static __thread unsigned reaps __attribute__((tls_model("initial-exec")));
 static __thread uintptr_t reap_at __attribute__((tls_model("initial-exec")));
 
@@ -84,7 +84,7 @@ static void pause_for_others(struct lu_cache *cache) {
 }
 
 static size_t reap(struct lu_cache *cache, size_t keep) {
-    size_t destroyed = 0, most;
+    size_t destroyed = 0, to_destroy;
     if (!lu__cache_enter(cache)) return 0;
     lu__magazine_flush_mine(cache);
     if (!cache->ending) LU_SET(cache->stamp, lu__magazine_stamp());
@@ -93,8 +93,8 @@ static size_t reap(struct lu_cache *cache, size_t keep) {
         lu__cache_settle_some(cache, BATCH, false);
         pause_for_others(cache);
     }
-    most = cache->ready_count - LU_MIN(cache->ready_count, keep);
-    while (destroyed < most && cache->ready_count > keep) {
+    to_destroy = cache->ready_count - LU_MIN(cache->ready_count, keep);
+    while (destroyed < to_destroy && cache->ready_count > keep) {
         reap_one(cache);
         if (++destroyed % BATCH == 0) pause_for_others(cache);
     }
@@ -102,8 +102,9 @@ static size_t reap(struct lu_cache *cache, size_t keep) {
     return destroyed;
 }
 
-/* A call further up on the stack than the innermost is not in it: that one was left by longjmp or
- * by an exception, and so may those around it. All are forgotten, as nobody knows which. */
+/* A call that is further up on the stack than the innermost is not inside it: the innermost was
+ * left by longjmp or by an exception, and those around it perhaps as well. All are forgotten,
+ * because it cannot be known which. */
 size_t lu_cache_reap(lu_cache_t *cache, size_t keep) {
     uintptr_t at = (uintptr_t)__builtin_frame_address(0), outer_at = reap_at;
     unsigned outer = at < outer_at ? reaps : 0;
@@ -150,7 +151,7 @@ static void destruct_all(struct lu_cache *cache) {
     }
 }
 
-/* Give the slabs back in which nothing moves. */
+/* Give back the slabs that have no moving object. */
 static void destroy_slabs(struct lu_cache *cache) {
     uint64_t number = 0;
     struct lu__slab *slab;

@@ -33,15 +33,16 @@
 #include "api/surface.h"
 #include "base/base.h"
 #include "base/format.h"
-#include "heap/engine.h"
+#include "engine/engine.h"
 #include "lucid/lucid.h"
 
 #include <stdlib.h>
 #include <unistd.h>
 #include <unwind.h>
 
-#include "heap/fast.h"
-#include "heap/harden.h"
+#include "engine/fast.h"
+#include "engine/hardened_fast.h"
+#include "harden/harden.h"
 
 #if LU_INTERPOSE
 
@@ -196,14 +197,14 @@ OPERATOR void *_Znwm(size_t size) __attribute__((alias("new_plain")));
 static bool compare(enum chain chain) LU_COLD;
 static uint8_t unhardened; /* what `ours` would be; 0 until that is known. Relaxed atomic */
 static bool sees_arrays(enum chain make, enum chain end) {
-    if (!lu__harden.pairs) return false;
+    if (!lu__harden.array_pairs) return false;
     uint8_t known = __atomic_load_n(&unhardened, __ATOMIC_RELAXED);
     return known != 0 ? (known & make) && (known & end) : compare(make) && compare(end);
 }
 
 /* The same of those without an alignment, as far as it is known, for threads with such a heap. */
 LU_INLINE bool short_arrays(void) {
-    return LU_LIKELY(lu__hard_heap != NULL) &&
+    return LU_LIKELY(lu__short_heap != NULL) &&
            LU_LIKELY((~LU_RELAXED(unhardened) & (NEW_ARRAY | DELETE_ARRAY)) == 0);
 }
 
@@ -423,7 +424,8 @@ __attribute__((constructor)) static void at_load(void) {
     for (unsigned chain = NEW; chain <= DELETE_ARRAY_ALIGNED; chain *= 2) {
         if (compare((enum chain)chain)) found |= chain;
     }
-    __atomic_store_n(lu__harden.pairs ? &unhardened : &ours, (uint8_t)found, __ATOMIC_RELAXED);
+    __atomic_store_n(lu__harden.array_pairs ? &unhardened : &ours, (uint8_t)found,
+                     __ATOMIC_RELAXED);
 }
 
 #endif

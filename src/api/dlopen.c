@@ -1,15 +1,15 @@
 /*
  * dlopen.c - dlopen without RTLD_DEEPBIND, so that modules use the malloc that the program uses.
  *
- * With that flag the loader looks up a module's symbols in the module and the libraries that it
- * needs first, libc among them, and in the global scope, where we stand before libc, only then:
+ * With that flag the loader looks up a module's symbols first in the module and the libraries that
+ * it needs, libc among them, and only then in the global scope, where lucid stands before libc:
  *
  *     program, libc itself --> malloc, free of lucid
  *     module ----------------> malloc, free of libc; and blocks of one meet the other's free
  *
- * What reaches libc's free never passes here, so no check of ours could help. Hence `deepbind:0`,
- * the default, takes the flag out; the module then binds as any other, and where program and module
- * define the same name, it gets the program's. With `deepbind:1` the flag stays.
+ * A block that reaches libc's free never passes through lucid, so no check could help. Hence
+ * `deepbind:0`, the default, removes the flag; the module then binds like any other, and where
+ * program and module define the same name, it gets the program's. With `deepbind:1` the flag stays.
  *
  * The next dlopen finds out who calls it by its return address: whose RUNPATH and $ORIGIN count,
  * and in which namespace it loads. So ours must not be the frame that called it: a few instructions
@@ -41,7 +41,7 @@ struct onward lu__dlopen_onward(int mode) __attribute__((visibility("hidden"), u
 
 static dlopen_fn *next_dlopen; /* relaxed atomic; NULL before the first call */
 
-/* In place of a next dlopen that cannot be found: dlerror says what dlsym had to say. */
+/* Called instead of a next dlopen that cannot be found: dlerror returns the message of dlsym. */
 static LU_COLD void *fail(const char *path, int mode) {
     (void)path, (void)mode;
     return NULL;
@@ -53,7 +53,8 @@ static LU_COLD void *fail(const char *path, int mode) {
 #define FIRST_VERSION "GLIBC_2.17"
 #endif
 
-/* Who stands in front of dlsym makes "next" its own next, which is ours: then that of libc. */
+/* If another library wraps dlsym, "next" is relative to that library, and may be our dlopen: then
+ * take libc's. */
 static LU_COLD dlopen_fn *find_next(void) {
     dlopen_fn *next = (dlopen_fn *)dlsym(RTLD_NEXT, "dlopen");
     if (next == dlopen) next = (dlopen_fn *)dlvsym(RTLD_NEXT, "dlopen", FIRST_VERSION);

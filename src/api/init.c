@@ -1,12 +1,13 @@
 /*
  * init.c - what happens when the library is loaded, when the program forks, and at exit.
  *
- * The engine sets itself up at the first allocation, which may come before any constructor. What
- * could allocate in turn waits for ours: pthread_atfork, which asks libc for memory when its static
- * slots are used up. Nothing is locked before a fork, so a thread that holds a lock of stdio, or of
- * the program's, cannot wait for us while fork waits for it; the child puts the engine in order
- * instead (lu__engine_fork_child), and object caches when they are used (cache.c). A child that was
- * made another way than by fork, where no handler runs, does so at its first lock (os/process.c).
+ * The engine sets itself up at the first allocation, which may come before any constructor. Only
+ * pthread_atfork waits for lucid's constructor, because it may allocate itself: libc asks for
+ * memory when its static slots are used up. Nothing is locked before a fork, so a thread that holds
+ * a lock of stdio or of the program cannot wait for lucid while fork waits for that thread; instead
+ * the child puts the engine in order (lu__engine_fork_child), and object caches when they are used
+ * (cache.c). A child that was made in another way than by fork, where no handler runs, does so at
+ * its first lock (os/process.c).
  */
 #include <pthread.h>
 
@@ -15,9 +16,10 @@
 #include "base/options.h"
 #include "base/spin.h"
 #include "base/violation.h"
-#include "heap/engine.h"
-#include "heap/guard_stack.h"
+#include "engine/engine.h"
+#include "sample/stack.h"
 #include "heap/limit.h"
+#include "base/version.h"
 #include "lucid/lucid.h"
 #include "os/lock.h"
 #include "stats/snapshot.h"
@@ -28,7 +30,7 @@ extern const char __dso_handle[];
 __attribute__((weak, visibility("hidden"))) const char __dso_handle[1];
 
 const char *lu_version(void) {
-    return "0.1.0";
+    return LU_VERSION_TEXT;
 }
 
 size_t lu_purge(void) {
@@ -41,7 +43,7 @@ int lu_set_limit(size_t limit_bytes, lu_limit_fn *reached, void *arg) {
     return lu__limit_set(limit_bytes, reached, arg);
 }
 
-/* In a process that is a copy of another one, as soon as anybody knows it (os/process.h). */
+/* Called in a process that is a copy of another one, as soon as that is noticed (os/process.h). */
 static void put_in_order(bool alone) {
     lu__options_fork_child();
     lu__violation_fork_child();

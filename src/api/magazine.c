@@ -6,29 +6,30 @@
  *                  bottom [ - ] [ object, state ] [ object, state ] . . .
  *                                                 ^ top             ^ full
  *
- * After Bonwick and Adams, "Magazines and Vmem" (USENIX 2001), section 3. Where theirs has two
- * magazines, loaded and previous, this has one of twice the rounds, half of which is filled from
- * the slabs when it is empty, and given back when it is full: as with two, the lock of the cache is
- * taken once in so many calls at most. There is no depot: the slabs are it.
+ * After Bonwick and Adams, "Magazines and Vmem" (USENIX 2001), section 3. Their threads have two
+ * magazines, loaded and previous; here a thread has one with twice the rounds. Half of it is filled
+ * from the slabs when it is empty, and given back when it is full: as with two, the lock of the
+ * cache is taken at most once in so many calls. There is no depot: the slabs take its place.
  *
- * The state of an object (slabs.h) is the one truth. Who pops a round sets it from `hand` to
- * `live`, who pushes one the reverse, each by one store; all else in a rack is only where such
- * objects can be found. So another thread never has to read a rack, and the child of fork forgets
- * all: what lies in a magazine there is ready again when its slab is settled (cache.c).
+ * The state of an object (slabs.h) is the only truth. A pop sets it from `hand` to `live`, a push
+ * the reverse, each by one store; everything else in a rack only says where such objects can be
+ * found. So no other thread ever has to read a rack, and the child of fork forgets all racks: an
+ * object in a magazine there is ready again when its slab is settled (cache.c).
  *
- * Stamps. A magazine is believed if it bears the stamp of its cache. That changes
+ * Stamps. A magazine is valid if it has the stamp of its cache. The cache's stamp changes
  *
  *     in lu_cache_reap      the thread gives back what it has at hand, at its next call
  *     in a child of fork    with the serial: what the magazine holds is not its own any more
  *     in lu_cache_destroy   for ever; a later cache of that number or address has another
  *
  * Racks and rounds lie in META runs, are used again by later threads, and never go back. A rack
- * that nobody has is in the list of idle ones, or was of a thread that is not in this child of
- * fork: those are met when one is wanted, by going through all that there were at the fork.
+ * without a thread is in the list of idle ones, or belonged to a thread that does not exist in this
+ * child of fork: a search through all racks that there were at the fork finds those when a rack is
+ * needed.
  *
  * Locks: lu__caches_lock (cache.c) guards the registry of caches, the lists of racks and their
- * memory; who holds it may take the lock of a cache, which is how one cannot end while a thread
- * that ends gives its objects back. A rack is its thread's.
+ * memory; its holder may take the lock of a cache, so that no cache can end while a thread that
+ * ends gives its objects back. A rack belongs to its thread.
  */
 #include "api/magazine.h"
 

@@ -1,6 +1,6 @@
 /*
- * magazine.h - what each thread has at hand of each object cache: the fast paths of lu_cache_alloc
- * and lu_cache_free. magazine.c has the picture.
+ * magazine.h - the objects of each cache that a thread has at hand: the fast paths of
+ * lu_cache_alloc and lu_cache_free. magazine.c has the picture.
  */
 #ifndef LU_MAGAZINE_H
 #define LU_MAGAZINE_H
@@ -16,7 +16,7 @@ struct lu__round {
     uint8_t *state; /* atomic */
 };
 
-/* Of one thread, and used by no other. Believed only if the stamp is that of the cache. */
+/* Belongs to one thread, and is used by no other. Valid only if the stamp is that of the cache. */
 struct lu__magazine {
     uint64_t stamp;           /* 0: of no cache                                           */
     struct lu__round *top;    /* the round to be given next; `bottom`: none               */
@@ -60,8 +60,8 @@ void lu__magazine_enroll(struct lu_cache *cache);
 /* The cache is ending; its lock is not held. Afterwards no thread's end comes to it. */
 void lu__magazine_strike(struct lu_cache *cache);
 
-/* See that the calling thread has what a magazine of the cache is made of; it may not have, where
- * there is no memory, or no end of the thread to be noticed. No lock held; not inside. */
+/* Give the calling thread the memory for a magazine of the cache; it gets none if there is no
+ * memory, or if the end of the thread could not be noticed. No lock held; not inside. */
 void lu__magazine_prepare_slow(const struct lu_cache *cache);
 
 /* The calling thread's magazine of the cache, in order, or NULL. Under the lock of the cache. */
@@ -69,14 +69,14 @@ struct lu__magazine *lu__magazine_adopt(struct lu_cache *cache);
 /* Take the lowest rounds out, until at most `keep` are left, and give them to their slabs. Under
  * the lock of the cache, which is the magazine's. */
 void lu__magazine_flush(struct lu_cache *cache, struct lu__magazine *magazine, size_t keep);
-/* All rounds of the calling thread's to their slabs, if it has any. Under the lock. */
+/* Give all rounds of the calling thread to their slabs, if it has any. Under the lock. */
 void lu__magazine_flush_mine(struct lu_cache *cache);
 /* Fill up to half from ready objects. Under the lock of the cache. */
 void lu__magazine_refill(struct lu_cache *cache, struct lu__magazine *magazine);
 
-/* The calling thread ends: what it has at hand goes to its slabs, its rack to a later thread. */
+/* The calling thread ends: its objects at hand go to their slabs, its rack to a later thread. */
 void lu__magazine_thread_exit(void);
-/* All the calling thread has at hand goes to its slabs; the magazines stay its own. */
+/* All objects that the calling thread has at hand go to their slabs; it keeps the magazines. */
 void lu__magazine_purge(void);
 /* In a process that is a copy: the calling thread is the one that was copied. */
 void lu__magazine_fork_child(void);

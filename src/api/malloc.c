@@ -7,7 +7,7 @@
  *     this file: the rules of C, POSIX and glibc        arguments, errno, zero sizes, overflow
  *                        |
  *                        v
- *     heap/fast.h, heap/engine.h                        memory
+ *     engine/fast.h, engine/engine.h                        memory
  *
  * All names of glibc's malloc.o are defined in this one object file, so that a static link takes
  * either all of ours or all of libc's, never half of each. The functions hold no state and no lock;
@@ -26,7 +26,7 @@
  */
 #include "api/surface.h"
 #include "base/base.h"
-#include "heap/engine.h"
+#include "engine/engine.h"
 #include "lucid/lucid.h"
 #include "os/os.h"
 
@@ -34,7 +34,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 
-#include "heap/fast.h"
+#include "engine/fast.h"
 
 __attribute__((used)) static void (*const at_load)(void) = lu__at_load;
 

@@ -1,5 +1,5 @@
 /*
- * mallopt.c - mallopt(3), and options that the surface carries out to the engine.
+ * mallopt.c - mallopt(3), and options that the API layer passes on to the engine.
  *
  *     M_MMAP_THRESHOLD  mmap_threshold   0 to 32 MiB, the largest that mallopt(3) allows
  *     M_TRIM_THRESHOLD  trim_threshold   0 and above; -1: memory is never trimmed by amount
@@ -8,16 +8,17 @@
  *     M_PERTURB         perturb          any value; 0 turns filling off
  *
  * These are the parameters that have a meaning here; they set the same numbers as LUCID_OPTIONS and
- * give 1. All others give 0 and change nothing, known to glibc (M_MXFAST, M_ARENA_TEST,
- * M_CHECK_ACTION, M_MMAP_MAX: there are no fast bins, no trial arenas, one action after a
- * violation, and no bound on mappings) or not. glibc gives 1 for most values that it ignores; the
- * manual says 0 for an error, and so a program learns here whether its wish was heard.
+ * return 1. All others return 0 and change nothing, whether glibc knows them (M_MXFAST,
+ * M_ARENA_TEST, M_CHECK_ACTION, M_MMAP_MAX: there are no fast bins, no trial arenas, one action
+ * after a violation, and no bound on mappings) or not. glibc returns 1 for most values that it
+ * ignores; the manual says 0 for an error, so here the result tells a program whether the parameter
+ * had an effect.
  *
  * Only glibc has mallopt.
  *
- * Two options are told to the layers below on every change, which do not look them up when they
- * need them: perturb, since the fast path must not look, and limit, which stands beside the figures
- * that it is compared with. State: none but the options. Any thread may call.
+ * Two options are passed to the layers below on every change, because those do not read the options
+ * when they need them: perturb, which the fast path must not read, and limit, which is stored
+ * beside the figures that it is compared with. No state but the options. Any thread may call.
  */
 #include "api/surface.h"
 #include "base/options.h"

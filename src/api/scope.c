@@ -19,7 +19,7 @@
  * engine.
  */
 #include "base/base.h"
-#include "heap/engine.h"
+#include "engine/engine.h"
 #include "lucid/lucid.h"
 
 #include <errno.h>

@@ -1,24 +1,25 @@
 /*
  * slab_set.c - the slabs of a cache by address, so that an address that never came from the cache
- * can be told without reading at it.
+ * is recognised without reading the memory there.
  *
  *     root --> [ first, shift 6 | . . * . * ]           a place stands for 64 numbers
  *                                 |   '--> [ first, shift 0 | . slab . . ]     a place for one
  *                                 '------> [ first, shift 0 | slab . slab . ]
  *
  * A radix tree over the numbers of slabs (address by size), of 64 places a node. It is no higher
- * than the distance of the slabs asks for: a number that the root does not cover gets a higher root
- * above it, whose one child is the old one; slabs within a megabyte make one leaf. So nothing is
- * ever moved or made larger at once: to find, put in or take out a slab takes a step for each
+ * than the distance of the slabs requires: for a number that the root does not cover, a higher root
+ * is put above it, whose one child is the old root; slabs within a megabyte make one leaf. So
+ * nothing is ever moved or resized: finding, inserting or removing a slab takes a step for each
  * level, LU_SLAB_LEVELS at most, however many slabs there are.
  *
- * Every change is one store of a pointer to what is complete, and a node stays until the cache is
- * destroyed. A forked child can go on with the tree as it is, whoever was changing it.
+ * Every change is one store of a pointer to a complete node or slab, and a node stays until the
+ * cache is destroyed. A forked child can go on with the tree as it is, even if a thread was
+ * changing it.
  *
  * The caller holds the lock of the cache, but for lu__slab_set_clear.
  */
 #include "api/slabs.h"
-#include "heap/engine.h"
+#include "engine/engine.h"
 
 _Static_assert(LU_SLAB_LEVELS *LU_SLAB_FAN_SHIFT >= 64 - 14, "slabs have 16 KiB at least");
 

@@ -22,7 +22,7 @@
  */
 #include "api/slabs.h"
 
-#include "heap/engine.h"
+#include "engine/engine.h"
 
 #include <string.h>
 

@@ -15,8 +15,9 @@ struct lu__slab_shape {
     uint32_t slab_shift; /* slab_bytes as a power of two                     */
 };
 
-/* What an object is in. A byte each, so that a thread changes the state of its own objects without
- * a lock (magazine.h); always one store, which is all that a forked child needs to know. */
+/* The state of an object. One byte for each, so that a thread can change the state of its own
+ * objects without a lock (magazine.h); always by one store, so that a forked child never sees half
+ * a change. */
 enum lu__slab_state {
     LU_SLAB_RAW,    /* not constructed; in the stack of raw ones                     */
     LU_SLAB_READY,  /* constructed and free; in the stack of ready ones              */
@@ -44,7 +45,7 @@ bool lu__slab_shape(struct lu__slab_shape *out, size_t size, size_t alignment) L
 /* A slab whose objects are all raw; NULL with ENOMEM. `colour` is any number. No lock needed. */
 struct lu__slab *lu__slab_create(const struct lu__slab_shape *shape, size_t colour);
 void lu__slab_destroy(struct lu__slab *slab);
-/* Make the two stacks from the states. `lost`: what is in magazines is in none any more. */
+/* Make the two stacks from the states. `lost`: the magazines no longer have their objects. */
 void lu__slab_restack(const struct lu__slab_shape *shape, struct lu__slab *slab, bool lost);
 
 LU_INLINE void *lu__slab_object(const struct lu__slab_shape *shape, const struct lu__slab *slab,
@@ -77,8 +78,8 @@ LU_INLINE void lu__slab_push_raw(const struct lu__slab_shape *shape, struct lu__
 /* ---------------------------------------------------------------- slab_set.c */
 
 /* The slabs of a cache by number, which is their address by their size: a tree, see slab_set.c.
- * Changed under the lock of the cache. Whole at any instant: what a forked child finds, and who
- * looks without the lock. */
+ * Changed under the lock of the cache. Consistent at any instant: for a forked child, and for
+ * readers without the lock. */
 #define LU_SLAB_FAN_SHIFT 6
 #define LU_SLAB_FAN (1u << LU_SLAB_FAN_SHIFT)
 struct lu__slab_node {

@@ -1,25 +1,25 @@
-/* surface.h - what the files of the malloc(3) surface share, and what the start and fork call. */
+/* surface.h - what the files of the malloc(3) interface share, and what start-up and fork call. */
 #ifndef LU_SURFACE_H
 #define LU_SURFACE_H
 
 #include "base/base.h"
-#include "heap/engine.h"
+#include "engine/engine.h"
 
 #include <errno.h>
 #include <malloc.h>
 #include <stdio.h>
 
-/* Called once at start, after lu__options_init and when the engine can be used: hands the options
- * that the surface carries out to the engine, now and whenever the program changes them. */
+/* Called once at start, after lu__options_init and when the engine can be used: passes the options
+ * of the API layer to the engine, now and whenever the program changes them. */
 void lu__surface_init(void);
-/* The constructor of the library. malloc.c refers to it, so that a static link takes it in. */
+/* The constructor of the library. malloc.c refers to it, so that a static link includes it. */
 void lu__at_load(void);
 
 /* At load, last: see unload.c. */
 void lu__unload_begin(void);
 
-/* In a process that is a copy (lu__process_order_fn), whatever its other threads were doing with
- * object caches. */
+/* Puts the object caches in order in a process that is a copy (lu__process_order_fn), whatever its
+ * other threads were doing with them. */
 void lu__cache_fork_child(bool alone);
 
 /* The functions of the same names without lu__, as in their manual pages. mallopt.c, info.c. They
@@ -32,8 +32,8 @@ void lu__malloc_stats(void);
 int lu__malloc_info(int options, FILE *stream);
 #endif
 
-/* A block with any alignment that is a power of two; NULL with ENOMEM. Every sum of the two that an
- * engine could overflow in is refused. malloc.c. */
+/* A block with any alignment that is a power of two; NULL with ENOMEM. Refused if a sum of the two
+ * could overflow in the engine. malloc.c. */
 void *lu__alloc_aligned_checked(size_t alignment, size_t size);
 
 #endif

@@ -1,22 +1,22 @@
 /*
- * unload.c - is it the end of the process, or only of the module that the library is part of?
+ * unload.c - does the process end, or only the module that contains the library?
  *
  * A shared object that contains the library statically (liblucid.o, liblucid.a) may be unloaded by
- * dlclose, and the process goes on. What we had registered must not be called any more then:
+ * dlclose, and the process goes on. What lucid had registered must not be called any more then:
  *
  *     key of threads' ends      deleted, whatever it is; waits for threads in its destructor
  *     fork's child handler      taken out with all that belongs to the module, by libc
  *     handler of SIGSEGV        cannot be undone where another one stands in front of it and may
  *                               call it: where it is wanted (guard_sample, harden:2), the module is
  *                               made to stay when it is loaded
- *     memory                    given back, but for what is live (heap/unload.c)
+ *     memory                    given back, but for what is live (engine/unload.c)
  *
- * Destructors run in both cases, and only the stack tells which it is: a call of dlclose is on it,
- * or none. (What was registered by __cxa_atexit is called before destructors, but after them where
- * the library was loaded before main began, and nothing tells that.) Nothing is undone when the
- * process ends: other threads and destructors may use the library to the last moment. Where the
- * stack cannot be read (dlclose on another stack), or libc unloads the module without dlclose (of
- * iconv), the memory stays.
+ * Destructors run in both cases, and only the stack shows which it is: it has a call of dlclose or
+ * not. (What was registered by __cxa_atexit is called before destructors, but after them where the
+ * library was loaded before main began, and nothing tells that.) Nothing is undone when the process
+ * ends: other threads and destructors may use the library to the last moment. Where the stack
+ * cannot be read (dlclose on another stack), or libc unloads the module without dlclose (of iconv),
+ * the memory stays.
  *
  * liblucid.so is never unloaded (-z nodelete). Not every module that contains us can be: its own
  * destructors have to run, its next version may be another file, and each that stayed would keep
@@ -27,10 +27,12 @@
 #include <string.h>
 
 #include "api/surface.h"
-#include "heap/guard.h"
-#include "heap/guard_stack.h"
+#include "sample/guard.h"
+#include "sample/stack.h"
 #include "heap/heap.h"
 #include "os/lock.h"
+
+#define FRAMES 32 /* of the stack that are looked at */
 
 /* Not there in static programs, which do not need them. */
 #pragma weak dladdr
@@ -58,12 +60,12 @@ void lu__unload_begin(void) {
     if (lu__engine_must_stay() && may_be_unloaded()) stay();
 }
 
-/* What was called last of the two: a destructor that dlclose has called may call exit. */
+/* Which of the two was called last: a destructor that dlclose has called may call exit. */
 static bool process_goes_on(void) {
     Dl_info info;
-    uintptr_t frames[LU_GUARD_FRAMES];
+    uintptr_t frames[FRAMES];
     lu__stack_init();
-    unsigned count = lu__stack_here(frames, LU_GUARD_FRAMES);
+    unsigned count = lu__stack_here(frames, FRAMES);
     for (unsigned i = 0; i < count; i++) {
         /* The call, not what is behind it. */
         if (dladdr((const void *)(frames[i] - 1), &info) == 0 || info.dli_sname == NULL) continue;
@@ -79,7 +81,7 @@ static bool process_goes_on(void) {
 #endif
 __attribute__((destructor(0))) static void unload(void) {
     if (!may_be_unloaded()) return;
-    lu__lock_see_process(); /* in a copy, threads that are not in it are not waited for */
+    lu__lock_see_process(); /* a copy must not wait for threads that do not exist in it */
     lu__thread_fini();
     if (!process_goes_on()) return;
     lu__engine_unload();

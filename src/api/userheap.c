@@ -5,7 +5,7 @@
  * every change; for a single-threaded one the program promises that there is no need. Blocks
  * are freed by lu_free like all others: the engine finds their heap by the descriptor.
  *
- * Every call has a fast path made of the parts of heap/fast.h. A hardened heap's lists are always
+ * Every call has a fast path made of the parts of engine/fast.h. A hardened heap's lists are always
  * empty, so that it needs no test of its own:
  *
  *     not alone?     lock it, if it is free         else the engine, which waits
@@ -14,10 +14,10 @@
 #include <errno.h>
 #include <string.h>
 
-#include "heap/engine.h"
-#include "heap/fast.h"
+#include "engine/engine.h"
+#include "engine/fast.h"
 #include "heap/limit.h"
-#include "heap/user.h"
+#include "engine/user.h"
 #include "lucid/lucid.h"
 
 static struct heap *inner(lu_heap_t *heap) {
@@ -45,9 +45,9 @@ lu_heap_t *lu_heap_create(unsigned flags) {
 void lu_heap_destroy(lu_heap_t *handle) {
     if (handle == NULL) return;
     struct heap *heap = inner(handle);
-    if (!lu__thread_mark()) return; /* a signal handler: all is lost, rather than a deadlock */
+    if (!lu__thread_mark()) return; /* a signal handler: leak the heap, rather than deadlock */
     if (lu__user_lock(heap)) {
-        /* Who waits for the lock, and does wrong, finds no heap. */
+        /* A thread that waits for the lock, which is misuse, finds no heap. */
         __atomic_store_n(&heap->kind, LU_HEAP_UNMADE, __ATOMIC_RELAXED);
         lu__user_clear(heap);
         lu__user_unlock(heap);
@@ -58,10 +58,10 @@ void lu_heap_destroy(lu_heap_t *handle) {
 
 /* ---------------------------------------------------------------- allocation */
 
-/* What the fast paths do not do is called last, so that they need no frame. */
+/* The fast paths end in a tail call for everything else, so that they need no frame. */
 
-/* An ended heap, which only a program that does wrong uses, is neither alone nor shared: its lists
- * may be a page of zeros. */
+/* A destroyed heap, which only a faulty program uses, is neither single-threaded nor shared: its
+ * lists may be a page of zeros. */
 LU_INLINE bool may_try(struct heap *heap) {
     return LU_LIKELY(heap->shared) && LU_LIKELY(lu__user_try(heap));
 }

@@ -3,9 +3,9 @@
  *
  * LU_ASSERT and LU_ASSERT_SLOW (base.h) come here. This is not for misuse by the program, which is
  * always checked and goes through lu__violation (violation.h), nor for a lack of memory, which is
- * an ordinary result. Nothing can be trusted any more when a broken invariant is seen: one line is
- * written without allocating and the process aborts, with the state as it was found for a debugger
- * or a core file. May be called from any thread and under any lock.
+ * an ordinary result. After a broken invariant nothing can be trusted any more: lucid writes one
+ * line without allocating and aborts, so that a debugger or a core file shows the state as it was
+ * found. May be called from any thread and under any lock.
  */
 #include "base/base.h"
 #include "base/format.h"

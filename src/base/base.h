@@ -6,17 +6,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A store that comes behind all earlier ones, for who reads without a lock and for the child of
- * fork, which sees each thread as it was between two instructions. */
+/* A store that becomes visible after all earlier ones: for readers that hold no lock, and for the
+ * child of fork, which sees each thread as it was between two instructions. */
 #define LU_SET(field, value) __atomic_store_n(&(field), value, __ATOMIC_RELEASE)
 
 #define LU_LIKELY(x) __builtin_expect(!!(x), 1)
 #define LU_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define LU_COLD __attribute__((cold, noinline))
-/* Begins with a cache line of code: the shortest paths then take the fewest. */
+/* The function begins at a cache line, so that its shortest paths touch the fewest lines. */
 #define LU_HOT __attribute__((hot, aligned(64)))
 #define LU_NOINLINE __attribute__((noinline))
-/* Of data that only this library reads: one instruction less than by way of the linker's table. */
+/* For data that only this library reads: an access takes one instruction less than through the
+ * global offset table. */
 #define LU_HIDDEN __attribute__((visibility("hidden")))
 #define LU_INLINE static inline __attribute__((always_inline, unused))
 #define LU_MUST_CHECK __attribute__((warn_unused_result))
@@ -30,8 +31,8 @@
 #define LU_CACHE_LINE 64
 
 /* Three tiers of assertion. Misuse and corruption are always checked, by lu__violation (see
- * violation.h). LU_ASSERT is for our own mistakes, in debug builds; LU_ASSERT_SLOW walks whole
- * structures. Build with -DLU_DEBUG=1 or =2. */
+ * violation.h). LU_ASSERT is for mistakes in lucid itself, in debug builds; LU_ASSERT_SLOW walks
+ * whole structures. Build with -DLU_DEBUG=1 or =2. */
 #ifndef LU_DEBUG
 #define LU_DEBUG 0
 #endif
@@ -42,7 +43,7 @@ __attribute__((noreturn, cold)) void lu__assert_failed(const char *what, const c
 #else
 #define LU_ASSERT(x) ((void)sizeof(x))
 #endif
-/* Counts rounds of loops that must not become more for a larger heap: tests look at it. */
+/* Counts the rounds of loops that must not take more rounds in a larger heap; tests read it. */
 #if LU_DEBUG >= 1
 extern size_t lu__steps;
 #define LU_STEP() ((void)__atomic_fetch_add(&lu__steps, 1, __ATOMIC_RELAXED))

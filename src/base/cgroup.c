@@ -6,18 +6,19 @@
  *     4:memory:/a/b      version 1: limits in /sys/fs/cgroup/memory/a/b/memory.limit_in_bytes
  *     0::/a/b            version 2: limits in /sys/fs/cgroup/a/b/memory.max and memory.high
  *
- * A hierarchy of version 1 that has the memory controller goes first, since version 2 then has not.
- * Limits hold for all groups below, so the lowest on the way to the root counts. Directories that
- * are not there are passed over: in a container the mount often begins at the process's own group,
- * while the path tells where that is on the host.
+ * If a hierarchy of version 1 has the memory controller, it is used, because version 2 then does
+ * not have it. Limits hold for all groups below, so the lowest limit on the way to the root counts.
+ * Missing directories are skipped: in a container the mount often begins at the process's own
+ * group, while the path is that on the host.
  *
- * The rule. memory.high is where the kernel begins to slow processes down, so it is a limit to be
- * held; of memory.max, where it kills them, a sixteenth, at least 8 and at most 256 MiB (and never
- * more than half), is left for what is not heap: stacks, page tables, static data, buffers of the
- * kernel, other processes of the group. The limit is the lower of the two. Files are read when the
- * option is set; later changes of the group are not followed.
+ * The rule: beyond memory.high the kernel slows processes down, so memory.high is used as it is.
+ * Beyond memory.max the kernel kills them, so a sixteenth of it, at least 8 and at most 256 MiB
+ * (and never more than half), is left for memory that is not heap: stacks, page tables, static
+ * data, buffers of the kernel, other processes of the group. The limit is the lower of the two.
+ * Files are read when the option is set; later changes of the group are not followed.
  *
- * No state. System calls go through syscall(2), which nobody interposes. Any thread may call.
+ * No state. System calls go through syscall(2), which no other library replaces. Any thread may
+ * call.
  */
 #include "base/cgroup.h"
 

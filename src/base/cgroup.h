@@ -13,11 +13,12 @@ struct lu__cgroup_memory {
 };
 
 /* Find the group that accounts memory in the text of /proc/self/cgroup. *path points into the text;
- * true in *v1 if it is a path in the hierarchy of the version 1 controller. False: no group. */
+ * *v1 is true if it is a path in the hierarchy of the version 1 controller. Returns false if there
+ * is no group. */
 bool lu__cgroup_find(const char *text, size_t length, const char **path, size_t *path_bytes,
                      bool *v1) LU_MUST_CHECK;
-/* The content of one limit file: bytes, or LU_CGROUP_NONE for "max", for what no machine has, and
- * for what is no number. */
+/* The content of one limit file: bytes, or LU_CGROUP_NONE for "max", for more bytes than any
+ * machine has, and for a text that is not a number. */
 size_t lu__cgroup_number(const char *text, size_t length);
 /* The lowest limits on the way from the process's group up to the root, from files below the
  * directory `root` ("" for the system). False if no group can be found. Keeps errno. */

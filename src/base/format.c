@@ -10,7 +10,7 @@
  *                                         need == bytes that the whole text has had so far
  *
  * Invariants: *at == 0 whenever room > 0; room falls to 1 and stays there once the buffer is full,
- * while need goes on counting, so that a caller learns how large a buffer it should have brought.
+ * while need goes on counting, so that the caller learns how large a buffer the text needs.
  *
  * Nothing here keeps state, so every function may be called from any thread, under any lock and in
  * a signal handler.
@@ -118,7 +118,7 @@ void lu__text_addv(struct lu__text *text, const char *format, va_list args) {
         bool wide = format[1] == 'l' || format[1] == 'z';
         const char *spec = format + (wide ? 2 : 1);
         bool known = wide ? add_wide(text, *spec, &left) : add_plain(text, *spec, &left);
-        if (!known) { /* our own mistake: show the rest as it stands, the arguments are lost */
+        if (!known) { /* a mistake in lucid: show the rest as it stands, the arguments are lost */
             add_string(text, format);
             break;
         }
@@ -147,11 +147,11 @@ void lu__print(int fd, const char *format, ...) {
     if (text.need > length) buffer[length - 1] = '\n';
     int saved = errno;
     ssize_t written = write(fd, buffer, length);
-    (void)written; /* there is nobody left to tell */
+    (void)written; /* an error cannot be reported anywhere */
     errno = saved;
 }
 
-/* Bits by which a suffix shifts the number before it; 0 if it is none. */
+/* Bits by which a suffix shifts the number before it; 0 if the character is not a suffix. */
 static unsigned suffix_shift(char suffix) {
     switch (suffix) {
     case 'K':

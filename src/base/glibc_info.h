@@ -1,4 +1,4 @@
-/* glibc_info.h - how the malloc of glibc tells its figures, for all who stand in for it. */
+/* glibc_info.h - the forms in which glibc's malloc reports its figures, for its replacements. */
 #ifndef LU_GLIBC_INFO_H
 #define LU_GLIBC_INFO_H
 
@@ -8,7 +8,7 @@
 
 #ifdef __GLIBC__
 
-/* The figures as ints, which stop at INT_MAX. */
+/* The figures as ints; larger values become INT_MAX. */
 struct mallinfo lu__mallinfo_narrow(const struct mallinfo2 *wide);
 
 /* One line of malloc_stats: the number ends in column 30. */

@@ -1,7 +1,7 @@
 /*
- * options.c - LUCID_OPTIONS=key:value,... and the table of keys.
+ * options.c - LUCID_OPTIONS=key:value,...: parsing, values, who set them.
  *
- * One row of `rows` per option says all that is known about it in advance; what can change is kept
+ * All that is known about an option in advance is a row of options.def; what can change is kept
  * beside it, in arrays with the same index:
  *
  *     rows[id]                  key, summary, kind of value, bounds      constant
@@ -10,13 +10,13 @@
  *     origins[id]               who set it; NULL stands for "default"    relaxed atomic
  *     lu__option_stats_file     the one value that is text               under file_lock
  *
- * What can change is zero at first: so the defaults hold before any code has run, and no page of
- * the library's file has to be copied for it when a process starts.
+ * The arrays begin as zero: so the defaults hold before any code has run, and no page of the
+ * library's file has to be copied for them when a process starts.
  *
  * A value arrives by one of three ways: the environment (lu__options_init, once, before anything
  * else is set), mallopt (lu__option_set_number) or the program (lu_option_set). Only the first way
- * reports on stderr, since only there nobody gets a result. Nothing here allocates, and numbers are
- * read without a lock at any time.
+ * reports on stderr, because only there no caller gets a result. Nothing here allocates, and
+ * numbers are read without a lock at any time.
  *
  * Invariant: the value of an option lies within the bounds of its row, or was put there by mallopt,
  * which checks by the rules of mallopt(3).
@@ -36,13 +36,8 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
-enum kind {
-    KIND_NUMBER, /* decimal, with a minus sign where the bounds allow it */
-    KIND_BYTES,  /* as lu__parse_bytes, or -1 where the bounds allow it  */
-    KIND_LIMIT,  /* as lu__parse_bytes, or cgroup                        */
-    KIND_STATS,  /* 0, 1 or json                                         */
-    KIND_PATH    /* text                                                 */
-};
+enum kind { KIND_NUMBER, KIND_BYTES, KIND_LIMIT, KIND_STATS, KIND_PATH };
+enum { ANY_TIME = false, AT_START = true };
 
 struct row {
     const char *key;
@@ -53,62 +48,10 @@ struct row {
 };
 
 static const struct row rows[LU_OPT_COUNT] = {
-    [LU_OPT_STATS] = {"stats", "statistics at exit: 0 none, 1 text, json", KIND_STATS, false,
-                      LU_STATS_OFF, LU_STATS_JSON},
-    [LU_OPT_STATS_FILE] = {"stats_file", "path that statistics are written to at exit, as JSON",
-                           KIND_PATH, false, 0, 0},
-    [LU_OPT_LIMIT] = {"limit", "most bytes held; 0 no limit, cgroup what the control group allows",
-                      KIND_LIMIT, false, 0, LONG_MAX},
-    [LU_OPT_PURGE_DELAY] = {"purge_delay",
-                            "milliseconds that free memory is kept; 0 none, -1 for ever",
-                            KIND_NUMBER, false, -1, INT_MAX},
-    [LU_OPT_MMAP_THRESHOLD] = {"mmap_threshold",
-                               "bytes from which a block has a mapping of its own", KIND_BYTES,
-                               false, 0, LONG_MAX},
-    [LU_OPT_TRIM_THRESHOLD] = {"trim_threshold",
-                               "free dirty bytes above which purging does not wait; -1 never",
-                               KIND_BYTES, false, -1, LONG_MAX},
-    [LU_OPT_TOP_PAD] = {"top_pad", "least bytes by which committed memory grows", KIND_BYTES, false,
-                        0, LONG_MAX},
-    [LU_OPT_ARENA_MAX] = {"arena_max", "heaps kept for threads to come; 0 no bound", KIND_NUMBER,
-                          false, 0, INT_MAX},
-    [LU_OPT_PERTURB] = {"perturb", "byte that fills freed blocks, its complement new ones; 0 off",
-                        KIND_NUMBER, false, 0, 255},
-    [LU_OPT_ABORT] = {"abort", "after a violation: 1 abort, 0 report and go on", KIND_NUMBER, false,
-                      0, 1},
-    [LU_OPT_RESERVE] = {"reserve", "bytes that the heap may grow to before frees are slower",
-                        KIND_BYTES, true, 1 << 20, 1L << 46},
-    [LU_OPT_DEEPBIND] = {"deepbind",
-                         "1 modules opened with RTLD_DEEPBIND get it, and libc's malloc",
-                         KIND_NUMBER, false, 0, 1},
-    [LU_OPT_HARDEN] = {"harden", "0 the checks that are always on, 1 more, 2 most", KIND_NUMBER,
-                       true, 0, 2},
-    [LU_OPT_RANDOM_ORDER] = {"random_order", "1 hand blocks out in random order; -1 as harden says",
-                             KIND_NUMBER, true, -1, 1},
-    [LU_OPT_ZERO_ON_FREE] = {"zero_on_free", "1 zero freed blocks; -1 as harden says", KIND_NUMBER,
-                             true, -1, 1},
-    [LU_OPT_CHECK_FREED] = {"check_freed",
-                            "1 look for writes to freed blocks before reuse, 2 and beside freed "
-                            "ones; -1 as harden says",
-                            KIND_NUMBER, true, -1, 2},
-    [LU_OPT_GUARD_SLICES] = {"guard_slices",
-                             "1 an inaccessible slice behind spans; -1 as harden says", KIND_NUMBER,
-                             true, -1, 1},
-    [LU_OPT_QUARANTINE] = {"quarantine",
-                           "bytes of freed blocks that a thread holds back; -1 as harden says",
-                           KIND_BYTES, true, -1, 1L << 30},
-    [LU_OPT_CANARY] = {"canary",
-                       "0 none, 1 at the end of small blocks, 2 behind the request; -1 as harden "
-                       "says",
-                       KIND_NUMBER, true, -1, 2},
-    [LU_OPT_GUARD_LARGE] = {"guard_large",
-                            "1 an inaccessible page behind large blocks; -1 as harden says",
-                            KIND_NUMBER, true, -1, 1},
-    [LU_OPT_GUARD_ZERO] = {"guard_zero", "1 the blocks of malloc(0) cannot be read or written",
-                           KIND_NUMBER, true, 0, 1},
-    [LU_OPT_GUARD_SAMPLE] = {"guard_sample",
-                             "one allocation in so many beside a guard page; 0 none", KIND_NUMBER,
-                             true, 0, INT_MAX},
+#define LU_OPTION(id, name, kind, initial, least, most, when, unit, summary) \
+    [LU_OPT_##id] = {#name, summary, KIND_##kind, when, least, most},
+#include "base/options.def"
+#undef LU_OPTION
 };
 
 long lu__option_changes[LU_OPT_COUNT];
@@ -247,14 +190,14 @@ static enum lu__option find(const char *key, size_t length) {
     return id;
 }
 
-/* Copy for a message: cut to the buffer, and nothing that could play with a terminal. */
+/* Copy for a message: cut to the buffer, and without characters that could control a terminal. */
 static void copy_printable(char *buffer, size_t buffer_bytes, const char *text, size_t length) {
     size_t count = LU_MIN(length, buffer_bytes - 1);
     for (size_t i = 0; i < count; i++) buffer[i] = text[i] >= ' ' && text[i] <= '~' ? text[i] : '?';
     buffer[count] = '\0';
 }
 
-/* key=value, of a key that there is: as other allocators have it. */
+/* key=value with a known key: the form that other allocators use. */
 static bool says_equals(const char *item, size_t length) {
     const char *equals = memchr(item, '=', length);
     return equals != NULL && find(item, (size_t)(equals - item)) != LU_OPT_COUNT;

@@ -2,9 +2,10 @@
  * siphash.h - a hash under a secret key, of whole words: SipHash (Aumasson and Bernstein, "SipHash:
  * a fast short-input PRF", INDOCRYPT 2012).
  *
- * Who sees results, and even chooses what is hashed, learns neither the key nor any other result:
- * so it makes many secrets of one. The two numbers are rounds per word and at the end: 2-4 is the
- * paper's, 1-3 its faster sister for where a result is worth little for long.
+ * Somebody who sees results, and even chooses the input, learns neither the key nor any other
+ * result: so the hash makes many secrets from one. The two numbers are rounds per word and rounds
+ * at the end: 2-4 is the paper's version, 1-3 a faster one for results that need not stay secret
+ * for long.
  */
 #ifndef LU_SIPHASH_H
 #define LU_SIPHASH_H

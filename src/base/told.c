@@ -1,14 +1,15 @@
 /*
- * told.c - which violations were told already, and how often each has happened.
+ * told.c - which violations were reported already, and how often each has happened.
  *
  *     entries[256]    mark of a place and a kind | times        filled, never emptied
  *     crowd[kind]     times of all that found no entry
  *
- * A mark has PROBES entries, one behind the other from where its hash points. Who is first puts the
- * mark into a free one by compare-and-swap; the count is one addition. So of all threads that come
- * at once each gets another number, and exactly one is to tell the first time, the tenth and so on.
- * Nothing is ever in the middle of a change: a signal handler, and the child of a fork at any
- * moment, count on. The child has what was told before it, as its log is most often its parent's.
+ * A mark may be in PROBES entries, one behind the other from the one that its hash selects. The
+ * first thread puts the mark into a free entry by compare-and-swap; counting is one addition. So
+ * threads that come at the same time get different numbers, and exactly one of them reports the
+ * first time, the tenth and so on. No change is ever half done: a signal handler, and the child of
+ * a fork at any moment, can go on counting. The child keeps the counts of its parent, as both
+ * mostly write to the same log.
  *
  * Two marks of 64 bits that are equal by chance would be counted as one.
  *
@@ -33,7 +34,7 @@ static uint64_t mix(uint64_t word) {
     return word ^ word >> 31;
 }
 
-/* The entry has the mark, if it was free since now. */
+/* True if the entry has the mark, possibly since this call. */
 static bool claim(struct entry *entry, uint64_t mark) {
     uint64_t seen = __atomic_load_n(&entry->mark, __ATOMIC_RELAXED);
     if (seen == 0 && __atomic_compare_exchange_n(&entry->mark, &seen, mark, false, __ATOMIC_RELAXED,

@@ -1,25 +1,26 @@
 /*
- * violation.c - misuse of the allocator by the program, and what becomes of it.
+ * violation.c - how misuse of the allocator by the program is reported.
  *
- * Who detects a double free, a wild pointer and the like calls lu__violation and then leaves the
- * heap as it is: whatever was damaged stays out of use. The order here is
+ * Code that detects a double free, a wild pointer and the like calls lu__violation and then leaves
+ * the heap as it is: whatever was damaged stays out of use. The order here is
  *
  *     count it -> build the line on the stack -> the program's handler -> "go on"? return
  *              -> abort:0? print the line, if it is the 1st, 10th, 100th... of its kind at this
  *                          place of the program (told.c); return
  *              -> print the line, abort
  *
- * The handler is asked each time: only it knows whether to go on. What is wrong may be at a place
- * that runs a million times, so it is told how often that was.
+ * The handler is called each time, because only it knows whether to go on. The mistake may be at a
+ * place that runs a million times, so the handler learns how often it has happened.
  *
- * What is found inside, with locks held and structures half changed, is noted and told when the
- * thread leaves, still in the same call of the program: so the handler may do what any code of the
- * program may do. What was damaged is out of use by then.
+ * A violation that is found inside, with locks held and structures half changed, is noted and
+ * reported when the thread leaves, still in the same call of the program: so the handler may do
+ * what any code of the program may do. The damaged memory is out of use by then.
  *
  * State: one handler and its argument, which belong together and are therefore read and written as
  * a pair under `handler_lock`; the lock is never held while the handler runs. A handler that
- * misuses the allocator itself is not called again from within. One that was left by a jump is told
- * by its frame: it runs no more when one further up the stack is to be called.
+ * misuses the allocator itself is not called again from within. A handler that was left by a jump
+ * is recognised by its frame: when the next one is called from further up the stack, the old one no
+ * longer runs.
  *
  * May be called from any thread, also in a signal handler that frees (the lock is held for two
  * stores, and only by lu_set_violation_handler and here). Nothing here allocates.
@@ -46,8 +47,8 @@ static __thread uintptr_t handling; /* the frame that this thread's handler was 
 static lu__place_fn *find_place;    /* relaxed atomic; NULL before the library is loaded */
 static bool (*tell_later)(void);    /* the same */
 
-/* What was found inside. Not of each thread, as libc has little room for variables that are reached
- * fast. */
+/* Violations found inside. One array for all threads, because libc has little room for thread-local
+ * variables of the fast kind. */
 struct kept {
     const void *thread; /* atomic; NULL: not in use */
     lu_violation_kind_t kind;
@@ -105,7 +106,7 @@ static void build_line(char *line, const lu_violation_t *violation) {
     if (violation->place != NULL) lu__text_add(&text, " at %p", violation->place);
 }
 
-/* Where `call` is known, but no place, its calls are told apart from those of others. */
+/* If `call` is known but the place is not, the violations are counted by the call's name. */
 static uint64_t count(lu_violation_kind_t kind, const char *call, const struct lu__place *place) {
     return lu__told_count(kind, place->mark != 0 ? place->mark : (uintptr_t)call);
 }
@@ -168,7 +169,8 @@ static bool is_mine(const struct kept *kept) {
     return __atomic_load_n(&kept->thread, __ATOMIC_RELAXED) == this_thread();
 }
 
-/* Note it for when the thread leaves. A signal handler may do so in between, and tells nothing. */
+/* Note it for when the thread leaves. A signal handler may do the same in between, and reports
+ * nothing. */
 static void keep(lu_violation_kind_t kind, const char *call, const void *pointer, const void *block,
                  size_t block_bytes) {
     unsigned mine = 0;
@@ -231,7 +233,7 @@ void lu__violation_init(lu__place_fn *find, bool (*later)(void)) {
 
 void lu__violation_fork_child(void) {
     lu__spin_reset(&handler_lock);
-    for (unsigned i = 0; i < KEPT_MOST; i++) { /* who found it is not here */
+    for (unsigned i = 0; i < KEPT_MOST; i++) { /* the thread that found it is not here */
         if (!is_mine(&all_kept[i])) __atomic_store_n(&all_kept[i].thread, NULL, __ATOMIC_RELAXED);
     }
 }

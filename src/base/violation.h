@@ -11,34 +11,35 @@
  * corrupt free list | size mismatch | alignment mismatch | wrong heap | write after free |
  * overflow | array and plain delete mixed | access beyond the block | access before the block |
  * use after free.
- * The end of it is there from the second time on that this kind happens at one place: the return
- * address of the program's call. Where the program goes on, of those only the tenth, the hundredth
- * and so on are printed.
+ * The last part is present from the second violation of this kind at one place on; the place is the
+ * return address of the program's call. Where the program goes on, only the tenth of these, the
+ * hundredth and so on are printed.
  * `block` is NULL and `block_bytes` 0 where unknown. Returns if the handler or
- * LUCID_OPTIONS=abort:0 says to go on; else aborts. Never allocates, keeps errno. Where the thread
- * is inside (os/lock.h) it returns at once, and all this happens when it leaves; of more than
- * LU_VIOLATIONS_KEPT the others are not told. */
+ * LUCID_OPTIONS=abort:0 says to go on; else aborts. Never allocates, keeps errno. While the thread
+ * is inside (os/lock.h), the function returns at once and the report is made when the thread
+ * leaves; violations beyond LU_VIOLATIONS_KEPT are then not reported. */
 LU_COLD void lu__violation(lu_violation_kind_t kind, const char *call, const void *pointer,
                            const void *block, size_t block_bytes);
 
-/* The same, with more lines: more(arg) prints them behind the first, if that is printed. */
+/* The same, with more lines: more(arg) prints them after the first, if that is printed. */
 typedef void lu__violation_more_fn(const void *arg);
 LU_COLD void lu__violation_with(lu_violation_kind_t kind, const char *call, const void *pointer,
                                 const void *block, size_t block_bytes, lu__violation_more_fn *more,
                                 const void *arg);
-/* The same without the abort: true says to go on. `place`: where the program did it; NULL: in the
- * call that it is in. */
+/* The same without the abort: true says to go on. `place` is where the program did it; NULL stands
+ * for the call that it is in. */
 LU_COLD bool lu__violation_told(lu_violation_kind_t kind, const char *call, const void *pointer,
                                 const void *block, size_t block_bytes, lu__violation_more_fn *more,
                                 const void *arg, const void *place);
 
 #define LU_VIOLATIONS_KEPT 4u
-/* The thread has left: tell what was found inside. */
+/* The thread has left: report what was found inside. */
 LU_COLD void lu__violation_tell_kept(void);
 
-/* How the place of the program's call is found, which takes a walk of the stack, and whether the
- * thread is inside, so that it calls lu__violation_tell_kept when it leaves: set once at load, by
- * who can do that. Until then no place is known, and all is told at once. */
+/* Two functions of higher layers, set once at load: one finds the place of the program's call, by a
+ * walk of the stack; the other says whether the thread is inside, so that it will call
+ * lu__violation_tell_kept when it leaves. Until they are set no place is known, and everything is
+ * reported at once. */
 struct lu__place {
     const void *address; /* NULL: unknown                                  */
     uint64_t mark;       /* tells places apart, as far as that is possible */

@@ -22,15 +22,10 @@
  */
 #include <string.h>
 
-#include "heap/engine.h"
-#include "heap/guard.h"
-#include "heap/harden.h"
 #include "heap/heap.h"
-#include "heap/limit.h"
+#include "heap/plain.h"
 #include "heap/track.h"
 #include "heap/user.h"
-#include "heap/zero.h"
-#include "span/huge.h"
 
 /* ---------------------------------------------------------------- a span */
 
@@ -60,7 +55,7 @@ static void mark_list(const struct span *span, uintptr_t block, uint8_t *free_bi
 static uint32_t unmark_purged(const struct span *span, uint8_t *free_bits) {
     uint32_t size = lu__class_size[span->class_id], count = lu__span_carved(span), purged = 0;
     for (uint32_t i = 0; i < count && span->purged != 0; i++) {
-        if ((lu__block_pages(i * size, size) & span->purged) == 0) continue;
+        if ((lu__block_units(i * size, size) & span->purged) == 0) continue;
         free_bits[i / 8] &= (uint8_t) ~(1u << i % 8);
         purged++;
     }
@@ -80,7 +75,7 @@ static uint32_t link_free(struct span *span, const uint8_t *free_bits) {
     return listed;
 }
 
-static void make_small_whole(struct heap *heap, struct span *span) {
+void lu__plain_make_span_whole(struct heap *heap, struct span *span) {
     uint8_t free_bits[LU_BITS_MOST / 8] = {0};
     uint32_t carved = lu__span_carved(span), off = 0, listed = 0;
     if (carved != 0) mark_list(span, list_of(heap, span), free_bits);
@@ -93,11 +88,11 @@ static void make_small_whole(struct heap *heap, struct span *span) {
     } else {
         listed = link_free(span, free_bits);
     }
-    span->off = (uint16_t)off;
+    span->unlisted = (uint16_t)off;
     span->needed = carved - off - listed;
     span->reserve = 0;
-    span->stamp = 0;
-    span->seen = span->swept = 0;
+    span->last_mark = 0;
+    span->swept_to = span->swept = 0;
     __atomic_store_n(&span->bound, lu__span_bound_now(span), __ATOMIC_RELAXED);
     span->state = LU_SPAN_PARTIAL; /* one that has nothing to give sleeps after the next refill */
     heap->span_count[span->class_id]++;
@@ -106,17 +101,20 @@ static void make_small_whole(struct heap *heap, struct span *span) {
 
 /* ---------------------------------------------------------------- a heap */
 
-/* All but its lists of blocks, from which spans are still to be made whole. */
-static void begin(struct heap *heap, void *any) {
-    if (!lu__user_fork_lock(heap) || heap->kind != LU_HEAP_OF_USER) return;
-    heap->torn = 1;
-    *(bool *)any = true;
+/* But its lists of blocks, from which spans are still to be made whole. */
+void lu__plain_make_whole(struct heap *heap) {
     memset(heap->current, 0, sizeof heap->current);
     memset(heap->partial, 0, sizeof heap->partial);
     memset(heap->partial_last, 0, sizeof heap->partial_last);
     memset(heap->partial_count, 0, sizeof heap->partial_count);
+    memset(heap->last_taken, 0, sizeof heap->last_taken);
+}
+
+static void begin(struct heap *heap, void *any) {
+    if (!lu__user_fork_lock(heap) || heap->kind != LU_HEAP_OF_USER) return;
+    heap->torn = 1;
+    *(bool *)any = true;
     memset(heap->span_count, 0, sizeof heap->span_count);
-    memset(heap->lonely, 0, sizeof heap->lonely);
     heap->all = heap->sweep_at = heap->walk_at = NULL;
     heap->run_count = heap->walking = 0;
     heap->taken = heap->pending = NULL; /* others push only while they hold its lock */
@@ -124,7 +122,7 @@ static void begin(struct heap *heap, void *any) {
     heap->sweep_left = 0;
     heap->tick_left = 1;
     heap->has_huge = 1; /* there may be one that was not noted yet */
-    if (heap->hard != NULL) lu__hard_make_whole(heap);
+    lu__heap_ops(heap)->make_whole(heap);
 }
 
 static void end(struct heap *heap, void *unused) {
@@ -141,14 +139,9 @@ static void take_in(struct span *run) {
     bool small = run->kind == LU_KIND_SMALL;
     struct heap *owner = run->owner;
     if (!small && run->kind != LU_KIND_LARGE) return;
-    if (!small && run->hardened && run->swept) return; /* in quarantine: nobody's */
     if (owner == NULL || !owner->torn) return;
-    if (small && run->hardened) {
-        lu__hard_make_span_whole(owner, run);
-    } else {
-        if (small) make_small_whole(owner, run);
-        lu__heap_link(owner, run);
-    }
+    lu__heap_link(owner, run);
+    if (small) lu__run_ops(run)->make_span_whole(owner, run);
 }
 
 void lu__user_fork_child(void) {
@@ -164,24 +157,4 @@ void lu__user_fork_child(void) {
         }
     }
     lu__heap_each(end, NULL);
-}
-
-/* ---------------------------------------------------------------- the whole */
-
-void lu__engine_fork_child(bool alone) {
-    bool marked = lu__thread_mark(); /* else a signal handler forks, above a slow path */
-    lu__huge_fork_child();
-    lu__run_fork_child();
-    lu__walk_fork_child();
-    lu__track_fork_child();
-    lu__guard_fork_child();
-    lu__hard_span_fork_child();
-    lu__hard_large_fork_child();
-    lu__zero_fork_child();
-    lu__limit_fork_child();
-    lu__sweep_fork_child();
-    lu__thread_fork_child();
-    lu__user_fork_child();
-    lu__pool_fork_child(alone);
-    if (marked) lu__inside_leave();
 }

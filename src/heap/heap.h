@@ -39,8 +39,8 @@ extern const uintptr_t lu__list_end LU_HIDDEN; /* where the lists of LU_EMPTY_HE
 struct remote_batch {
     struct span *span; /* NULL: unused                     */
     uintptr_t first, last;
-    uint32_t room; /* blocks until it is posted; never 0    */
-    uint32_t most; /* room of an empty one                  */
+    uint32_t room;     /* blocks until it is posted; never 0    */
+    uint32_t capacity; /* room of an empty one                  */
 };
 
 enum heap_kind {
@@ -64,7 +64,7 @@ struct heap {
     size_t size;                        /* mapped part of the first region, when last looked at   */
     uint8_t class_of[LU_SMALL_MAX + 1]; /* by size: an own copy, as it is reached from the heap
                                            without the address of a table                  */
-    uint8_t lonely[LU_CLASSES];         /* the list's last block was taken since the last refill  */
+    uint8_t last_taken[LU_CLASSES];     /* the list's last block was taken since the last refill  */
 
     /* Slow paths of the owner. */
     struct span *current[LU_CLASSES];
@@ -88,8 +88,8 @@ struct heap {
     uint32_t ticks_before; /* between its last two moves                         */
     uint32_t purge_seen;   /* lu__purge_request when it was last obeyed           */
     uint8_t urgent;        /* enum heap_urgent                                    */
-    uint8_t restless;      /* the last whole pass found spans that changed        */
-    uint8_t changed;       /* the running one has                                 */
+    uint8_t pass_changed;  /* the last whole pass found spans that changed        */
+    uint8_t changing;      /* the running one has                                 */
     uint8_t owing;         /* more work was to be done than the last tick did     */
     uint8_t busy;          /* the owner is in a slow path (also read after fork)  */
     uint8_t kind;          /* enum heap_kind */
@@ -99,22 +99,23 @@ struct heap {
     uint8_t has_huge;      /* LU_HEAP_OF_USER, under the lock: it had a huge block */
     uint8_t torn;          /* the same: it is being made whole after fork, see fork.c */
     uint8_t walking;       /* the same: walk_at is in use */
-    uint32_t run_count;    /* the same: in `all` */
+    uint8_t short_ways;    /* lu__short_heap may be this one */
+    uint32_t run_count;    /* LU_HEAP_OF_USER, under the lock: in `all` */
 
     /* LU_HEAP_OF_USER only, under the lock. */
     struct lu__lock lock;
     struct lu__lock single; /* without `shared`: who is in it, noted */
     struct span *all;       /* every SMALL and LARGE run of this heap; also of a hardened one */
 
-    struct heap *front;      /* what the fast paths are to use: this heap, or the empty one */
-    struct sampler *sampler; /* of guarded allocations, or NULL; see guard.h */
+    struct heap *fast;       /* what the fast paths are to use: this heap, or the empty one */
+    struct sampler *sampler; /* of allocations, or NULL; see ops.h */
     struct span *taken;      /* what was pending and is not taken in yet: see remote.c */
     struct span *sweep_at;   /* hardened: where in `all` the running pass stands, or NULL */
     struct span *walk_at;    /* LU_HEAP_OF_USER: and where one that notes its runs, or NULL  */
     struct span *posting;    /* what the thread is about to push, or has just pushed, on another's
                                 pending stack: for the child of fork. See remote.c      */
 
-    struct hard *hard; /* what it has besides when it is hardened, else NULL; see harden.h */
+    struct hard *hard; /* what it has instead when it is hardened, else NULL; see ops.h */
 
     struct heap *next_pooled, *prev_pooled;
 
@@ -128,7 +129,10 @@ extern const uintptr_t lu__empty_front[];
 /* The heap that malloc and free use; never NULL. */
 extern __thread struct heap *lu__heap
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
-extern bool lu__perturbing; /* freed and fresh memory is filled; see engine.c */
+extern bool lu__perturbing; /* freed and fresh memory is filled; see engine/engine.h */
+/* No thread has fast paths, and who enters a heap goes by lu__setup_ops.entered; set once, before
+ * the first heap. */
+extern bool lu__long_ways;
 typedef uint16_t lu__quarter __attribute__((may_alias)); /* of a word of any type */
 
 /* Fields of a span that its owner writes and others read, at any time but without consequence if
@@ -191,7 +195,7 @@ LU_INLINE uint32_t lu__span_carved(const struct span *span) {
     return span->limit / lu__class_size[span->class_id];
 }
 /* Units of the (one-slice) span that the block at `offset` touches, as bits. */
-LU_INLINE uint32_t lu__block_pages(uint32_t offset, uint32_t size) {
+LU_INLINE uint32_t lu__block_units(uint32_t offset, uint32_t size) {
     uint32_t first = offset >> LU_UNIT_SHIFT, last = (offset + size - 1) >> LU_UNIT_SHIFT;
     return (uint32_t)((2ull << last) - (1ull << first));
 }
@@ -217,6 +221,8 @@ uintptr_t lu__small_last(struct heap *heap, unsigned c);
 void lu__small_free(struct heap *heap, struct span *span, uintptr_t block);
 /* span->needed has come down to 0. */
 void lu__small_needed(struct heap *heap, struct span *span);
+/* The same for the calling thread's heap, which it has not entered. */
+void lu__free_needed(struct heap *heap, struct span *span) __attribute__((cold));
 /* `count` blocks, linked from first to last, come back to a span of this heap at once. */
 void lu__small_return(struct heap *heap, struct span *span, uintptr_t first, uintptr_t last,
                       uint32_t count);
@@ -284,6 +290,8 @@ LU_INLINE bool lu__remote_waits(const struct heap *heap) {
 /* Take that in: of a number of spans, or of all that are there now. */
 void lu__remote_drain(struct heap *heap);
 void lu__remote_drain_all(struct heap *heap);
+/* Take in what was posted to `span`, the first of heap->taken: for lu__plain_ops. */
+void lu__remote_take_span(struct heap *heap, struct span *span);
 /* Take in some of it, if there is any; true if there was. */
 LU_INLINE bool lu__remote_take_in(struct heap *heap) {
     if (LU_LIKELY(!lu__remote_waits(heap))) return false;
@@ -305,24 +313,25 @@ void lu__large_free(struct span *span);
 /* Who frees a LARGE run takes it first: of two threads that free it at once, one finds it taken. It
  * stays so, as hardened ones do in the quarantine, until the run is another's. */
 LU_INLINE LU_MUST_CHECK bool lu__large_take(struct span *span) {
-    return __atomic_exchange_n(&span->swept, 1, __ATOMIC_ACQ_REL) == 0 &&
+    return __atomic_exchange_n(&span->taken, 1, __ATOMIC_ACQ_REL) == 0 &&
            LU_LIKELY(__atomic_load_n(&span->kind, __ATOMIC_RELAXED) == LU_KIND_LARGE);
 }
 LU_INLINE bool lu__large_is_taken(const struct span *span) {
-    return __atomic_load_n(&span->swept, __ATOMIC_RELAXED) != 0;
+    return __atomic_load_n(&span->taken, __ATOMIC_RELAXED) != 0;
 }
 /* A block that is a mapping, whatever its size. */
 void *lu__large_huge(struct heap *user, size_t align, size_t size);
 /* NULL: it stays as it was, and perhaps fits elsewhere. */
 void *lu__large_resize(struct span *span, size_t size);
-/* The same for the start of a huge block. */
-void *lu__large_resize_huge(void *block, size_t size);
+/* The same for the start of a huge block. small_stay: also if it becomes smaller than mappings of
+ * their own are, as long as its pages are worth to be moved. */
+void *lu__large_resize_huge(void *block, size_t size, bool small_stay);
 LU_INLINE size_t lu__large_bytes(const struct span *span) {
-    return __atomic_load_n(&span->remote, __ATOMIC_RELAXED);
+    return __atomic_load_n(&span->large_bytes, __ATOMIC_RELAXED);
 }
-/* Where the block begins, from the start of its run; see large.c and harden_large.c. */
-LU_INLINE size_t lu__large_front(const struct span *span) {
-    return __atomic_load_n(&span->limit, __ATOMIC_RELAXED);
+/* Where the block begins, from the start of its run; see large.c and harden/large.c. */
+LU_INLINE size_t lu__large_offset(const struct span *span) {
+    return __atomic_load_n(&span->offset, __ATOMIC_RELAXED);
 }
 
 /* ---------------------------------------------------------------- sweep.c */
@@ -334,9 +343,6 @@ LU_INLINE void lu__tick(struct heap *heap) {
 }
 /* True for most of the looks at the clock while there is nothing to give back. */
 bool lu__may_skip_tick(struct heap *heap);
-/* Give back all whole free pages of the heap's spans now. Bytes. `again`: also look at spans that
- * nothing was freed in since they were swept. */
-size_t lu__sweep_all(struct heap *heap, bool again);
 /* Local frees of a current span until its owner looks at the clock. */
 uint32_t lu__cadence(const struct heap *heap);
 /* A pooled heap may have something to do. */
@@ -373,8 +379,9 @@ extern __thread struct heap *lu__own_heap
 LU_INLINE struct heap *lu__thread_heap(void) {
     return lu__own_heap;
 }
-/* The same if it is hardened and harden_fast.c may use it, else NULL. */
-extern __thread struct heap *lu__hard_heap
+/* The same if it has no lists, but short ways of another kind, which may be used now; else NULL.
+ * See engine/hardened_fast.c. */
+extern __thread struct heap *lu__short_heap
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
 /* The compiler may not move accesses of the slow path across the mark. */
 LU_INLINE void lu__heap_set_busy(struct heap *heap, uint8_t busy) {
@@ -486,13 +493,5 @@ void lu__structures_fork_child(void);
 /* Without the lock, any thread: call `visit` for every structure that was ever used, whatever its
  * state; it must only look. */
 void lu__heap_each(void (*visit)(struct heap *, void *), void *arg);
-
-/* ---------------------------------------------------------------- emergency.c */
-
-/* Memory for a signal handler that interrupted this thread in a slow path: lock free, and never
- * reused. */
-void *lu__emergency_alloc(size_t align, size_t size);
-/* Usable bytes, or 0 if `block` is not from there. */
-size_t lu__emergency_usable(const void *block);
 
 #endif

@@ -2,14 +2,13 @@
  * large.c - blocks above the size classes: one run of slices each, and from mmap_threshold up a
  * mapping each (span/huge.c).
  *
- * The descriptor's `remote` word, which a LARGE run has no use for, holds the usable bytes: what
- * was asked for, rounded up to pages of the kernel, so that the slices' rest is neither touched nor
- * promised. Growing tries the run's own rest, the free run behind it, a move of the pages into a
- * mapping, which the block then keeps, and a copy.
+ * The usable bytes are what was asked for, rounded up to pages of the kernel, so that the slices'
+ * rest is neither touched nor promised. Growing tries the run's own rest, the free run behind it, a
+ * move of the pages into a mapping, which the block then keeps, and a copy.
  *
  * Runs begin at multiples of 64 KiB. If blocks did, the same index of many would fall into one set
  * of every cache, and of the TLB, and a loop over the columns of 64 arrays would miss with each
- * access. So a block begins at a line of its own, `limit` bytes from the run's start, for life:
+ * access. So a block begins at a line of its own, `offset` bytes from the run's start, for life:
  *
  *     run   | units | line | block: usable bytes ............ | rest |
  *             0-15    0-63   (4 KiB each, 64 bytes each)
@@ -24,7 +23,6 @@
 #include <string.h>
 
 #include "base/options.h"
-#include "heap/harden.h"
 #include "heap/heap.h"
 #include "os/os.h"
 #include "span/huge.h"
@@ -44,12 +42,12 @@ static size_t usable_of(size_t size) {
 }
 
 static void set_bytes(struct span *span, size_t size) {
-    __atomic_store_n(&span->remote, usable_of(size), __ATOMIC_RELAXED);
+    __atomic_store_n(&span->large_bytes, usable_of(size), __ATOMIC_RELAXED);
 }
 
 /* Where a block of `usable` bytes is to begin in the run, which has room for them at the start, and
  * perhaps behind the last line of a unit. */
-static size_t front_for(const struct span *span, size_t align, size_t usable) {
+static size_t offset_for(const struct span *span, size_t align, size_t usable) {
     uint32_t place = (uint32_t)lu__region_slice(lu__region_of_desc(span), span);
     uint32_t spread = place * GOLDEN >> (32 - LINE_BITS - UNIT_BITS);
     size_t room = lu__span_bytes(span) - usable;
@@ -87,12 +85,12 @@ void *lu__large_alloc(struct heap *user, size_t align, size_t size, bool *zero) 
         span = lu__run_alloc(least, slices_of(align), LU_KIND_LARGE, zero);
     }
     if (span == NULL) return NULL;
-    __atomic_store_n(&span->swept, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&span->taken, 0, __ATOMIC_RELAXED);
     set_bytes(span, size);
-    __atomic_store_n(&span->limit, (uint32_t)front_for(span, align, usable), __ATOMIC_RELAXED);
+    __atomic_store_n(&span->offset, (uint32_t)offset_for(span, align, usable), __ATOMIC_RELAXED);
     __atomic_store_n(&span->owner, user, __ATOMIC_RELAXED); /* walks ask for it, of any run */
     if (user != NULL) lu__heap_link(user, span);
-    return lu__span_start(span) + lu__large_front(span);
+    return lu__span_start(span) + lu__large_offset(span);
 }
 
 void lu__large_free(struct span *span) {
@@ -105,9 +103,9 @@ static void *move_out(struct span *span, size_t size) {
     struct heap *user = span->owner;
     size_t whole = lu__span_bytes(span);
     if (whole < LU_HUGE_MOVE_LEAST || !lu__large_take(span)) return NULL;
-    void *to = lu__huge_adopt(lu__span_start(span), whole, lu__large_front(span), size, user);
+    void *to = lu__huge_adopt(lu__span_start(span), whole, lu__large_offset(span), size, user);
     if (to == NULL) {
-        __atomic_store_n(&span->swept, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&span->taken, 0, __ATOMIC_RELAXED);
         return NULL;
     }
     if (user != NULL) {
@@ -124,7 +122,7 @@ static void *copy(struct span *span, size_t size) {
     bool zero;
     char *to = lu__large_alloc(user, 1, size, &zero);
     if (to == NULL) return NULL;
-    memcpy(to, lu__span_start(span) + lu__large_front(span), LU_MIN(lu__large_bytes(span), size));
+    memcpy(to, lu__span_start(span) + lu__large_offset(span), LU_MIN(lu__large_bytes(span), size));
     if (!lu__large_take(span)) return to; /* another thread frees it, which does wrong */
     if (user != NULL) lu__heap_unlink(user, span);
     lu__large_free(span);
@@ -132,7 +130,7 @@ static void *copy(struct span *span, size_t size) {
 }
 
 void *lu__large_resize(struct span *span, size_t size) {
-    size_t slices = slices_of(lu__large_front(span) + usable_of(size));
+    size_t slices = slices_of(lu__large_offset(span) + usable_of(size));
     if (slices > UINT32_MAX / 2) return NULL; /* more than there are addresses */
     if (slices < span->slices) {
         lu__run_shrink(span, slices);
@@ -141,11 +139,10 @@ void *lu__large_resize(struct span *span, size_t size) {
         return to != NULL ? to : copy(span, size);
     }
     set_bytes(span, size);
-    return lu__span_start(span) + lu__large_front(span);
+    return lu__span_start(span) + lu__large_offset(span);
 }
 
-void *lu__large_resize_huge(void *block, size_t size) {
-    /* Hardened heaps have guards around what is not that large. */
-    bool stays = is_huge(size) || (size >= LU_HUGE_MOVE_LEAST && !lu__harden.on);
+void *lu__large_resize_huge(void *block, size_t size, bool small_stay) {
+    bool stays = is_huge(size) || (size >= LU_HUGE_MOVE_LEAST && small_stay);
     return stays ? lu__huge_resize(block, size) : NULL;
 }

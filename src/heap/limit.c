@@ -26,8 +26,8 @@
 
 #include <errno.h>
 
-#include "heap/harden.h"
 #include "heap/heap.h"
+#include "heap/ops.h"
 #include "os/os.h"
 #include "span/span.h"
 
@@ -50,17 +50,13 @@ bool lu__limit_is_near(void) {
 static bool demote(struct heap *heap, void *arg) {
     (void)arg;
     (void)lu__remote_take_in(heap);
-    if (heap->hard != NULL) {
-        lu__hard_sweep(heap);
-    } else {
-        for (unsigned c = 0; c < LU_CLASSES; c++) lu__small_demote(heap, c);
-    }
+    lu__heap_ops(heap)->end_empty(heap);
     return true; /* go on with the next */
 }
 
 static void sweep(struct heap *heap, void *arg) {
     (void)arg;
-    (void)lu__sweep_all(heap, false);
+    (void)lu__heap_ops(heap)->sweep_all(heap, false);
 }
 
 /* Do what `visit` does to the lu_heap, if the program is not in it. */

@@ -15,9 +15,8 @@
  * (structures.c); the callers are inside.
  */
 #include "base/options.h"
-#include "heap/guard.h"
-#include "heap/harden.h"
 #include "heap/heap.h"
+#include "heap/ops.h"
 
 #define SOME 8 /* heaps that a sweep of the pool visits */
 
@@ -35,8 +34,7 @@ static bool ready;
 static void init_locked(void) {
     if (ready) return;
     lu__options_init();
-    lu__harden_init();
-    lu__guard_init();
+    lu__setup_ops.first();
     lu__span_figures.limit = (size_t)lu__option(LU_OPT_LIMIT);
     lu__link_init();
     lu__thread_init();
@@ -49,10 +47,6 @@ static struct heap *make_locked(enum heap_kind kind) {
     init_locked();
     struct heap *heap = lu__structure_take();
     if (heap == NULL) return NULL;
-    if (lu__harden.on && (heap->hard = lu__hard_make()) == NULL) {
-        lu__structure_give(heap);
-        return NULL;
-    }
     for (unsigned c = 0; c <= LU_CLASSES; c++) {
         heap->list[c] = LU_LIST_END;
         heap->keys[c] = LU_NO_KEY;
@@ -67,7 +61,11 @@ static struct heap *make_locked(enum heap_kind kind) {
     heap->sweep_class = LU_CLASSES;
     heap->state = LU_HEAP_ACTIVE;
     lu__lock_init(&heap->lock, LU_RANK_HEAP);
-    lu__guard_prepare(heap, kind);
+    heap->fast = heap;
+    if (!lu__setup_ops.made(heap, kind)) {
+        lu__structure_give(heap);
+        return NULL;
+    }
     /* Last: until then it is none that the child of fork could pool, and then it is in use. */
     lu__heap_set_busy(heap, kind == LU_HEAP_OF_THREAD);
     __atomic_store_n(&heap->kind, (uint8_t)kind, __ATOMIC_RELEASE);

@@ -24,8 +24,8 @@
  * What a thread holds back is bounded by LU_RING * 16 KiB; blocks above 8 KiB are posted one by
  * one.
  */
-#include "heap/harden.h"
 #include "heap/heap.h"
+#include "heap/ops.h"
 
 #define BATCH_BYTES 16384u
 #define POSTED ((uint64_t)1 << 63)
@@ -101,7 +101,7 @@ LU_INLINE void post_noted(struct heap *heap, struct span *span, uintptr_t first,
 static void post_batch(struct heap *heap, struct remote_batch *batch) {
     struct span *span = batch->span;
     batch->span = NULL;
-    post_noted(heap, span, batch->first, batch->last, batch->most - batch->room);
+    post_noted(heap, span, batch->first, batch->last, batch->capacity - batch->room);
     /* Perhaps in a later life of the span, which does not set it anew: a search looks at rings in
      * vain, but at none too few. */
     (void)__atomic_fetch_sub(&span->rings, 1, __ATOMIC_RELAXED);
@@ -113,7 +113,7 @@ void lu__remote_begin(struct heap *heap, struct remote_batch *batch, struct span
     uint32_t size = lu__class_size[span->class_id];
     uint32_t most = LU_MIN(BATCH_BYTES / size, BATCH_BLOCKS);
     if (most <= 1) return post_noted(heap, span, block, block, 1);
-    batch->most = most;
+    batch->capacity = most;
     batch->room = most - 1;
     batch->first = batch->last = block;
     __atomic_store_n((uintptr_t *)block, (LU_LIST_END ^ block) ^ span->key, __ATOMIC_RELAXED);
@@ -165,22 +165,27 @@ void lu__remote_flush(struct heap *heap) {
     }
 }
 
-/* Take in what was posted to the first span of `taken`. */
-static void take_in_first(struct heap *heap) {
-    struct span *span = heap->taken;
+LU_INLINE void take_span(struct heap *heap, struct span *span) {
     /* Read before the word is cleared: from then on the span may be pushed again. */
     struct span *next = __atomic_load_n(&span->pending_next, __ATOMIC_RELAXED);
-    if (span->hardened) {
-        heap->taken = next;
-        lu__hard_take_in(heap, span);
-        return;
-    }
     uint64_t word = __atomic_exchange_n(&span->remote, 0, __ATOMIC_ACQUIRE);
     heap->taken = next;
     uintptr_t window = window_of((uintptr_t)lu__span_start(span));
     LU_ASSERT(word != 0);
     lu__small_return(heap, span, packed_first(word, window), packed_last(word, window),
                      packed_count(word));
+}
+
+void lu__remote_take_span(struct heap *heap, struct span *span) {
+    take_span(heap, span);
+}
+
+/* Take in what was posted to the first span of `taken`. */
+LU_INLINE void take_in_first(struct heap *heap) {
+    struct span *span = heap->taken;
+    const struct lu__heap_ops *ops = lu__run_ops(span);
+    if (LU_LIKELY(ops == &lu__plain_ops)) return take_span(heap, span);
+    ops->take_in(heap, span);
 }
 
 static void take_stack(struct heap *heap) {
@@ -218,8 +223,7 @@ void lu__remote_fork_child(struct heap *heap) {
     if (span == NULL) return; /* nothing written: that would copy a page for every heap */
     heap->posting = NULL;
     if (span->kind != LU_KIND_SMALL || span->owner == NULL) return;
-    bool waits = span->hardened ? span->stamp != 0 && span->state != LU_SPAN_PARTIAL
-                                : span->remote != 0;
+    bool waits = lu__run_ops(span)->waits(span);
     const struct heap *owner = span->owner;
     /* A busy owner may have it in hand: an orphan, or interrupted by the handler that forked. */
     if (owner->busy) return;

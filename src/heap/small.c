@@ -27,8 +27,8 @@
  * Everything is done by the heap's owner (or under the lock of a lu_heap); no lock here.
  */
 #include "base/options.h"
-#include "heap/guard.h"
 #include "heap/heap.h"
+#include "heap/ops.h"
 #include "heap/track.h"
 #include "os/os.h"
 
@@ -125,7 +125,7 @@ void lu__partial_remove(struct heap *heap, struct span *span) {
 
 bool lu__small_is_idle(const struct heap *heap, unsigned c, uint32_t *steps) {
     const struct span *span = heap->current[c];
-    uint32_t carved = lu__span_carved(span) - span->off;
+    uint32_t carved = lu__span_carved(span) - span->unlisted;
     if (carved > *steps) return false;
     uintptr_t block = heap->list[c];
     uint32_t listed = 0;
@@ -176,7 +176,7 @@ static struct span *span_create(struct heap *heap, unsigned c) {
     span->needed = 0;
     span->reserve = 0;
     span->next = span->prev = NULL;
-    span->off = 0;
+    span->unlisted = 0;
     span->track = 0;
     span->swept = 0;
     __atomic_store_n(&span->remote, 0, __ATOMIC_RELAXED);
@@ -208,7 +208,7 @@ void lu__span_release(struct heap *heap, struct span *span) {
 }
 
 /* The span, in no list, becomes the one whose blocks malloc pops. */
-static void make_current(struct heap *heap, struct span *span) {
+LU_INLINE void make_current(struct heap *heap, struct span *span) {
     unsigned c = span->class_id;
     uint32_t out = span->needed + span->reserve;
     heap->current[c] = span;
@@ -218,31 +218,28 @@ static void make_current(struct heap *heap, struct span *span) {
     span->list = &heap->list[c];
     span->state = LU_SPAN_CURRENT;
     span->reserve = 0;
-    span->seen = 0;
+    span->swept_to = 0;
     span->swept = 0;
     span->needed = lu__cadence(heap);
-    if (LU_UNLIKELY(heap->sampler != NULL)) {
-        lu__guard_begin(heap, span, lu__span_carved(span) - span->off - out);
-        lu__guard_renew(heap, span);
-    }
+    lu__sampler_begun(heap, span, out);
 }
 
 /* The current span, whose list is `list` with `listed` blocks, becomes partial, or sleeps if it has
  * nothing to give, or ends if nothing of it is out. */
 static void end_current(struct heap *heap, struct span *span, uintptr_t list, uint32_t listed) {
     unsigned c = span->class_id;
-    uint32_t out = lu__span_carved(span) - span->off - listed;
-    if (LU_UNLIKELY(heap->sampler != NULL)) lu__guard_end(heap, span, listed);
+    uint32_t out = lu__span_carved(span) - span->unlisted - listed;
+    lu__sampler_ended(heap, span, listed);
     heap->current[c] = NULL;
     heap->list[c] = LU_LIST_END;
     span->head = list;
     span->list = &span->head;
-    span->stamp = 0;
+    span->last_mark = 0;
     span->swept = 0;
-    span->seen = 0;
+    span->swept_to = 0;
     if (out == 0) {
         lu__span_release(heap, span);
-    } else if (listed > 0 || span->purged || span->off > 0 ||
+    } else if (listed > 0 || span->purged || span->unlisted > 0 ||
                span->limit < lu__span_capacity_bytes(span)) {
         span->state = LU_SPAN_PARTIAL;
         span->needed = out;
@@ -275,7 +272,7 @@ void lu__small_needed(struct heap *heap, struct span *span) {
     switch (span->state) {
     case LU_SPAN_CURRENT:
         span->needed = lu__cadence(heap);
-        if (LU_UNLIKELY(heap->sampler != NULL)) lu__guard_renew(heap, span);
+        lu__sampler_renewed(heap, span);
         if (LU_UNLIKELY(span->track != 0)) (void)lu__track_refill(heap, span);
         lu__tick_slow(heap);
         break;
@@ -287,7 +284,7 @@ void lu__small_needed(struct heap *heap, struct span *span) {
             span->needed = span->reserve;
             span->reserve = 0;
             partial_prepend(heap, span);
-            heap->restless = 1;
+            heap->pass_changed = 1;
         }
         break;
     default:
@@ -308,7 +305,7 @@ void lu__small_return(struct heap *heap, struct span *span, uintptr_t first, uin
     *(uintptr_t *)last = (*span->list ^ last) ^ span->key;
     *span->list = first;
     if (span->state == LU_SPAN_CURRENT) {
-        if (LU_UNLIKELY(heap->sampler != NULL)) lu__guard_count(heap, count);
+        lu__sampler_counted(heap, (int32_t)count);
         return;
     }
     if (span->state == LU_SPAN_SLEEPING && count >= span->needed) {
@@ -316,7 +313,7 @@ void lu__small_return(struct heap *heap, struct span *span, uintptr_t first, uin
         span->needed += span->reserve;
         span->reserve = 0;
         partial_prepend(heap, span);
-        heap->restless = 1;
+        heap->pass_changed = 1;
     }
     LU_ASSERT(count <= span->needed + span->reserve);
     span->needed -= count;
@@ -330,21 +327,21 @@ void lu__small_return(struct heap *heap, struct span *span, uintptr_t first, uin
 static bool recarve(struct heap *heap, struct span *span) {
     uint32_t size = lu__class_size[span->class_id];
     uintptr_t start = (uintptr_t)lu__span_start(span);
-    uint32_t off = span->off;
+    uint32_t before = span->unlisted;
     while (span->purged != 0 && *span->list == LU_LIST_END) {
         uint32_t page = (uint32_t)__builtin_ctz(span->purged), from = page << LU_UNIT_SHIFT;
         uint32_t end = LU_MIN(from + LU_UNIT, span->limit);
         if (from < end && !lu__span_touch(span, from, end)) break;
         set_purged(span, span->purged & (span->purged - 1));
         for (uint32_t at = from / size * size; at < end; at += size) {
-            uint32_t pages = lu__block_pages(at, size);
-            if (at + size > span->limit || (pages & span->purged) != 0) continue;
+            uint32_t units = lu__block_units(at, size);
+            if (at + size > span->limit || (units & span->purged) != 0) continue;
             lu__list_push(span->key, span->list, start + at);
-            span->off--;
+            span->unlisted--;
         }
     }
     span->swept = 0;
-    if (LU_UNLIKELY(heap->sampler != NULL)) lu__guard_count(heap, off - span->off);
+    lu__sampler_counted(heap, (int32_t)(before - span->unlisted));
     return *span->list != LU_LIST_END;
 }
 
@@ -360,7 +357,7 @@ static bool carve(struct heap *heap, struct span *span) {
     uint32_t blocks = LU_MIN(touched, most);
     blocks = LU_MAX(LU_MAX(CARVE_BYTES / size, blocks), span->zero ? 1u : CARVE_BLOCKS_DIRTY);
     uint32_t step = LU_MIN(blocks * size, left);
-    if (LU_UNLIKELY(heap->sampler != NULL)) step = lu__guard_carve(heap, step / size) * size;
+    step = lu__sampler_carved(heap, step, size);
     /* With the last blocks the rest of the run counts as well: it ends as any other dirty one. */
     uint32_t end = step < left ? span->limit + step : span->slices << LU_SLICE_SHIFT;
     if (!lu__span_touch(span, span->limit, end)) return false;
@@ -394,7 +391,7 @@ static bool is_stocked(struct heap *heap, struct span *span) {
 /* Put blocks on the heap's empty list. *fresh: the first was never used, and its memory is zero. */
 static bool refill(struct heap *heap, unsigned c, bool *fresh) {
     *fresh = false;
-    heap->lonely[c] = 0;
+    heap->last_taken[c] = 0;
     (void)lu__remote_take_in(heap);
     for (;;) {
         struct span *span = heap->current[c];
@@ -426,7 +423,7 @@ static bool refill(struct heap *heap, unsigned c, bool *fresh) {
  * and freed in turn, would bring malloc here every time. */
 static bool wants_early_refill(const struct heap *heap, unsigned c) {
     const struct span *span = heap->current[c];
-    return heap->lonely[c] || (span != NULL && lu__span_touched(span) > span->limit);
+    return heap->last_taken[c] || (span != NULL && lu__span_touched(span) > span->limit);
 }
 
 void *lu__small_alloc(struct heap *heap, unsigned c, bool *zero) {
@@ -447,7 +444,7 @@ uintptr_t lu__small_last(struct heap *heap, unsigned c) {
     uintptr_t block = heap->list[c];
     if (heap == LU_EMPTY_HEAP || block == LU_LIST_END || wants_early_refill(heap, c)) return 0;
     if (lu__link_next(heap->keys[c], block) != LU_LIST_END) return 0;
-    heap->lonely[c] = 1;
+    heap->last_taken[c] = 1;
     heap->list[c] = LU_LIST_END;
     *(uintptr_t *)block = 0;
     return block;

@@ -6,10 +6,6 @@
  *     empty -> those without one in use, whose pages went   by next
  *              back to the system
  *
- * What the descriptor of a bank's run says besides:
- *     stamp    a bit for each structure in use        needed   structures from here were never used
- *     seen     free ones whose pages went back        swept    1: all pages did
- *
  * A structure is never unmapped, and no run of them ever used for anything else: others walk all
  * heaps at any time without a lock, and a thread that frees a block of a heap which another thread
  * destroys looks at its structure. What they find there is a heap, or a page of zeros, which stands
@@ -43,7 +39,7 @@ void lu__heap_each(void (*visit)(struct heap *, void *), void *arg) {
     if (__atomic_load_n(&first_state, __ATOMIC_RELAXED) != FIRST_NEW) visit(&first, arg);
     struct span *bank = __atomic_load_n(&banks, __ATOMIC_ACQUIRE);
     for (; bank != NULL; bank = bank->all_next) {
-        uint32_t made = __atomic_load_n(&bank->needed, __ATOMIC_ACQUIRE);
+        uint32_t made = __atomic_load_n(&bank->made, __ATOMIC_ACQUIRE);
         for (uint32_t i = 0; i < made; i++) visit(structure_at(bank, i), arg);
     }
 }
@@ -71,7 +67,7 @@ static bool add_bank(void) {
     struct span *bank = lu__run_alloc(1, 1, LU_KIND_META, &zero);
     if (bank == NULL) return false;
     if (!zero) memset(lu__span_start(bank), 0, LU_SLICE);
-    bank->stamp = bank->needed = bank->seen = 0;
+    bank->in_use = bank->made = bank->gone = 0;
     bank->all_next = banks;
     LU_SET(banks, bank);
     free_count += PER_BANK;
@@ -91,8 +87,8 @@ static bool wake_bank(void) {
 /* No structure of it is in use. False: the kernel keeps its pages. */
 static bool retire_bank(struct span *bank) {
     if (!lu__run_retire(bank)) return false;
-    LU_SET(bank->needed, 0);
-    bank->seen = 0;
+    LU_SET(bank->made, 0);
+    bank->gone = 0;
     free_count -= PER_BANK;
     remove_roomy(bank);
     bank->next = empty;
@@ -140,16 +136,16 @@ struct heap *lu__structure_take(void) {
     }
     if (roomy == NULL && !(empty != NULL ? wake_bank() : add_bank())) return NULL;
     struct span *bank = roomy;
-    uint32_t i = (uint32_t)__builtin_ctz(~bank->stamp);
+    uint32_t i = (uint32_t)__builtin_ctz(~bank->in_use);
     struct heap *heap = structure_at(bank, i);
-    uint16_t seen = (uint16_t)(bank->seen & ~(1u << i));
-    if (seen != bank->seen && !lu__run_meta_absent(bank, covered(bank, seen))) return NULL;
-    bank->seen = seen;
-    LU_SET(bank->stamp, bank->stamp | 1u << i);
+    uint16_t gone = (uint16_t)(bank->gone & ~(1u << i));
+    if (gone != bank->gone && !lu__run_meta_absent(bank, covered(bank, gone))) return NULL;
+    bank->gone = gone;
+    LU_SET(bank->in_use, bank->in_use | 1u << i);
     free_count--;
-    if (bank->stamp == ALL) remove_roomy(bank);
+    if (bank->in_use == ALL) remove_roomy(bank);
     clear(heap);
-    if (i >= bank->needed) LU_SET(bank->needed, i + 1);
+    if (i >= bank->made) LU_SET(bank->made, i + 1);
     return heap;
 }
 
@@ -165,20 +161,20 @@ void lu__structure_give(struct heap *heap) {
     size_t offset = (size_t)((char *)heap - region->base);
     struct span *bank = lu__region_desc(region, offset >> LU_SLICE_SHIFT);
     uint32_t i = (uint32_t)((offset & (LU_SLICE - 1)) / STRUCTURE_BYTES);
-    if (bank->stamp == ALL) push_roomy(bank);
+    if (bank->in_use == ALL) push_roomy(bank);
     free_count++;
-    LU_SET(bank->stamp, bank->stamp & ~(1u << i));
+    LU_SET(bank->in_use, bank->in_use & ~(1u << i));
     bool keep = free_count <= KEEP || lu__option(LU_OPT_PURGE_DELAY) < 0;
-    if (bank->stamp == 0 && !keep) (void)retire_bank(bank);
+    if (bank->in_use == 0 && !keep) (void)retire_bank(bank);
 }
 
 /* ---------------------------------------------------------------- giving back */
 
 /* Pages that free structures cover, between those in use. Bytes. */
 static size_t purge_between(struct span *bank) {
-    uint32_t wanted = ~bank->stamp & ((1u << bank->needed) - 1), kept = 0;
-    size_t before = covered(bank, bank->seen);
-    if ((wanted & ~(uint32_t)bank->seen) == 0) return 0;
+    uint32_t wanted = ~bank->in_use & ((1u << bank->made) - 1), kept = 0;
+    size_t before = covered(bank, bank->gone);
+    if ((wanted & ~(uint32_t)bank->gone) == 0) return 0;
     for (uint32_t i = 0, end; i < PER_BANK; i = end + 1) {
         uintptr_t from, to;
         end = pages_of(bank, wanted, i, &from, &to);
@@ -186,8 +182,8 @@ static size_t purge_between(struct span *bank) {
             kept |= (1u << end) - (1u << i);
         }
     }
-    bank->seen = (uint16_t)(wanted & ~kept);
-    size_t absent = covered(bank, bank->seen), bytes = absent > before ? absent - before : 0;
+    bank->gone = (uint16_t)(wanted & ~kept);
+    size_t absent = covered(bank, bank->gone), bytes = absent > before ? absent - before : 0;
     if (!lu__run_meta_absent(bank, absent)) return 0;
     __atomic_fetch_add(&lu__span_figures.returned, bytes, __ATOMIC_RELAXED);
     return bytes;
@@ -197,7 +193,7 @@ size_t lu__structures_purge(void) {
     size_t bytes = 0;
     for (struct span *bank = roomy, *next; bank != NULL; bank = next) {
         next = bank->next;
-        if (bank->stamp != 0) {
+        if (bank->in_use != 0) {
             bytes += purge_between(bank);
         } else if (retire_bank(bank)) {
             bytes += LU_SLICE;
@@ -212,12 +208,12 @@ void lu__structures_fork_child(void) {
     roomy = empty = NULL;
     free_count = 0;
     for (struct span *bank = banks; bank != NULL; bank = bank->all_next) {
-        if (bank->swept) {
-            bank->needed = 0;
+        if (bank->retired) {
+            bank->made = 0;
             bank->next = empty;
             empty = bank;
-        } else if (bank->stamp != ALL) {
-            free_count += PER_BANK - (uint32_t)__builtin_popcount(bank->stamp);
+        } else if (bank->in_use != ALL) {
+            free_count += PER_BANK - (uint32_t)__builtin_popcount(bank->in_use);
             push_roomy(bank);
         }
     }

@@ -17,8 +17,8 @@
 #include <pthread.h>
 
 #include "base/options.h"
-#include "heap/harden.h"
 #include "heap/heap.h"
+#include "heap/ops.h"
 #include "os/os.h"
 
 /* No more than the fast paths read, so that what the loader writes to fits one page. */
@@ -29,8 +29,8 @@ const uintptr_t lu__empty_front[FRONT(current)] __attribute__((aligned(64))) = {
 };
 _Static_assert(offsetof(struct heap, list) == 0, "lists first");
 __thread struct heap *lu__heap = LU_EMPTY_HEAP;
-__thread struct heap *lu__own_heap, *lu__hard_heap;
-bool lu__perturbing; /* fast paths are off; see engine.c */
+__thread struct heap *lu__own_heap, *lu__short_heap;
+bool lu__perturbing, lu__long_ways;
 
 static __thread bool gone __attribute__((tls_model("initial-exec"))); /* its destructor has run */
 static __thread struct heap *borrowed __attribute__((tls_model("initial-exec")));
@@ -67,7 +67,7 @@ void lu__heap_see_region(struct heap *heap) {
 }
 
 bool lu__thread_interrupted(void) {
-    const struct heap *heap = lu__own_heap; /* the short ways of harden_fast.c mark only the heap */
+    const struct heap *heap = lu__own_heap; /* short ways mark only the heap */
     return lu__is_inside() || (heap != NULL && heap->busy);
 }
 
@@ -81,13 +81,13 @@ bool lu__thread_mark(void) {
 
 static LU_COLD void go_slow(struct heap *heap) {
     lu__heap = LU_EMPTY_HEAP;
-    lu__hard_heap = lu__harden.quick && !lu__perturbing && heap->hard != NULL ? heap : NULL;
+    lu__short_heap = heap->short_ways && !lu__perturbing ? heap : NULL;
 }
 
 /* Set what the fast paths of the calling thread, whose heap it is, are to use. */
 static void set_front(struct heap *heap) {
-    if (LU_UNLIKELY(lu__perturbing || lu__harden.on)) return go_slow(heap);
-    lu__heap = heap->front;
+    if (LU_UNLIKELY(lu__perturbing || lu__long_ways)) return go_slow(heap);
+    lu__heap = heap->fast;
 }
 
 void lu__thread_see_perturb(void) {
@@ -117,8 +117,7 @@ static LU_COLD bool enter_rarely(struct heap **out) {
         return true;
     }
     lu__heap_set_busy(heap, 1);
-    /* Without, it was made before there were options to read. */
-    if (heap->hard == NULL) heap->hard = lu__hard_make();
+    lu__setup_ops.entered(heap);
     *out = heap;
     return true;
 }
@@ -126,7 +125,7 @@ static LU_COLD bool enter_rarely(struct heap **out) {
 /* True if *out was entered; else it is rare. */
 LU_INLINE bool enter_quickly(struct heap **out) {
     struct heap *heap = *out = lu__own_heap;
-    if (LU_UNLIKELY(heap == NULL) || LU_UNLIKELY(lu__harden.on)) return false;
+    if (LU_UNLIKELY(heap == NULL) || LU_UNLIKELY(lu__long_ways)) return false;
     if (LU_UNLIKELY(!lu__inside_enter())) return false;
     lu__heap_set_busy(heap, 1);
     return true;
@@ -164,12 +163,11 @@ static void leave_thread(void) {
     lu__heap_set_busy(heap, 1);
     lu__heap = LU_EMPTY_HEAP;
     borrowed = heap;
-    lu__own_heap = lu__hard_heap = NULL;
+    lu__own_heap = lu__short_heap = NULL;
     gone = true;
     lu__remote_flush(heap);
-    if (heap->hard != NULL) lu__hard_thread_exit(heap);
     lu__remote_drain(heap); /* what there is more of, whoever has the heap next takes in */
-    for (unsigned c = 0; c < LU_CLASSES; c++) lu__small_demote(heap, c);
+    lu__heap_ops(heap)->thread_exit(heap);
     size_t most = (size_t)lu__option(LU_OPT_ARENA_MAX), active, pooled;
     lu__pool_counts(&active, &pooled);
     if (most != 0 && pooled >= most) heap->urgent = LU_URGENT_ASKED;

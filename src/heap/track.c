@@ -9,7 +9,7 @@
  *     *span->list -> block -> block ...          what was freed since, and a few for malloc
  *     bits            0 1 1 0 0 1 0 1 1 1 ...    all other free blocks, by number
  *
- * What is in the bitmap counts as off the lists (span->off), like blocks on purged pages. A refill
+ * What is in the bitmap counts as unlisted (span->unlisted), like blocks on purged pages. A refill
  * brings REFILL of them back. When a search finds the list longer than LU_TRACK_STEPS, all of it
  * goes into the bitmap. A block gets on the list by a free, or by a refill that follows as many
  * mallocs: so however long a list was, walking it costs each of these calls a few steps.
@@ -30,7 +30,7 @@
 #include <string.h>
 
 #include "base/violation.h"
-#include "heap/guard.h"
+#include "heap/ops.h"
 
 #define TRACK_WANTED UINT16_MAX
 #define LEAST 128u /* carved blocks: what has fewer has no long list */
@@ -197,10 +197,8 @@ static void fold(struct heap *heap, struct span *span, struct track *track) {
     }
     *span->list = LU_LIST_END;
     track->count += folded;
-    span->off = (uint16_t)(span->off + folded);
-    if (LU_UNLIKELY(heap->sampler != NULL) && span->state == LU_SPAN_CURRENT) {
-        lu__guard_uncount(heap, folded);
-    }
+    span->unlisted = (uint16_t)(span->unlisted + folded);
+    if (span->state == LU_SPAN_CURRENT) lu__sampler_counted(heap, -(int32_t)folded);
 }
 
 /* Put up to `most` blocks, the first, back on the empty list, which then has them in order. Returns
@@ -228,7 +226,7 @@ static uint32_t unfold(struct span *span, struct track *track, uint32_t most) {
         track->count--;
         taken++;
     }
-    span->off = (uint16_t)(span->off - taken);
+    span->unlisted = (uint16_t)(span->unlisted - taken);
     return taken;
 }
 
@@ -237,9 +235,7 @@ bool lu__track_refill(struct heap *heap, struct span *span) {
     if (track == NULL && (track = begin(span)) == NULL) return *span->list != LU_LIST_END;
     fold(heap, span, track);
     uint32_t taken = unfold(span, track, REFILL);
-    if (LU_UNLIKELY(heap->sampler != NULL) && span->state == LU_SPAN_CURRENT) {
-        lu__guard_count(heap, taken);
-    }
+    if (span->state == LU_SPAN_CURRENT) lu__sampler_counted(heap, (int32_t)taken);
     return *span->list != LU_LIST_END;
 }
 

@@ -15,7 +15,7 @@
 /* True if the span is tracked and `block` is in its bitmap. Any thread, at any time; exact where
  * the caller has the block. */
 bool lu__track_has(const struct span *span, uintptr_t block);
-/* Blocks in the bitmap; they are counted by span->off as well. Its owner. */
+/* Blocks in the bitmap; they are counted by span->unlisted as well. Its owner. */
 uint32_t lu__track_count(const struct span *span);
 /* A suspicion about a live block of the span took `steps`. The calling thread, not entered. */
 void lu__track_alarm(struct span *span, uint32_t steps);

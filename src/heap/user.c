@@ -7,8 +7,7 @@
  */
 #include "heap/user.h"
 
-#include "heap/harden.h"
-#include "heap/track.h"
+#include "heap/ops.h"
 #include "span/huge.h"
 
 void lu__user_clear(struct heap *heap) {
@@ -16,21 +15,11 @@ void lu__user_clear(struct heap *heap) {
     for (struct span *span = heap->all; span != NULL; span = next) {
         next = span->all_next;
         __atomic_store_n(&span->owner, NULL, __ATOMIC_RELAXED);
-        if (span->hardened) {
-            lu__hard_release(span);
-            continue;
-        }
-        if (LU_UNLIKELY(span->track != 0)) lu__track_drop(span);
-        lu__run_free(span);
+        lu__run_ops(span)->release(span);
     }
     heap->all = heap->sweep_at = heap->walk_at = NULL;
     heap->run_count = heap->walking = 0;
-    /* Who uses the heap after this, which is misuse, finds nothing on the fast path. */
-    for (unsigned c = 0; c < LU_CLASSES; c++) {
-        heap->list[c] = LU_LIST_END;
-        heap->keys[c] = LU_NO_KEY;
-    }
-    lu__hard_reset(heap);
+    lu__heap_ops(heap)->clear(heap);
     struct lu__huge huge;
     uintptr_t from = 0;
     while (heap->has_huge && lu__huge_next(heap, &from, &huge)) (void)lu__huge_free(huge.block);

@@ -16,8 +16,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "heap/harden.h"
-#include "heap/track.h"
+#include "heap/ops.h"
 #include "heap/user.h"
 #include "os/os.h"
 #include "span/huge.h"
@@ -28,7 +27,6 @@
 enum {
     FEW = 64,   /* runs that need no mapping */
     HOLD = 512, /* runs noted under one hold of the lock */
-    PART = 64   /* blocks of a hardened span that are looked at under one */
 };
 
 typedef bool visit_fn(void *block, size_t bytes, void *arg);
@@ -111,73 +109,19 @@ NO_TSAN static int note_runs(struct heap *heap, struct runs *runs) {
 
 /* ---------------------------------------------------------------- looked at */
 
-struct look {
-    uint32_t next;        /* the first block of a hardened span that was not looked at */
-    uint32_t size, count; /* of a span of size classes: bytes, and blocks carved */
-    uintptr_t start;
-    uint32_t found; /* else */
-    struct {
-        void *block;
-        size_t bytes;
-    } live[PART];
-    uint8_t free_bits[LU_BITS_MOST / 8];
-};
-
-static void found(struct look *look, void *block, size_t bytes) {
-    look->live[look->found].block = block;
-    look->live[look->found++].bytes = bytes;
-}
-
 /* True if there is more to look at. */
-static bool look_at_hardened(struct span *span, struct look *look) {
-    uint32_t size = lu__class_size[span->class_id];
-    uintptr_t start = (uintptr_t)lu__span_start(span), block;
-    while (look->next * (size_t)size < span->limit) {
-        if (look->found == PART) return true;
-        uintptr_t at = start + (size_t)look->next++ * size;
-        if (lu__hard_find(span, (void *)at, &block) == HARD_LIVE) {
-            found(look, (void *)at, lu__hard_usable(span, at));
-        }
-    }
-    return false;
-}
-
-static void mark(struct look *look, uint32_t i) {
-    look->free_bits[i / 8] |= (uint8_t)(1u << i % 8);
-}
-
-static void look_at_small(struct span *span, struct look *look) {
-    uint32_t size = lu__class_size[span->class_id], count = lu__span_carved(span);
-    uintptr_t start = (uintptr_t)lu__span_start(span);
-    memset(look->free_bits, 0, sizeof look->free_bits);
-    uint32_t listed = 0;
-    for (uintptr_t b = *span->list; b != LU_LIST_END && listed < count; listed++) {
-        mark(look, (uint32_t)((b - start) / size));
-        b = lu__list_step(span->key, b);
-    }
-    lu__track_mark(span, look->free_bits);
-    for (uint32_t i = 0; i < count && span->slices == 1 && span->purged != 0; i++) {
-        if ((lu__block_pages(i * size, size) & span->purged) != 0) mark(look, i);
-    }
-    look->start = start;
-    look->size = size;
-    look->count = count;
-}
-
-static bool look_at(struct span *span, struct look *look) {
+static bool look_at(struct span *span, struct lu__look *look) {
     look->found = look->count = 0;
-    if (span->kind == LU_KIND_SMALL && span->hardened) return look_at_hardened(span, look);
-    if (span->kind == LU_KIND_SMALL) {
-        look_at_small(span, look);
-    } else {
-        found(look, lu__span_start(span) + lu__large_front(span), lu__large_bytes(span));
-    }
+    if (span->kind == LU_KIND_SMALL) return lu__run_ops(span)->look(span, look);
+    look->found = 1;
+    look->live[0].block = lu__span_start(span) + lu__large_offset(span);
+    look->live[0].bytes = lu__large_bytes(span);
     return false;
 }
 
 /* ---------------------------------------------------------------- visited */
 
-static bool visit_live(const struct look *look, visit_fn *visit, void *arg) {
+static bool visit_live(const struct lu__look *look, visit_fn *visit, void *arg) {
     for (uint32_t i = 0; i < look->found; i++) {
         if (!visit(look->live[i].block, look->live[i].bytes, arg)) return false;
     }
@@ -189,7 +133,7 @@ static bool visit_live(const struct look *look, visit_fn *visit, void *arg) {
 }
 
 static bool visit_run(struct heap *heap, struct span *run, visit_fn *visit, void *arg) {
-    struct look look;
+    struct lu__look look;
     bool more = true;
     look.next = 0;
     while (more) {

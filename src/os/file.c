@@ -2,9 +2,9 @@
  * file.c - file.h for Linux.
  *
  * The kernel is called directly: several of libc's wrappers are cancellation points, and a thread
- * that is cancelled inside one would take a store's lock with it. Locks are those of open
- * file descriptions (F_OFD_*): they live as long as any process holds the description, children of
- * fork included, and two opens of one file in the same process exclude each other as well.
+ * that is cancelled inside one would never release a store's lock. Locks are those of open file
+ * descriptions (F_OFD_*): they live as long as any process holds the description, children of fork
+ * included, and two opens of one file in the same process exclude each other as well.
  */
 #include "os/file.h"
 
@@ -153,7 +153,7 @@ void lu__os_file_close(int fd) {
     (void)lu__syscall(SYS_close, fd, 0, 0, 0, 0, 0);
 }
 
-/* mmap of shared memory; `wish` is a wish only: nothing that is there is replaced. */
+/* mmap of shared memory; `wish` is only a hint: no existing mapping is replaced. */
 static int map(void *wish, size_t size, int flags, int fd, void **out) {
     long result = lu__kernel_memory_call(SYS_mmap, (long)wish, (long)size, PROT_READ | PROT_WRITE,
                                          MAP_SHARED | flags, fd, 0);

@@ -1,10 +1,11 @@
 /*
- * kernel.c - what the system layer knows of the kernel: the size of its pages, and how often it was
- * asked to change memory.
+ * kernel.c - what the system layer knows of the kernel: the size of its pages, and the number of
+ * system calls for memory.
  *
- * The page size is read at the first question from the auxiliary vector that the kernel gives every
- * process: no system call, nothing allocated, and at any moment, also before the constructors. It
- * never changes, so that threads that read it at the same time write the same number.
+ * The page size is read when it is first needed, from the auxiliary vector that the kernel gives
+ * every process. That takes no system call, allocates nothing, and works at any moment, also before
+ * the constructors. The size never changes, so threads that read it at the same time write the same
+ * number.
  *
  * No lock.
  */
@@ -19,7 +20,7 @@ static size_t call_count;
 
 size_t lu__os_page_read(void) {
     size_t page = getauxval(AT_PAGESZ);
-    /* Not told: what begins and ends with pages of the largest size does so with all. */
+    /* The vector does not have it: multiples of the largest size are multiples of all. */
     if (!lu__is_pow2(page) || page < LU_OS_PAGE_LEAST) page = LU_OS_PAGE_MOST;
     __atomic_store_n(&lu__os_page_bytes, page, __ATOMIC_RELAXED);
     return page;

@@ -1,5 +1,5 @@
 /*
- * kernel.h - the way into the kernel, for the files of this layer and src/classic/area.c.
+ * kernel.h - the way into the kernel, for the files of this layer and classic/area.c.
  *
  * What differs between processors is in one header each: lu__syscall and lu__cpu_pause. To port
  * lucid, write another (docs/PORTABILITY.md has the list of what else there is).
@@ -17,8 +17,8 @@
 #error "lucid runs on 64-bit x86-64 and little-endian aarch64 only: see docs/PORTABILITY.md"
 #endif
 
-/* A system call that changes memory: counted. Its result, or a negated errno value. The only way in
- * which the library changes mappings, so that tests can stand between it and the kernel. */
+/* A system call that changes memory: counted. Its result, or a negated errno value. The library
+ * changes mappings only through this function, so that tests can intercept the calls. */
 long lu__kernel_memory_call(long number, long a, long b, long c, long d, long e, long f);
 
 LU_INLINE bool lu__kernel_failed(long result) {

@@ -2,16 +2,16 @@
  * lock.c - the waiting half of the mutex in lock.h, the names of threads, and the rules.
  *
  * Critical sections under these locks are short (a list operation, at most a system call), so the
- * holder is likely to release within the time that going to sleep would take: a waiter first looks
- * at the word for a while, reading only, so that the holder's cache line stays its own. The spin is
- * bounded; after it the word has its lowest bit set and the kernel is asked to wait. The scheme is
- * the third mutex of U. Drepper, "Futexes Are Tricky" (2011), with the holder's name in the word.
+ * holder is likely to release within the time that going to sleep would take. A waiter first spins
+ * for a while, reading only, so that the holder keeps its cache line. The spin is bounded; after it
+ * the waiter sets the lowest bit of the word and sleeps in the kernel. The scheme is the third
+ * mutex of U. Drepper, "Futexes Are Tricky" (2011), with the holder's name in the word.
  *
- * Names are given out in order, at the first lock that a thread takes. After 2^29 threads they are
- * given again: a wrong answer of lu__lock_is_mine would need the one signal handler that asks, in
- * the one thread of the same name that still lives and holds the lock.
+ * Names are given out in order, at the first lock that a thread takes. After 2^29 threads they
+ * repeat. lu__lock_is_mine could then answer wrongly only in a signal handler, and only if another
+ * thread of the same name is still alive and holds that lock.
  *
- * Any thread may come here at any time that is inside.
+ * Any thread that is inside may call these functions at any time.
  */
 #include "os/lock.h"
 
@@ -24,7 +24,7 @@ __thread struct lu__lock_thread lu__lock_thread __attribute__((
     tls_model("initial-exec"), visibility("hidden"))) = {.process = &lu__process_first};
 uint32_t lu__lock_names;
 
-/* May be interrupted anywhere by a handler that does the same. */
+/* A signal handler that does the same may interrupt this anywhere. */
 static uint32_t name_thread(void) {
     uint32_t count, none = 0;
     do {

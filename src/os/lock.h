@@ -3,27 +3,27 @@
  *
  *     word  0 free     name * 2: held by the thread of that name     + 1: somebody may be asleep
  *
- * Without contention acquire and release are one atomic exchange each, with no call. That of
- * acquire compares, for a blind one would overwrite the holder's name. Who finds the lock held
- * spins for a moment, then sets the lowest bit and sleeps until the holder, seeing that bit as it
- * releases, wakes one sleeper. A sleeper that takes the lock leaves the bit set, since it cannot
- * know whether it was the last; the price is one needless wake. Who holds the lock is known at any
- * instant, in a signal handler that came between two instructions of acquire or release as well.
+ * Without contention acquire and release are one atomic exchange each, with no call. Acquire uses a
+ * compare-and-swap, because a plain exchange would overwrite the holder's name. A thread that finds
+ * the lock held spins for a moment, then sets the lowest bit and sleeps until the holder, which
+ * sees that bit as it releases, wakes one sleeper. A sleeper that takes the lock leaves the bit
+ * set, because it cannot know whether it was the last; the price is one needless wake. The holder
+ * is known at any instant, also in a signal handler between two instructions of acquire or release.
  *
  * The acquiring exchanges pair with the releasing exchange of lu__lock_release. Not recursive.
  * Zeroed memory is a free lock, without a rank.
  *
- * Inside. A signal handler that interrupted the holder of a lock must not wait for it: nobody would
- * ever release it. So a thread says that it is inside before it takes the first lock, until it has
- * released the last, and nothing that finds its own thread inside takes a lock: it does without, or
- * refuses (lu__inside_enter). Every function of the library has to do so; debug builds look at each
- * acquire. What the program is called back for runs outside.
+ * Inside. A signal handler that interrupted the holder of a lock must not wait for the lock, which
+ * would never be released. So a thread marks itself as inside before it takes the first lock, until
+ * it has released the last. A function that finds its own thread inside takes no lock: it does
+ * without, or refuses (lu__inside_enter). Every function of the library has to do so; debug builds
+ * check it at each acquire. Callbacks of the program run outside.
  *
- * Copies. In a process that is a copy of another, the holder of a lock may be missing. Every way to
- * take a lock sees that before the first is taken (process.h).
+ * Copies. In a process that is a copy of another, the holder of a lock may not exist. Every
+ * function that takes a lock checks for that before it takes the first (process.h).
  *
- * Order. Locks are taken in the order of their ranks, so that no two threads wait for each other;
- * debug builds look at that as well, with the first thread that does it wrong, whatever the others
+ * Order. Locks are taken in the order of their ranks, so that no two threads wait for each other.
+ * Debug builds check that as well, and fail at the first wrong acquire, whatever the other threads
  * do (after jemalloc's witness).
  */
 #ifndef LU_LOCK_H
@@ -34,9 +34,9 @@
 #include "os/os.h"
 #include "os/process.h"
 
-/* A lock is only taken above those that are held, unless it is tried. */
+/* A lock is taken only if its rank is above those of all locks held, unless it is only tried. */
 enum lu__rank {
-    LU_RANK_APART, /* of src/classic, which has rules of its own: nothing is looked at      */
+    LU_RANK_APART, /* of classic, which has rules of its own: not checked               */
     LU_RANK_HEAP,  /* one shared lu_heap                                                    */
     LU_RANK_CACHES,
     LU_RANK_CACHE, /* one object cache; many only by who holds that of CACHES: fork         */
@@ -67,7 +67,7 @@ struct lu__lock {
 
 struct lu__lock_thread {
     uint32_t name;           /* top bit, and twice a number that no other thread has; 0: none yet */
-    uint32_t inside;         /* 1: see above; 2: misuse was found inside, and is to be told       */
+    uint32_t inside;         /* 1: see above; 2: misuse was found inside, to be reported          */
     const uint32_t *process; /* says whether it is still the same one (process.h)         */
 #if LU_DEBUG >= 1
     uint8_t held[LU_RANKS]; /* locks of each rank                           */
@@ -97,15 +97,16 @@ LU_INLINE void lu__inside_set(uint32_t inside) {
 LU_INLINE void lu__inside_begin(void) {
     lu__inside_set(lu__inside_state() | LU_INSIDE);
 }
-/* Mark the calling thread; lu__inside_leave ends it. False, with nothing done: it is marked
- * already, and the caller a signal handler above, or a function of ours that was called inside. */
+/* Mark the calling thread; lu__inside_leave removes the mark. False, with nothing done, if it is
+ * marked already: the caller is a signal handler that interrupted it, or a function of the library
+ * that was called inside. */
 LU_INLINE LU_MUST_CHECK bool lu__inside_enter(void) {
     uint32_t was = lu__inside_state();
     if (LU_UNLIKELY((was & LU_INSIDE) != 0)) return false;
     lu__inside_set(was | LU_INSIDE);
     return true;
 }
-/* The same in fewer instructions; false as well if misuse is to be told. */
+/* The same in fewer instructions; false as well if misuse is to be reported. */
 LU_INLINE LU_MUST_CHECK bool lu__inside_enter_quickly(void) {
     if (LU_UNLIKELY(lu__inside_state() != 0)) return false;
     lu__inside_set(LU_INSIDE);
@@ -117,12 +118,13 @@ LU_INLINE void lu__inside_leave(void) {
     lu__inside_set(0);
     if (LU_UNLIKELY(was != LU_INSIDE)) lu__violation_tell_kept();
 }
-/* The same where nothing was done: what a signal handler found meanwhile is told by the next who
- * leaves, which is in the same call. */
+/* The same for a caller that did nothing: misuse that a signal handler found meanwhile is reported
+ * by the next function that leaves, which is in the same call. */
 LU_INLINE void lu__inside_undo(void) {
     lu__inside_set(lu__inside_state() & ~LU_INSIDE);
 }
-/* Misuse was found inside: true, and lu__inside_leave tells it. False: the thread is not inside. */
+/* Misuse was found inside: returns true, and lu__inside_leave will report it. False: the thread is
+ * not inside. */
 LU_INLINE LU_MUST_CHECK bool lu__inside_tell_later(void) {
     if (!lu__is_inside()) return false;
     lu__inside_set(LU_INSIDE | LU_INSIDE_TO_TELL);
@@ -152,11 +154,11 @@ LU_COLD void lu__lock_acquire_slow(struct lu__lock *lock);
 LU_COLD uint32_t lu__lock_me_slow(void);
 extern uint32_t lu__lock_names; /* given so far; relaxed atomic */
 
-/* What stands in a lock's word while the calling thread holds it, in *me; false: the slow way has
- * to find out, as the thread has no name yet or the process may be a copy. */
+/* *me becomes the value of a lock's word while the calling thread holds it. False: the thread has
+ * no name yet, or the process may be a copy, and the slow path has to find out. */
 LU_INLINE LU_MUST_CHECK bool lu__lock_me_quickly(uint32_t *me) {
-    /* Acquire: what another thread put in order. The name is read as any variable: a handler may
-     * give one meanwhile, which the slow way sees. */
+    /* Acquire: sees what another thread put in order. The name is read like any variable: a signal
+     * handler may give one meanwhile, which the slow path sees. */
     return __builtin_add_overflow(lu__lock_thread.name, lu__process_load(lu__lock_thread.process),
                                   me);
 }
@@ -164,7 +166,7 @@ LU_INLINE uint32_t lu__lock_me(void) {
     uint32_t me;
     return LU_LIKELY(lu__lock_me_quickly(&me)) ? me : lu__lock_me_slow();
 }
-/* See whether the process is a copy, before what is not a lock of this kind. */
+/* Check whether the process is a copy, before a lock of another kind is taken. */
 void lu__lock_see_process(void);
 /* In the child of fork: put everything in order (lu__process_begin). */
 void lu__lock_new_process(void);
@@ -181,7 +183,7 @@ LU_INLINE bool lu__lock_take(struct lu__lock *lock, uint32_t me) {
                                        __ATOMIC_RELAXED);
 }
 
-/* Of a leaf, in a signal handler above whatever its thread may hold, but not above its holder. */
+/* Acquire a leaf lock in a signal handler: its thread may hold any other lock, but not this one. */
 LU_INLINE void lu__lock_acquire_above(struct lu__lock *lock) {
     uint32_t me;
     if (LU_UNLIKELY(!lu__lock_me_quickly(&me)) || LU_UNLIKELY(!lu__lock_take(lock, me)))
@@ -195,7 +197,8 @@ LU_INLINE void lu__lock_acquire(struct lu__lock *lock) {
     lu__lock_acquire_above(lock);
 }
 
-/* By who called lu__lock_me before, to look at something that is put in order in a copy. */
+/* For a caller that has called lu__lock_me before, to look at something that is put in order in a
+ * copy. */
 LU_INLINE void lu__lock_acquire_as(struct lu__lock *lock, uint32_t me) {
     lu__lock_check(lock);
     if (LU_UNLIKELY(!lu__lock_take(lock, me))) lu__lock_acquire_slow(lock);
@@ -229,8 +232,8 @@ LU_INLINE void lu__lock_release(struct lu__lock *lock) {
     if (lu__lock_let_go(lock)) lu__lock_wake(lock);
 }
 
-/* Of a lock for what only one thread at a time uses: note that it is the calling one, or nobody, as
- * lu__lock_is_mine and lu__lock_fork_child are to see it. */
+/* For a structure that only one thread at a time uses: note that the calling thread uses it, or
+ * that none does, so that lu__lock_is_mine and lu__lock_fork_child see it. */
 LU_INLINE void lu__lock_note(struct lu__lock *lock) {
     __atomic_store_n(&lock->word, lu__lock_me(), __ATOMIC_RELAXED);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
@@ -252,8 +255,8 @@ LU_INLINE void lu__lock_reset(struct lu__lock *lock) {
     __atomic_store_n(&lock->word, 0, __ATOMIC_RELEASE);
 }
 
-/* In the child of fork, which has one thread: make the lock free if another thread held it. True if
- * so: what it guards may be as that thread left it, in the middle of something. */
+/* In the child of fork, which has one thread: release the lock if another thread held it. True if
+ * so: then the data that it guards may be half changed. */
 LU_INLINE bool lu__lock_fork_child(struct lu__lock *lock) {
     bool held = __atomic_load_n(&lock->word, __ATOMIC_RELAXED) != 0;
     if (!held || lu__lock_is_mine(lock)) return false; /* the interrupted call goes on with it */

@@ -1,9 +1,9 @@
 /*
  * os_linux.c - os.h for Linux.
  *
- * System calls are made directly, so that errno is never touched and no wrapper of libc that
- * another library interposes (or that allocates) is entered. The only state is the number of random
- * words that were asked for.
+ * System calls are made directly, so that errno is never touched and no wrapper of libc runs, which
+ * might allocate, or which another library might replace. The only state is the number of random
+ * words that were requested.
  */
 #include "os/os.h"
 
@@ -50,7 +50,7 @@ int lu__os_unmap(void *at, size_t size) {
     return (int)-lu__kernel_memory_call(SYS_munmap, (long)at, (long)size, 0, 0, 0, 0);
 }
 
-/* Map `size` bytes at a multiple of `align`, giving back what was taken too much. */
+/* Map `size` bytes at a multiple of `align`, and give the surplus back. */
 static int map_aligned(size_t size, size_t align, int protection, int flags, void **out) {
     int error = map_pages(NULL, size, protection, flags, out);
     if (error != 0 || ((uintptr_t)*out & (align - 1)) == 0) return error;
@@ -81,7 +81,7 @@ int lu__os_claim(void *at, size_t size) {
     void *got;
     int error = map_pages(at, size, PROT_READ | PROT_WRITE, MAP_FIXED_NOREPLACE, &got);
     if (error != 0 || got == at) return error;
-    lu__os_unmap(got, size); /* a kernel before 4.17 takes the address for a wish */
+    lu__os_unmap(got, size); /* a kernel before 4.17 takes the address for a hint */
     return EEXIST;
 }
 
@@ -146,8 +146,8 @@ static bool is_locked(void *at) {
 int lu__os_move_out(void *from, size_t size, size_t room, void **out) {
     void *wish;
     if (is_locked(from)) return EINVAL;
-    /* Where is room for all of it? The answer is but a wish: who maps there meanwhile keeps what he
-     * has, and then the kernel takes another place. */
+    /* Where is room for all of it? The answer is only a hint: if another thread maps there
+     * meanwhile, the kernel takes another place. */
     int error = map_pages(NULL, room, PROT_NONE, MAP_NORESERVE, &wish);
     if (error != 0) return error;
     if (lu__os_unmap(wish, room) != 0) return ENOMEM; /* too many mappings: leave it reserved */
@@ -159,7 +159,8 @@ int lu__os_move_out(void *from, size_t size, size_t room, void **out) {
 }
 
 bool lu__os_alone(void) {
-    /* A request without effect, granted to who shares its memory with nobody. */
+    /* A request without effect that the kernel grants only to a process that shares its memory with
+     * no other. */
     return lu__syscall(SYS_unshare, CLONE_VM, 0, 0, 0, 0, 0) == 0;
 }
 
@@ -181,8 +182,8 @@ static LU_COLD struct lu__siphash_key ask_for_key(void) {
 }
 
 /* The kernel leaves 16 random bytes for every process it starts: no system call. libc makes its
- * stack canary and the guard of its pointers of the same, so nothing that is seen of our numbers
- * may lead back to them, nor from one of our numbers to another. */
+ * stack canary and its pointer guard from the same bytes, so nobody who sees some of our numbers
+ * may be able to compute those bytes, or our other numbers. */
 uint64_t lu__os_random(void) {
     static uint64_t count;
     const void *given = (const void *)getauxval(AT_RANDOM);
@@ -208,8 +209,8 @@ size_t lu__os_address_space_limit(void) {
 }
 
 bool lu__os_wait(const uint32_t *word, uint32_t value) {
-    const struct timespec most = {.tv_nsec = LU_OS_WAIT_MS * 1000000};
-    return lu__syscall(SYS_futex, (long)word, FUTEX_WAIT_HERE, (long)value, (long)&most, 0, 0) ==
+    const struct timespec timeout = {.tv_nsec = LU_OS_WAIT_MS * 1000000};
+    return lu__syscall(SYS_futex, (long)word, FUTEX_WAIT_HERE, (long)value, (long)&timeout, 0, 0) ==
            -ETIMEDOUT;
 }
 

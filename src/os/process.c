@@ -1,18 +1,18 @@
 /*
  * process.c - the notice that this process is a copy of another one.
  *
- * fork calls a handler of ours in the child. Other ways to copy a process do not: the system call
- * clone (container runtimes and init systems make it), _Fork. In such a child the threads that held
- * locks are missing, and whoever waits for one waits for ever. So there is a page that the kernel
- * gives to a copy as zeros (MADV_WIPEONFORK, Linux 4.14), with one word:
+ * fork calls a handler of lucid in the child. Other ways to copy a process do not: the system call
+ * clone (container runtimes and init systems use it), _Fork. In such a child the threads that held
+ * locks do not exist, and a thread that waits for a lock waits for ever. So there is a page that
+ * the kernel fills with zeros in a copy (MADV_WIPEONFORK, Linux 4.14), with one word:
  *
  *     LU_PROCESS_KNOWN   in order
  *     0                  a copy, in which nobody has looked yet
  *     name | 1           a copy that the thread of that name puts in order; others wait
  *
- * Every thread looks at the word before it takes a lock, so the first lock of a copy is taken by
- * whom puts it in order. A child that shares the memory (CLONE_VM, vfork) shares the page as well:
- * there a lock is held by a thread that lives, and is waited for.
+ * Every thread looks at the word before it takes a lock, so the copy is put in order before its
+ * first lock is taken. A child that shares the memory (CLONE_VM, vfork) shares the page as well:
+ * there the holder of a lock is alive, and waiting for it works.
  *
  *     who looks first                       what is done
  *     the thread that was copied            all that fork's handler does
@@ -20,19 +20,19 @@
  *                                           may be that of the thread that was copied, which still
  *                                           uses it on fast paths
  *
- * Which it is, its name says: only the one thread that was copied has one already.
+ * The thread's name tells the cases apart: only the thread that was copied has a name already.
  *
- * The page is made for the second thread that takes a lock: before, nobody waits for one, and
- * programs of one thread pay nothing. Until then threads look at lu__process_first, which is
- * cleared when there is a page, so that they come to lu__lock_me_slow and are sent there.
+ * The page is made when a second thread takes a lock: before, no thread waits for one, and programs
+ * of one thread pay nothing. Until then threads look at lu__process_first, which is cleared when
+ * there is a page, so that they come to lu__lock_me_slow, which directs them to the page.
  *
- * Two things the page does not tell: that it was made in a copy, for a thread that had taken no
- * lock before it was copied, while the first thread held one; and anything, where the kernel
- * refuses it. Then a lock is waited for in vain, and who waits asks the kernel after a while
- * whether anybody else has this memory (lu__process_doubt). That is not asked in other cases, as
- * filters may kill for such a call.
+ * The page does not help in two cases: if it was made in a copy, for a thread that had taken no
+ * lock before it was copied, while the first thread held one; and if the kernel refuses it. Then a
+ * thread waits for a lock in vain, and after a while it asks the kernel whether any other thread
+ * has this memory (lu__process_doubt). It does not ask in other cases, because seccomp filters may
+ * kill a process for such a call.
  *
- * No lock: this is called by who takes one.
+ * No lock: the functions that take locks call this.
  */
 #include "os/process.h"
 
@@ -60,7 +60,7 @@ bool lu__process_is_known(void) {
     return __atomic_load_n(&own_word, __ATOMIC_RELAXED) != NULL;
 }
 
-/* Also in a handler that interrupts another call of it. */
+/* Also called in a signal handler that interrupts another call of it. */
 static void watch(void) {
     uint32_t *none = NULL;
     void *page;
@@ -79,7 +79,8 @@ void lu__process_meet(uint32_t count) {
     bool wanted = count > 1 && __atomic_load_n(&put_in_order, __ATOMIC_ACQUIRE) != NULL;
     bool watched = __atomic_load_n(&own_word, __ATOMIC_SEQ_CST) != NULL;
     if (wanted && !watched && !__atomic_load_n(&refused, __ATOMIC_RELAXED)) watch();
-    /* Whoever stores last has seen the page, or else the caller goes there afterwards. */
+    /* The thread that stores last has seen the page; otherwise the caller looks at it
+     * afterwards. */
     watched = __atomic_load_n(&own_word, __ATOMIC_SEQ_CST) != NULL;
     __atomic_store_n(&lu__process_first, watched ? 0 : LU_PROCESS_KNOWN, __ATOMIC_SEQ_CST);
 }
@@ -115,8 +116,9 @@ void lu__process_doubt(void) {
 
 void lu__process_forked(uint32_t name) {
     uint32_t *word = __atomic_load_n(&own_word, __ATOMIC_ACQUIRE);
-    /* Whatever stands there: an emulator may not have wiped it, and where it was wiped, a handler
-     * of another library may have allocated before ours: then it is done a second time. */
+    /* Whatever the word is: an emulator may not have wiped the page; and where it was wiped, a fork
+     * handler of another library may have allocated before ours, and the work is then done a second
+     * time. */
     if (word != NULL) __atomic_store_n(word, name | 1, __ATOMIC_RELAXED);
     finish(word, true);
 }

@@ -11,19 +11,21 @@
  *
  * A search looks for the best fit among the first few runs of the bin that the size falls in, where
  * runs may be too small, then takes the first run of the next bin, where all fit. Dirty runs come
- * first: they cost no page fault; holes last: they are to be mapped. Where memory is so short that
- * nothing else is left, all runs of the bins where some may be too small are looked at
- * (lu__bins_search), a few at a time, those without room going to the end of their bin.
+ * first, because they cost no page fault; holes come last, because they have to be mapped. Where
+ * memory is so short that nothing else is left, the search looks at all runs of the bins where some
+ * may be too small (lu__bins_search), a few at a time; runs without room go to the end of their
+ * bin.
  *
- * Dirty runs also stand in a queue through span->all_next and all_prev, the oldest in front, from
- * which purge.c takes. No operation takes longer for more runs. Everything is under lu__span_lock.
+ * Dirty runs are also in a queue through span->all_next and all_prev, the oldest in front, from
+ * which purge.c takes them. No operation takes longer with more runs. Everything is under
+ * lu__span_lock.
  */
 #include "span/run_parts.h"
 
 #define BINS 192
 #define WORDS (BINS / 64)
 #define LOOK 16    /* runs that a search examines in one bin */
-#define LOOK_ON 64 /* and one step of a search of all     */
+#define LOOK_ON 64 /* ... in one step of a full search     */
 
 struct bins {
     struct span *first[BINS], *last[BINS];
@@ -196,7 +198,7 @@ static unsigned last_unsure(const struct lu__bins_search *search) {
     return bin_of(search->slices + search->align_slices - 1);
 }
 
-/* On to the next bin to be looked at; false if there is none. */
+/* Go on to the next bin to be searched; false if there is none. */
 static bool search_next(struct lu__bins_search *search) {
     unsigned from = search->bin == 0 ? bin_of(search->slices) : search->bin;
     unsigned bin = next_bin(&bins_of[search->what], from);

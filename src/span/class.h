@@ -21,8 +21,8 @@ LU_INLINE unsigned lu__class_of(size_t size) {
                                 : lu__class_mid[(size + 127) >> 7];
 }
 
-/* Slices in a span of class `c`: as many as hold two blocks. What is left over at the end is never
- * touched, and frees of blocks in a span's first slice are the fast ones. */
+/* Slices in a span of class `c`: as many as hold two blocks. The rest at the end is never touched,
+ * and frees of blocks in a span's first slice are the fast ones. */
 LU_INLINE uint32_t lu__class_slices(unsigned c) {
     return lu__class_size[c] <= LU_SLICE / 2 ? 1 : 2;
 }

@@ -1,9 +1,9 @@
 /*
  * decay.c - the arithmetic of decay.h. No clock is read and nothing is called from here.
  *
- * Epochs end when the time is looked at after their end, which may be many epochs later: what was
- * noted since then counts for the first of them, the last amount for the others, as no change would
- * have gone unnoted.
+ * An epoch ends at the first look at the clock after its time, which may be many epochs later. What
+ * was noted since then counts for the first of these epochs, the last amount for the others,
+ * because every change is noted.
  *
  * Invariants: running.low <= amount <= high; bottom <= used <= top; high, fall and regain are the
  * greatest of all epochs kept.
@@ -36,7 +36,7 @@ static void sum_up(struct lu__decay *decay) {
 static void advance(struct lu__decay *decay, uint64_t now_ms, long delay_ms) {
     uint64_t length = epoch_length(delay_ms);
     if (decay->epoch_ms == 0) decay->epoch_ms = now_ms;
-    /* Threads read the clock before they come here, each in its turn: it may go back. */
+    /* Each thread reads the clock before it takes the lock: so the time may go back. */
     if (now_ms < decay->epoch_ms + length) return;
     uint64_t over = (now_ms - decay->epoch_ms) / length;
     const struct lu__decay_epoch still = {decay->amount, decay->amount, 0, 0};
@@ -52,8 +52,8 @@ static void advance(struct lu__decay *decay, uint64_t now_ms, long delay_ms) {
     decay->climb = LU_MIN(decay->climb, decay->high);
 }
 
-/* Every run that is allocated or freed comes here, and most are no extreme of anything: so there
- * are branches instead of values that are chosen and stored. */
+/* This runs for every run that is allocated or freed, and most are neither a new minimum nor a new
+ * maximum: so it branches instead of storing a value that was selected. */
 
 void lu__decay_freed(struct lu__decay *decay, size_t amount, size_t used, uint64_t now_ms,
                      long delay_ms) {
@@ -86,8 +86,9 @@ static void note_churn(struct lu__decay *decay, size_t bytes) {
 }
 
 void lu__decay_taken(struct lu__decay *decay, size_t amount, size_t used) {
-    size_t most = LU_MIN(used, decay->top), fallen = decay->amount - amount;
-    if (most > decay->bottom + decay->running.regain) note_regain(decay, most - decay->bottom);
+    size_t reached = LU_MIN(used, decay->top), fallen = decay->amount - amount;
+    if (reached > decay->bottom + decay->running.regain)
+        note_regain(decay, reached - decay->bottom);
     if (decay->churn < decay->peak / CHURN_PART) note_churn(decay, used - decay->used);
     decay->used = used;
     if (LU_UNLIKELY(used >= decay->top)) {
@@ -114,7 +115,7 @@ void lu__decay_purged(struct lu__decay *decay, size_t bytes) {
     decay->high = LU_MAX(minus(decay->high, bytes), decay->amount);
 }
 
-/* What the program uses again and again. */
+/* What the program frees and allocates again and again. */
 static size_t reuse(const struct lu__decay *decay) {
     return minus(decay->fall, decay->climb);
 }
@@ -128,7 +129,8 @@ size_t lu__decay_excess(const struct lu__decay *decay, long delay_ms) {
 }
 
 bool lu__decay_is_late(const struct lu__decay *decay, long delay_ms, size_t excess) {
-    /* With what is kept that makes an eighth and LU_DECAY_KEEP; descriptors are resident, too. */
+    /* Together with what is kept that makes an eighth and LU_DECAY_KEEP; descriptors are resident,
+     * too. */
     return delay_ms == 0 || excess > minus(decay->peak / 16, 2 * LU_MIB);
 }
 

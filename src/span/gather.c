@@ -1,23 +1,23 @@
 /*
- * gather.c - one run of free memory of several kinds.
+ * gather.c - making one run from neighbouring free memory of several kinds.
  *
  *     | in use | clean |  dirty  | hole ........ | in use |
  *               <---------- wanted -------->
  *
- * Only runs of one kind are merged, so memory that goes back in pieces lies between pieces that do
- * not. A program that replaces buffers of many sizes would find its dirty memory too small, piece
- * by piece, and take fresh memory from the top: more page faults, and a larger peak. So before
- * clean memory, holes and the top a dirty run is looked for that has room with what lies beside it.
- * Only what is missing becomes dirty, which costs a mapping where it is a hole. Small requests do
- * not come here: they find room in dirty memory if there is any.
+ * Only runs of one kind are merged, so pieces that went back lie between pieces that did not. A
+ * program that replaces buffers of many sizes would find each piece of its dirty memory too small,
+ * and take fresh memory from the top: more page faults, and a larger peak. So before clean memory,
+ * holes and the top are tried, a search looks for a dirty run that has room together with its free
+ * neighbours. Only the missing part becomes dirty, which costs a mapping where it is a hole. Small
+ * requests do not come here: they find room in dirty memory if there is any.
  *
- * Everything is under lu__span_lock. A look is short: few runs, and few pieces beside each.
+ * Everything is under lu__span_lock. A search is short: few runs, and few pieces beside each.
  */
 #include "span/run_parts.h"
 
-#define LOOK 16u   /* dirty runs, the largest first                                   */
-#define PIECES 8u  /* free runs beside one                                            */
-#define PART_OF 8u /* of what is wanted a dirty run has such a part, or saves nothing */
+#define LOOK 16u   /* dirty runs, the largest first                   */
+#define PIECES 8u  /* free runs beside one                            */
+#define PART_OF 8u /* a dirty run has at least this part of a request */
 
 static struct span *free_behind(const struct region *region, struct span *run) {
     struct span *beside = lu__run_behind(region, run);
@@ -29,7 +29,7 @@ static struct span *free_in_front(const struct region *region, struct span *run)
     return beside != NULL && beside->kind == LU_KIND_FREE ? beside : NULL;
 }
 
-/* Is as much free around the run, with it? */
+/* Do the run and the free memory around it have so much? */
 static bool has_room(const struct region *region, struct span *run, size_t slices) {
     size_t sum = run->slices, pieces = 0;
     struct span *at = free_behind(region, run);
@@ -44,7 +44,8 @@ static bool has_room(const struct region *region, struct span *run, size_t slice
     return sum >= slices;
 }
 
-/* Make the dirty run that large. What was done when that fails stays: it is free memory still. */
+/* Make the dirty run that large. If that fails halfway, what was done stays: the memory is still
+ * free. */
 static struct span *extend(const struct region *region, struct span *run, size_t slices) {
     while (run != NULL && run->slices < slices) {
         LU_STEP();

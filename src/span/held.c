@@ -8,20 +8,22 @@
  *     dirty run   | all of it |  going: a piece that is being purged
  *     huge block  | usable bytes |
  *
- * What is counted is what can be resident. Of a SMALL run that reads as zero nothing is, and so
- * nothing counts, until its blocks are carved; nobody touches what is not. The bits of span->absent
- * stand for a sixteenth of the run each: 4 KiB where it has one slice. They go when memory is
- * carved, which is when the kernel is about to be asked for those pages, so that an atomic access
- * more is not noticed; and they come back when the sweep has given pages back. Of other runs it is
- * a number of units. Only the owner changes them, or who frees the run. The figure is made more
- * before the field and less after it, so that fork's child never finds too little in it.
+ * Memory counts if it can be resident. A SMALL run that reads as zero has no resident pages, so
+ * nothing of it counts until blocks are carved; memory that is not carved is never touched. Each
+ * bit of span->absent stands for a sixteenth of the run: 4 KiB where the run has one slice. Bits
+ * are cleared when memory is carved; the kernel is then about to provide those pages, so that one
+ * more atomic access does not matter. They are set again when the sweep has given pages back. For
+ * other runs `absent` is a number of units. Only the owner changes it, or the thread that frees the
+ * run. The figure is increased before the field and decreased after it, so that fork's child never
+ * finds too little in it.
  *
- * A run that becomes free is dirty as a whole, even if much of it was absent, as pieces of free
- * runs are not told apart. So near the limit it goes back at once instead (lu__held_give): no free
- * makes what is held more than the limit.
+ * A run that becomes free is dirty as a whole, even if much of it was absent, because the pieces of
+ * a free run are not distinguished. So near the limit it goes back at once instead (lu__held_give):
+ * no free makes the memory held more than the limit.
  *
- * Before the limit refuses anything, free runs that are dirty are purged. What another thread is
- * purging at that moment counts no more: it is as good as gone, and nobody has to wait for it.
+ * Before the limit refuses anything, free runs that are dirty are purged. Memory that another
+ * thread is purging at that moment no longer counts: it is about to go back, and no thread has to
+ * wait for that.
  *
  * Figures are changed under lu__span_lock, but for `absent` where there is no limit.
  */
@@ -52,7 +54,7 @@ void lu__held_raise_peak(size_t held) {
 bool lu__held_make_room(size_t bytes, size_t least) {
     size_t lacks = lu__held_lacks(bytes);
     if (lacks == 0 || lu__run_purge(LU_MAX(lacks, least)) != 0) return true;
-    return lu__held_lacks(bytes) == 0; /* another thread may have been faster */
+    return lu__held_lacks(bytes) == 0; /* another thread may have done it     */
 }
 
 /* Change a figure so that `bytes` more are held, if the limit allows it. */
@@ -121,7 +123,7 @@ static bool use(size_t bytes) {
     return true;
 }
 
-/* Bits of the sixteenths of the run that [from, to) has something of, or that lie in it. */
+/* Bits of the sixteenths of the run that overlap [from, to), or that lie inside it. */
 static uint32_t bits_of(size_t from, size_t to) {
     return from >= to ? 0 : (uint32_t)((2ull << (to - 1)) - (1ull << from));
 }
@@ -132,7 +134,7 @@ bool lu__span_touch_slow(struct span *span, uint32_t from, uint32_t to) {
     size_t end = LU_MIN(lu__align_up(to, LU_OS_PAGE) + part - 1, 16 * part) / part;
     uint32_t bits = bits_of(first, end) & span->absent;
     if (bits == 0) return true;
-    /* First: at a fork in between less is absent than the figure says. */
+    /* First, so that after a fork in between less is absent than the figure says. */
     LU_SET(span->absent, (uint16_t)(span->absent & ~bits));
     if (LU_LIKELY(use((size_t)__builtin_popcount(bits) * part))) return true;
     LU_SET(span->absent, (uint16_t)(span->absent | bits));

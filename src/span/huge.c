@@ -1,25 +1,26 @@
 /*
  * huge.c - blocks in mappings of their own.
  *
- * From mmap_threshold up a block is one mapping: its pages come and go with it, and mremap resizes
- * it without copying. The block begins at a line of its own, as all large ones do (heap/large.c):
+ * From mmap_threshold on, a block is a mapping of its own: its pages come and go with it, and
+ * mremap resizes it without copying. Where the block begins in the mapping varies by cache lines,
+ * as with all large blocks (heap/large.c):
  *
- *     mapping   | front | block: usable bytes ....... | less than a page |
+ *     mapping   | offset | block: usable bytes ...... | less than a page |
  *
- * Counted are the usable bytes. A block of a run that must grow by moving becomes a mapping as well
- * (adopt): its pages go to where the kernel likes,
+ * The usable bytes count as held. A block of a run that must grow by moving becomes a mapping as
+ * well (adopt): its pages go to an address that the kernel chooses,
  *
  *     run      | pages |            mremap(DONTUNMAP)       | zero, clean: a free run |
  *     elsewhere        | free addresses |      ---->        | pages  | room to grow   |
  *
- * and the run is free, and clean. So regions hold pages of their own only, and no call here
- * replaces or unmaps anything but a block's own mapping: what the kernel refuses leaves all as it
+ * and the run is free, and clean. So regions hold only pages of their own, and no call here
+ * replaces or unmaps anything but a block's own mapping: if the kernel refuses, everything is as it
  * was. At most LU_HUGE_BELOW_MOST blocks below mmap_threshold have mappings for this reason, or
  * because they became smaller.
  *
- * Which mappings there are is known by a skip list (skip.c) under one lock. A block that mremap may
- * move is out of it meanwhile, with its node in hand: another thread may be given the old address
- * as soon as mremap has left it, and putting the node back cannot fail.
+ * A skip list (skip.c) under one lock has all mappings. While mremap may move a block, the block is
+ * not in the list, and the caller keeps its node: another thread may get the old address as soon as
+ * mremap has left it, and putting the node back cannot fail.
  */
 #include "span/huge.h"
 
@@ -33,7 +34,7 @@
 #include "span/span.h"
 
 #define LINE ((size_t)64)
-#define FRONTS (LU_OS_PAGE_LEAST / LINE)
+#define OFFSETS (LU_OS_PAGE_LEAST / LINE)
 #define STEP 39u                    /* of 64, by the golden ratio: those in turn lie far apart */
 #define ADDRESSES ((size_t)1 << 47) /* no mapping can be larger */
 #define ROUND 64u
@@ -41,7 +42,7 @@
 
 static struct lu__lock huge_lock = LU_LOCK_INIT(LU_RANK_LEAF); /* guards these */
 static struct lu__skip blocks;
-static size_t turn;        /* of the next front */
+static size_t turn;        /* number of the next offset */
 static size_t below_count; /* nodes with `below`; those out of the list included */
 
 static bool is_below(size_t bytes) {
@@ -55,11 +56,11 @@ static void count_blocks(size_t count) {
 /* `node`, or a new one if that is NULL, for a block that will be `below` or not. NULL: no memory,
  * or there are too many below; then `node` is as it was. Locked. */
 static struct lu__skip_node *prepare(struct lu__skip_node *node, bool below) {
-    bool was = node != NULL && node->below;
-    if (below && !was && below_count >= LU_HUGE_BELOW_MOST) return NULL;
+    bool was_below = node != NULL && node->below;
+    if (below && !was_below && below_count >= LU_HUGE_BELOW_MOST) return NULL;
     if (node == NULL) node = lu__skip_take(&blocks);
     if (node == NULL) return NULL;
-    below_count += (size_t)below - (size_t)was;
+    below_count += (size_t)below - (size_t)was_below;
     node->below = below;
     return node;
 }
@@ -79,24 +80,24 @@ static void node_end(struct lu__skip_node *node) {
     lu__lock_release(&huge_lock);
 }
 
-/* Of a mapping with so much before the block. */
-static size_t whole(size_t front, size_t bytes) {
-    return lu__align_up(front + bytes, LU_OS_PAGE);
+/* Of a mapping whose block begins at the offset. */
+static size_t mapping_bytes(size_t offset, size_t bytes) {
+    return lu__align_up(offset + bytes, LU_OS_PAGE);
 }
 
 /* The mapping is there. */
-static void *remember(struct lu__skip_node *node, char *mapping, size_t front, size_t bytes,
+static void *remember(struct lu__skip_node *node, char *mapping, size_t offset, size_t bytes,
                       struct heap *owner) {
-    node->block = mapping + front;
+    node->block = mapping + offset;
     node->bytes = bytes;
-    node->front = (uint32_t)front;
+    node->offset = (uint32_t)offset;
     node->owner = owner;
     lu__lock_acquire(&huge_lock);
     count_blocks(lu__span_figures.huge_blocks + 1);
     lu__skip_insert(&blocks, node);
     lu__lock_release(&huge_lock);
     lu__span_note_peak();
-    return mapping + front;
+    return mapping + offset;
 }
 
 static struct lu__skip_node *forget_locked(const void *block) {
@@ -105,13 +106,13 @@ static struct lu__skip_node *forget_locked(const void *block) {
     return node;
 }
 
-static size_t front_for(size_t align) {
-    size_t next = __atomic_fetch_add(&turn, STEP, __ATOMIC_RELAXED) % FRONTS;
+static size_t next_offset(size_t align) {
+    size_t next = __atomic_fetch_add(&turn, STEP, __ATOMIC_RELAXED) % OFFSETS;
     return lu__align_down(next * LINE, LU_MAX(align, LINE));
 }
 
 void *lu__huge_alloc(size_t size, size_t align, struct heap *owner) {
-    size_t bytes = lu__align_up(size, LU_OS_PAGE), front = front_for(align);
+    size_t bytes = lu__align_up(size, LU_OS_PAGE), offset = next_offset(align);
     if (bytes < size || bytes > ADDRESSES) return NULL;
     struct lu__skip_node *node = node_make(false);
     if (node == NULL) return NULL;
@@ -120,10 +121,10 @@ void *lu__huge_alloc(size_t size, size_t align, struct heap *owner) {
     if (lu__span_charge(bytes)) {
         int error;
         do {
-            error = lu__os_map(whole(front, bytes), align, &mapping);
-        } while (error == ENOMEM && lu__run_refused(whole(front, bytes), bytes));
-        if (error == 0) return remember(node, mapping, front, bytes, owner);
-        if (front != 0 && lu__os_map(bytes, align, &mapping) == 0) {
+            error = lu__os_map(mapping_bytes(offset, bytes), align, &mapping);
+        } while (error == ENOMEM && lu__run_refused(mapping_bytes(offset, bytes), bytes));
+        if (error == 0) return remember(node, mapping, offset, bytes, owner);
+        if (offset != 0 && lu__os_map(bytes, align, &mapping) == 0) {
             return remember(node, mapping, 0, bytes, owner);
         }
         lu__span_uncharge(bytes);
@@ -140,7 +141,7 @@ static void unmap(void *at, size_t bytes) {
     }
 }
 
-/* Bring back what was moved out, without having much of it twice. */
+/* Bring back the pages that were moved out, without having many of them twice. */
 static void move_back(char *to, char *at, size_t bytes) {
     for (size_t done = 0; done < bytes; done += COPY_BYTES) {
         size_t part = LU_MIN(bytes - done, COPY_BYTES);
@@ -150,8 +151,8 @@ static void move_back(char *to, char *at, size_t bytes) {
     unmap(at, bytes);
 }
 
-/* The mapping of `had` bytes becomes one of `bytes`, of which some are charged. What is free goes
- * back where that helps. */
+/* The mapping of `had` bytes becomes one of `bytes`, some of which are charged already. Free memory
+ * goes back if that helps. */
 static int resize(void *at, size_t had, size_t bytes, size_t charged, void **out) {
     int error;
     do {
@@ -160,7 +161,7 @@ static int resize(void *at, size_t had, size_t bytes, size_t charged, void **out
     return error;
 }
 
-/* Move the pages, and make the mapping `bytes` long. NULL: they are where they were. */
+/* Move the pages, and make the mapping `bytes` long. NULL: the pages are where they were. */
 static void *move_out(void *from, size_t had, size_t bytes, size_t charged) {
     void *at, *grown;
     int error;
@@ -174,16 +175,16 @@ static void *move_out(void *from, size_t had, size_t bytes, size_t charged) {
     return NULL;
 }
 
-void *lu__huge_adopt(void *from, size_t had, size_t front, size_t size, struct heap *owner) {
+void *lu__huge_adopt(void *from, size_t had, size_t offset, size_t size, struct heap *owner) {
     size_t bytes = lu__align_up(size, LU_OS_PAGE);
     if (bytes < size || bytes > ADDRESSES) return NULL;
-    size_t more = bytes - LU_MIN(bytes, had), length = whole(front, bytes);
+    size_t more = bytes - LU_MIN(bytes, had), length = mapping_bytes(offset, bytes);
     LU_ASSERT(length >= had);
     struct lu__skip_node *node = node_make(is_below(bytes));
     if (node == NULL) return NULL;
     if (lu__span_charge(more)) { /* the rest is charged for the run, until that is free */
         void *mapping = move_out(from, had, length, more);
-        if (mapping != NULL) return remember(node, mapping, front, bytes, owner);
+        if (mapping != NULL) return remember(node, mapping, offset, bytes, owner);
         lu__span_uncharge(more);
     }
     node_end(node);
@@ -193,7 +194,7 @@ void *lu__huge_adopt(void *from, size_t had, size_t front, size_t size, struct h
 /* ---------------------------------------------------------------- blocks that are there */
 
 static struct lu__huge entry_of(const struct lu__skip_node *node) {
-    return (struct lu__huge){node->block, node->bytes, node->owner, node->front};
+    return (struct lu__huge){node->block, node->bytes, node->owner, node->offset};
 }
 
 static bool find_locked(const void *address, struct lu__huge *out) {
@@ -221,20 +222,20 @@ bool lu__huge_free(void *block) {
     struct lu__skip_node *node = forget_locked(block);
     lu__lock_release(&huge_lock);
     if (node == NULL) return false;
-    size_t front = node->front, bytes = node->bytes;
+    size_t offset = node->offset, bytes = node->bytes;
     node_end(node);
     __atomic_fetch_add(&lu__span_figures.returned, bytes, __ATOMIC_RELAXED);
     lu__span_uncharge(bytes);
-    unmap((char *)block - front, whole(front, bytes));
+    unmap((char *)block - offset, mapping_bytes(offset, bytes));
     return true;
 }
 
-/* Out of the list, and prepared to become `bytes`; *was says what it is now. */
-static struct lu__skip_node *take_out(const void *block, size_t bytes, bool *was) {
+/* Take the block out of the list, prepared to become `bytes`; *was_below says what it is now. */
+static struct lu__skip_node *take_out(const void *block, size_t bytes, bool *was_below) {
     lu__lock_acquire(&huge_lock);
     struct lu__skip_node *node = forget_locked(block);
     if (node != NULL) {
-        *was = node->below;
+        *was_below = node->below;
         if (prepare(node, is_below(bytes)) == NULL) {
             count_blocks(lu__span_figures.huge_blocks + 1);
             lu__skip_insert(&blocks, node);
@@ -245,29 +246,30 @@ static struct lu__skip_node *take_out(const void *block, size_t bytes, bool *was
     return node;
 }
 
-static void put_back(struct lu__skip_node *node, bool was) {
+static void put_back(struct lu__skip_node *node, bool was_below) {
     lu__lock_acquire(&huge_lock);
-    below_count += (size_t)was - (size_t)node->below;
-    node->below = was;
+    below_count += (size_t)was_below - (size_t)node->below;
+    node->below = was_below;
     lu__lock_release(&huge_lock);
-    (void)remember(node, node->block - node->front, node->front, node->bytes, node->owner);
+    (void)remember(node, node->block - node->offset, node->offset, node->bytes, node->owner);
 }
 
 /* Resize the mapping of the block that was found. NULL: it is as it was. */
 static void *remap(const struct lu__huge *entry, size_t bytes) {
-    size_t front = entry->front, old = entry->bytes;
+    size_t offset = entry->offset, old = entry->bytes;
     if (bytes > old && !lu__span_charge(bytes - old)) return NULL;
-    bool was = false;
-    struct lu__skip_node *node = take_out(entry->block, bytes, &was);
+    bool was_below = false;
+    struct lu__skip_node *node = take_out(entry->block, bytes, &was_below);
     void *moved;
-    if (node == NULL || resize(entry->block - front, whole(front, old), whole(front, bytes),
-                               bytes > old ? bytes - old : 0, &moved) != 0) {
+    if (node == NULL ||
+        resize(entry->block - offset, mapping_bytes(offset, old), mapping_bytes(offset, bytes),
+               bytes > old ? bytes - old : 0, &moved) != 0) {
         if (bytes > old) lu__span_uncharge(bytes - old);
-        if (node != NULL) put_back(node, was);
+        if (node != NULL) put_back(node, was_below);
         return NULL;
     }
     if (bytes < old) lu__span_uncharge(old - bytes);
-    return remember(node, moved, front, bytes, entry->owner);
+    return remember(node, moved, offset, bytes, entry->owner);
 }
 
 void *lu__huge_resize(void *block, size_t size) {
@@ -302,7 +304,7 @@ bool lu__huge_next(const struct heap *owner, uintptr_t *from, struct lu__huge *o
 void lu__huge_fork_child(void) {
     if (lu__lock_is_mine(&huge_lock)) return; /* its holder goes on */
     if (!lu__lock_fork_child(&huge_lock)) return;
-    size_t count = 0, below = 0; /* the holder, who is not here, may have changed the list only */
+    size_t count = 0, below = 0; /* the lost holder may have changed the list only */
     const struct lu__skip_node *node = lu__skip_ceiling(&blocks, 0);
     for (; node != NULL; node = node->next[0], count++) below += node->below;
     count_blocks(count);

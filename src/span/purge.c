@@ -6,17 +6,18 @@
  *                  | .............. | hole        |   2. munmap or madvise, without the lock
  *                                                     3. merge with holes behind, lower the top
  *
- * How much goes back, and when, is decay.h's to say; which runs, the queue of bins.c: the oldest
- * first, in pieces that the kernel takes well under a millisecond for, so that neither the caller
- * nor who waits for the lock or for the kernel's own is held up for long. A piece that is being
- * purged is nobody's: it has a kind of its own, and fork's child makes free memory of it again.
+ * decay.h decides how much goes back, and when; the queue of bins.c decides which runs: the oldest
+ * first. They go back in pieces for which the kernel takes well under a millisecond, so that
+ * neither the caller nor a thread that waits for the lock, or for the kernel's own, is held up for
+ * long. A piece that is being purged belongs to no list: it has a kind of its own, and fork's child
+ * makes it free memory again.
  *
- * What goes back is unmapped: its addresses are the process's again where those are limited, no
- * core file has it, and a top that comes down leaves nothing behind. Where it would make too many
- * mappings, or while somebody follows lists of other threads, which may lead into memory that was
- * freed meanwhile, the pages go, and the addresses stay.
+ * Memory that goes back is unmapped: where addresses are limited, the process can use them again,
+ * core files do not have them, and a top that comes down leaves nothing behind. Where that would
+ * make too many mappings, or while some thread follows lists of other threads, which may lead into
+ * memory that was freed meanwhile, only the pages go, and the addresses stay.
  *
- * lu__span_lock guards the decay and the count; no memory that was used goes back under it.
+ * lu__span_lock guards the decay and the count; dirty memory never goes back under it.
  */
 #include "base/options.h"
 #include "os/os.h"
@@ -47,10 +48,11 @@ bool lu__run_purging(void) {
 
 void lu__purge_set_child(void) {
     holes_left = HOLES_CHILD;
-    lookers = my_looks; /* who else looked is not here */
+    lookers = my_looks; /* other threads that looked do not exist here */
 }
 
-/* Either who looks finds that the run is in use no more, or who frees it, that somebody looks. */
+/* Either the thread that looks finds that the run is no longer in use, or the thread that frees it
+ * finds that another one looks. */
 void lu__look_begin(void) {
     my_looks++;
     __atomic_fetch_add(&lookers, 1, __ATOMIC_SEQ_CST);
@@ -71,13 +73,14 @@ void lu__purge_fork_child(void) {
     purging_now = lu__my_purge != NULL;
 }
 
-/* The kernel joins a hole that is mapped again with what lies beside it, but not with memory that
- * came from a parent process, nor with what was locked; so there only so many are ever made. */
+/* When a hole is mapped again, the kernel joins it with the neighbouring mappings, but not with
+ * memory that came from a parent process, nor with locked memory; so there the number of holes ever
+ * made is limited. */
 bool lu__run_may_be_hole(size_t slices) {
     return slices >= HOLE_LEAST && lu__bins_holes() < HOLES_MOST && holes_left != 0;
 }
 
-/* In a plain region the kernel would put others' mappings into a hole. */
+/* In a plain region the kernel would put other mappings into a hole. */
 bool lu__run_may_unmap(struct span *run) {
     const struct region *region = lu__region_of_desc(run);
     if (region->plain || lu__look_is_on()) return false;
@@ -90,23 +93,23 @@ bool lu__run_may_unmap(struct span *run) {
     return true;
 }
 
-/* Take the last slices of the free run, at most so many, out of the bins. Locked. */
-static struct span *piece_of(struct span *run, uint32_t most) {
+/* Take the last slices of the free run, at most `slices`, out of the bins. Locked. */
+static struct span *piece_of(struct span *run, uint32_t slices_most) {
     uint32_t whole = run->slices;
     uint8_t what = run->zero;
-    struct span *front = run;
+    struct span *rest = run;
     lu__bins_remove(run);
-    if (whole > most) {
-        run += whole - most;
-        lu__run_unmark(front + whole - 1);
-        LU_SET(run->slices, most);
+    if (whole > slices_most) {
+        run += whole - slices_most;
+        lu__run_unmark(rest + whole - 1);
+        LU_SET(run->slices, slices_most);
     }
     run->zero = lu__run_may_unmap(run) ? LU_FREE_HOLE : LU_FREE_DIRTY;
     run->state = what;
     LU_SET(run->kind, LU_KIND_PURGING);
-    if (run != front) {
-        lu__run_mark_free(front, whole - most, what);
-        lu__bins_insert(front, true);
+    if (run != rest) {
+        lu__run_mark_free(rest, whole - slices_most, what);
+        lu__bins_insert(rest, true);
     }
     purging_now++;
     return run;
@@ -159,11 +162,11 @@ static void piece_give(struct span *run, enum lu__free what) {
         lu__held_note_peak();
     }
     piece_put(run, what);
-    (void)lu__region_trim(LU_MIB); /* who gives memory back needs none in advance */
+    (void)lu__region_trim(LU_MIB); /* a thread that gives memory back needs none in advance */
     lu__lock_release(&lu__span_lock);
 }
 
-/* Purge the oldest, until so many bytes are given back, or so much was done for it. */
+/* Purge the oldest runs, until so many bytes are given back or so much work is done. */
 static size_t purge_oldest(size_t most_bytes, size_t most_effort) {
     size_t returned = 0, refused = 0;
     for (size_t effort = 0; effort < most_effort && returned < most_bytes;) {
@@ -215,7 +218,7 @@ bool lu__run_give_addresses(size_t keep) {
     return unmapped || trimmed;
 }
 
-/* Give back what is too much, in a few steps, after `freed` bytes became free. */
+/* Give the excess back, in a few steps, after `freed` bytes became free. */
 static void purge_excess(size_t freed) {
     long delay = lu__option(LU_OPT_PURGE_DELAY);
     lu__lock_acquire(&lu__span_lock);
@@ -223,14 +226,15 @@ static void purge_excess(size_t freed) {
     bool late = lu__decay_is_late(&lu__decay, delay, excess);
     if (refused_until != 0 && lu__os_now_ms() < refused_until) excess = 0;
     lu__lock_release(&lu__span_lock);
-    /* A little at a time, so that no call takes long; where that is not enough, more than came. */
-    size_t most = LU_MIN(LU_MAX(excess / 32, LU_DECAY_STEP), 2 * LU_DECAY_STEP);
-    size_t effort = most;
+    /* A little at a time, so that no call takes long; where that is not enough, more than was
+     * freed. */
+    size_t quota = LU_MIN(LU_MAX(excess / 32, LU_DECAY_STEP), 2 * LU_DECAY_STEP);
+    size_t effort = quota;
     if (late) {
-        most += freed + freed / 4;
+        quota += freed + freed / 4;
         effort += EFFORT_LATE * freed;
     }
-    if (excess != 0) (void)purge_oldest(LU_MIN(excess, most), effort);
+    if (excess != 0) (void)purge_oldest(LU_MIN(excess, quota), effort);
 }
 
 void lu__run_settle_now(void) {
@@ -286,7 +290,7 @@ bool lu__run_meta_absent(struct span *run, size_t bytes) {
 static void count_meta(struct span *run, bool used) {
     size_t bytes = lu__span_bytes(run);
     lu__lock_acquire(&lu__span_lock);
-    LU_SET(run->swept, !used);
+    LU_SET(run->retired, !used);
     if (used) {
         lu__figure_sub(&lu__span_figures.huge, bytes); /* as which it was charged */
         lu__figure_add(&lu__span_figures.used, bytes);

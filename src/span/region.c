@@ -1,29 +1,29 @@
 /*
- * region.c - address space: claimed by being used, step by step.
+ * region.c - address space: lucid maps it step by step, as it is needed.
  *
  *     | descriptors -> |  free addresses | slices -> |  free addresses |   | the kernel's mappings
  *     a random place, terabytes below                                  limit
  *
- * A region is a place far from where the kernel puts mappings, where as many addresses are free as
- * it may ever need: 1 TiB if the address space has 47 bits. None of it is reserved. Both parts are
- * mapped from their bottom up, each piece at the end of the last one and only if nobody is there
- * (as Go's runtime does with its arenas): so the process has no more addresses than it uses, which
- * is what RLIMIT_AS, mlockall, core files and who looks at sizes count. Every address is resolved
- * by one subtraction all the same.
+ * A region is a place far from where the kernel puts mappings, with as many free addresses as it
+ * may ever need: 1 TiB if the address space has 47 bits. None of it is reserved. Both parts are
+ * mapped from their bottom up, each piece at the end of the last one and only if no other mapping
+ * is there (as Go's runtime does with its arenas). So the process has no more addresses than it
+ * uses; those are what RLIMIT_AS, mlockall, core files and tools that show sizes count. Every
+ * address is resolved by one subtraction all the same.
  *
- * Where somebody else got in the way the region ends, and another one follows; their blocks are
- * found through the slow path of free. Where no place is found a region is one plain mapping where
- * the kernel likes, with the table behind, and is full soon.
+ * Where another mapping is in the way the region ends, and another region follows; free finds the
+ * blocks of later regions on its slow path. Where no place is found, a region is one plain mapping
+ * at an address that the kernel chooses, with the table behind it, and is soon full.
  *
- * Slices are mapped in steps of a sixteenth of what is there, between 1 and 64 MiB: few calls, and
- * two mappings in all, as the kernel joins what lies side by side. Of addresses that are limited a
- * step takes only a small part of what is left; where it cannot be had, what is needed. The top
- * comes down again when what lies there goes back (run.c). Descriptors stay: a thread may look at
- * those of slices that are no more.
+ * Slices are mapped in steps of a sixteenth of what is mapped, between 1 and 64 MiB. That takes few
+ * calls, and two mappings in all, because the kernel joins neighbouring mappings. Where addresses
+ * are limited, a step takes only a small part of those that are left, and if that fails, only what
+ * is needed. The top comes down again when the memory below it goes back (run.c). Descriptors stay:
+ * a thread may look at those of slices that no longer exist.
  *
- * In front of the descriptors there is one for no slice, which stays zero: in the first region free
- * lists end there (heap/link.c). It lies beside those of the first runs, on a page that is touched
- * anyway.
+ * In front of the descriptors there is one that stands for no slice and stays zero: in the first
+ * region free lists end there (heap/link.c). It lies beside the descriptors of the first runs, on a
+ * page that is touched anyway.
  *
  * Regions are only added. Writers hold lu__span_lock; readers need no lock: a region is filled in
  * before the count that reveals it is raised (release; partner: lu__region_of).
@@ -37,8 +37,8 @@
 #define WINDOW ((size_t)1 << LU_WINDOW_SHIFT)
 #define PLACE_ALIGN (2 * LU_MIB) /* of the first slice: pages of that size can be used */
 #define TRIES_NEAR 4u /* for places where regions are to be                                */
-#define TRIES 12u     /* and then anywhere in between: somebody may have much of the first */
-#define PLAIN_FROM (LU_REGIONS / 2) /* such a region is whole: nobody can get in its way */
+#define TRIES 12u     /* and then anywhere in between: the first may be occupied           */
+#define PLAIN_FROM (LU_REGIONS / 2) /* such a region is whole: no mapping can get in its way */
 #define PLAIN_LARGE 16u             /* from this on they grow with what is mapped        */
 #define TABLE_STEP ((size_t)64 << 10)
 #define DESC ((size_t)1 << LU_DESC_SHIFT)
@@ -147,7 +147,7 @@ static int map_to(struct region *region, size_t start, size_t end) {
     return 0;
 }
 
-/* How many slices more would be good to have. */
+/* How many more slices to map in advance. */
 static size_t step_slices(void) {
     size_t step = LU_MIN(lu__span_figures.mapped / 16, STEP_MOST);
     step = LU_MAX(step, LU_MIB);
@@ -155,8 +155,8 @@ static size_t step_slices(void) {
     return LU_MIN(step, lu__run_room() / ROOM_PART) >> LU_SLICE_SHIFT;
 }
 
-/* Map slices from `start` to `end`, and more in advance where the system gives it. EEXIST: somebody
- * is there, the region has no more from now on; other errno values: no memory. */
+/* Map slices from `start` to `end`, and more in advance where the system allows it. EEXIST: another
+ * mapping is there, and the region cannot grow from now on; other errno values: no memory. */
 static int map_slices(struct region *region, size_t start, size_t end) {
     if (end <= region->ready) return 0;
     size_t wish = LU_MIN(LU_MAX(end, start + step_slices()), (size_t)region->limit);
@@ -173,8 +173,8 @@ int lu__region_fill(struct span *head, size_t slices) {
     return error;
 }
 
-/* Unmap what was mapped in advance. In fork's child the region may have too little ready at worst,
- * then it finds its own memory in the way. */
+/* Unmap what was mapped in advance. At worst the region in fork's child believes that too little is
+ * mapped, and then finds its own memory in the way. */
 static bool unmap_advance(struct region *region) {
     uint32_t ready = region->ready, top = region->top;
     size_t bytes = (size_t)(ready - top) << LU_SLICE_SHIFT;
@@ -214,7 +214,7 @@ void lu__region_settle(struct region *region) {
 
 /* ---------------------------------------------------------------- a new region */
 
-/* True if a region may grow into what is there. */
+/* True if a region may grow into this part of the address space. */
 static bool is_taken(uintptr_t at, size_t bytes) {
     for (uint32_t i = 0; i < lu__region_count; i++) {
         const struct region *region = &lu__regions[i];
@@ -225,9 +225,9 @@ static bool is_taken(uintptr_t at, size_t bytes) {
     return false;
 }
 
-/* Where a region of `size` bytes, with its table, is to be: below the kernel's mappings, or `far`
- * below them; where those begin at the lower end of the address space (under valgrind), above.
- * 0: nowhere. */
+/* The address for a region of `size` bytes, with its table: below the kernel's mappings, or `far`
+ * below them; above them, where they begin at the lower end of the address space (under valgrind).
+ * 0: there is no place. */
 static uintptr_t choose(uintptr_t kernels, size_t size, size_t table, bool far) {
     if (kernels < LOW_END) return lu__align_up(UPPER + lu__os_random() % UPPER, PLACE_ALIGN);
     size_t margin = kernels / PLACE_PART, spread = kernels / PLACE_SPREAD;
@@ -237,13 +237,13 @@ static uintptr_t choose(uintptr_t kernels, size_t size, size_t table, bool far) 
     return lu__align_down(kernels - away - size, PLACE_ALIGN);
 }
 
-/* Try one place for a region that `slices` fit in. 0, EEXIST: somebody is there; or another errno
- * value. */
+/* Try one place for a region with room for `slices`. 0; EEXIST: another mapping is there; or
+ * another errno value. */
 static int try_place(uintptr_t kernels, size_t slices, bool far, struct region *region) {
-    size_t least = lu__align_up(slices << LU_SLICE_SHIFT, PLACE_ALIGN);
-    size_t most = LU_MAX(kernels, LOW_END) / SIZE_PART;
-    size_t wish = LU_MIN((size_t)lu__option(LU_OPT_RESERVE), most);
-    size_t size = LU_MAX(lu__align_up(wish, PLACE_ALIGN), least);
+    size_t size_least = lu__align_up(slices << LU_SLICE_SHIFT, PLACE_ALIGN);
+    size_t size_most = LU_MAX(kernels, LOW_END) / SIZE_PART;
+    size_t wish = LU_MIN((size_t)lu__option(LU_OPT_RESERVE), size_most);
+    size_t size = LU_MAX(lu__align_up(wish, PLACE_ALIGN), size_least);
     size_t table = lu__align_up(table_bytes(size >> LU_SLICE_SHIFT), PLACE_ALIGN);
     uintptr_t base = choose(kernels, size, table, far);
     if (base == 0) return ENOMEM;
@@ -259,7 +259,7 @@ static int try_place(uintptr_t kernels, size_t slices, bool far, struct region *
     return error;
 }
 
-/* One mapping of `slices` and, behind them, their table, wherever the kernel has room. */
+/* One mapping of `slices` and, behind them, their table, wherever the kernel finds room. */
 static bool map_plain(size_t slices, struct region *region) {
     void *base;
     size_t bytes = slices << LU_SLICE_SHIFT;

@@ -1,14 +1,15 @@
 /*
- * room.c - where the addresses of the process are limited (RLIMIT_AS, RLIMIT_DATA).
+ * room.c - limits on the addresses of the process (RLIMIT_AS, RLIMIT_DATA).
  *
  *     limit    | regions, huge blocks | others: program, libraries, stacks | left |
  *
- * A limit is looked at when it is met, that is when the system has refused memory: most programs
- * have none, the look is two calls, and sandboxes may kill a process that asks. How much of a limit
- * is used only /proc says, for which a descriptor is needed that other threads could see; but when
- * little was refused, little was left, and what is not ours then is others'. From then on small
- * steps are mapped in advance, and of what is left only a part lies free in regions: stacks and
- * libraries need room, too, and the C library does not ask us for it.
+ * lucid reads a limit when it meets it, that is when the system has refused memory: most programs
+ * have no limit, reading it takes two system calls, and sandboxes may kill a process that asks.
+ * Only /proc says how much of a limit is used, and reading that needs a descriptor that other
+ * threads could see. But when a small request is refused, little is left, so everything that is not
+ * lucid's belongs to others. From then on lucid maps only small steps in advance, and only a part
+ * of the remaining addresses lies free in regions: stacks and libraries need room, too, and the C
+ * library does not ask lucid for it.
  *
  * The figures are guarded by lu__span_lock.
  */
@@ -17,24 +18,24 @@
 
 #define ROOM_PART 8u /* of the addresses that are left, so much may lie free in regions */
 #define LOOK_BYTES LU_MIB
-#define HOPE 64u /* times what is mapped: who wants more is not helped by giving back */
+#define HOPE 64u /* times what is mapped: giving back does not help larger requests   */
 
 static struct lu__span_figures *const figures = &lu__span_figures;
 size_t lu__run_limit_met = SIZE_MAX;
 static size_t others;   /* bytes that were theirs when it was met   */
 static size_t unlooked; /* bytes freed since the limit was looked at */
 
-/* The system has refused `bytes`, which are `charged` already or not: is that for a limit, and how
- * much is others'? Returns what is mapped by regions. */
+/* The system has refused `bytes`, which are `charged` already or not: find out whether a limit is
+ * the reason, and how much of it others use. Returns how much regions have mapped. */
 static size_t note_limit(size_t bytes, size_t charged) {
     size_t limit = lu__os_address_space_limit();
     lu__lock_acquire(&lu__span_lock);
-    size_t mapped = figures->mapped, seen = 0;
+    size_t mapped = figures->mapped, theirs = 0;
     size_t own = mapped + __atomic_load_n(&figures->huge, __ATOMIC_RELAXED) - charged;
-    if (limit != SIZE_MAX && limit > own) seen = limit - own;
-    seen = seen > bytes ? seen - bytes : 0;
-    /* What a large request was refused for tells little. */
-    others = bytes <= LU_MIB || lu__run_limit_met == SIZE_MAX ? seen : LU_MAX(seen, others);
+    if (limit != SIZE_MAX && limit > own) theirs = limit - own;
+    theirs = theirs > bytes ? theirs - bytes : 0;
+    /* The refusal of a large request says little. */
+    others = bytes <= LU_MIB || lu__run_limit_met == SIZE_MAX ? theirs : LU_MAX(theirs, others);
     lu__run_limit_met = limit;
     lu__lock_release(&lu__span_lock);
     return mapped;

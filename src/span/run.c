@@ -7,12 +7,12 @@
  *     lu__run_free    merges with free neighbours of the same kind (dirty, clean or holes), and
  *                     puts what comes of it into the bins
  *
- * The truth is in the descriptors: head marks tile every region from slice 0 to `top`. A run that
- * is split has its inner heads written before the outer one becomes shorter, and of runs that are
- * joined the outer becomes longer before what is inside is touched (release stores), so that a walk
- * at any instant sees a tiling. The bins are only an index, which lu__run_rebuild makes anew in a
- * forked child. Free memory goes back in purge.c. Nothing here takes longer for more runs, but for
- * that look at all, which lets others in between, and the rebuild.
+ * The truth is in the descriptors: heads tile every region from slice 0 to `top`. When a run is
+ * split, the inner heads are written before the outer run becomes shorter; when runs are joined,
+ * the outer run becomes longer before the inner head is touched (release stores). So a walk sees a
+ * tiling at any instant. The bins are only an index, which lu__run_rebuild makes anew in a forked
+ * child. purge.c gives free memory back. Nothing here takes longer with more runs, except the
+ * search of all free runs, which lets other threads in between, and the rebuild.
  */
 #include <errno.h>
 
@@ -20,7 +20,7 @@
 #include "os/os.h"
 #include "span/run_parts.h"
 
-#define FAILED_MOST 16u /* runs that are found and cannot be had: holes that others are in */
+#define FAILED_MOST 16u /* runs that are found but not usable: holes with other mappings   */
 
 static struct lu__span_figures *const figures = &lu__span_figures;
 
@@ -28,14 +28,14 @@ static long delay_ms(void) {
     return lu__option(LU_OPT_PURGE_DELAY);
 }
 
-/* As many bytes more are in use; if they were dirty, they are no longer counted so. */
+/* So many more bytes are in use; if they were dirty, they no longer count as dirty. */
 static void note_used(size_t bytes) {
     lu__figure_add(&figures->used, bytes);
     lu__decay_taken(&lu__decay, figures->dirty, figures->used);
     lu__held_note_peak();
 }
 
-/* The last of more than one slice says how long the free run is. */
+/* The last slice of a free run of several says how long the run is. */
 static void mark_tail(struct span *head, size_t slices) {
     struct span *tail = head + slices - 1;
     tail->slices = (uint32_t)slices;
@@ -43,7 +43,7 @@ static void mark_tail(struct span *head, size_t slices) {
 }
 
 void lu__run_mark_free(struct span *head, size_t slices, enum lu__free what) {
-    __atomic_store_n(&head->owner, NULL, __ATOMIC_RELAXED); /* as it is asked for of any run */
+    __atomic_store_n(&head->owner, NULL, __ATOMIC_RELAXED); /* because it is read for any run */
     head->whose = LU_OF_NOBODY;
     head->zero = (uint8_t)what;
     if (slices > 1) mark_tail(head, slices);
@@ -51,13 +51,13 @@ void lu__run_mark_free(struct span *head, size_t slices, enum lu__free what) {
     LU_SET(head->kind, LU_KIND_FREE);
 }
 
-/* The head `gone` is one no more, as its run became part of one that ends at `end`. */
+/* The head `gone` is no longer a head: its run became part of one that ends at `end`. */
 static void forget_head(const struct span *gone, struct span *end) {
     if (LU_UNLIKELY(lu__walk_at == gone)) lu__walk_at = end;
 }
 
-/* Make one free run of two, in no bin, that lie side by side. The head becomes longer first: what
- * lies inside a run a walk does not see. */
+/* Join two neighbouring free runs that are in no bin. The first becomes longer first: a walk does
+ * not see what lies inside a run. */
 static void join(struct span *head, struct span *next) {
     struct span *end = next + next->slices;
     bool had_tail = head->slices > 1;
@@ -86,7 +86,7 @@ static bool lower_top(struct span *run) {
 }
 
 /* The clean run, in no bin, becomes a hole: its pages are gone already, so that takes no time. In
- * fork's child it may be one with memory in it, which is found when it is to be used. */
+ * fork's child the hole may still have memory in it, which is found when it is to be used. */
 static void unmap_clean(struct span *run) {
     size_t bytes = lu__span_bytes(run);
     if (run->slices > LU_CLEAN_STEP || lu__look_is_on()) return;
@@ -98,7 +98,7 @@ static void unmap_clean(struct span *run) {
     }
 }
 
-/* Beside a hole clean memory becomes one as well: that is one mapping less, and the top can come
+/* Clean memory beside a hole becomes a hole as well: that is one mapping less, and the top can come
  * down. */
 static void follow(const struct span *run, struct span *beside) {
     if (beside == NULL || beside->kind != LU_KIND_FREE) return;
@@ -108,7 +108,7 @@ static void follow(const struct span *run, struct span *beside) {
     lu__bins_insert(beside, false);
 }
 
-/* Merge the run with neighbours of its kind; what comes of it. */
+/* Merge the run with neighbours of its kind; returns the merged run. */
 LU_INLINE struct span *merge(const struct region *region, struct span *run) {
     struct span *after = lu__run_behind(region, run);
     if (after != NULL && after->kind == LU_KIND_FREE && after->zero == run->zero) {
@@ -122,7 +122,7 @@ LU_INLINE struct span *merge(const struct region *region, struct span *run) {
     return before;
 }
 
-/* The same for what is clean or a hole. Where clean runs become holes, those behind them follow. */
+/* The same for clean runs and holes. Where clean runs become holes, those behind them follow. */
 static LU_COLD struct span *merge_clean(const struct region *region, struct span *run) {
     for (uint32_t slices = 0; slices != run->slices;) {
         slices = run->slices;
@@ -146,24 +146,24 @@ void lu__run_insert(struct span *run) {
     lu__bins_insert(run, false);
 }
 
-/* Turn [at, at + slices) of the free run, which is in no bin, into a run of `kind`; what is over at
- * either end goes back into the bins. */
-static struct span *carve(struct span *run, size_t front, size_t slices, enum lu__kind kind) {
-    size_t whole = run->slices, back = whole - front - slices;
-    struct span *head = run + front, *rest = head + slices;
+/* Turn [before, before + slices) of the free run, which is in no bin, into a run of `kind`; the
+ * remainders at both ends go back into the bins. */
+static struct span *carve(struct span *run, size_t before, size_t slices, enum lu__kind kind) {
+    size_t whole = run->slices, behind = whole - before - slices;
+    struct span *head = run + before, *rest = head + slices;
     if (whole > 1) lu__run_unmark(run + whole - 1);
-    if (back > 0) lu__run_mark_free(rest, back, run->zero);
-    if (front > 0) {
+    if (behind > 0) lu__run_mark_free(rest, behind, run->zero);
+    if (before > 0) {
         head->zero = run->zero;
         LU_SET(head->slices, (uint32_t)slices);
         LU_SET(head->kind, (uint8_t)kind);
-        lu__run_mark_free(run, front, run->zero);
+        lu__run_mark_free(run, before, run->zero);
     } else { /* what is no longer part of it is free, and in no run that is in use */
         LU_SET(head->slices, (uint32_t)slices);
         LU_SET(head->kind, (uint8_t)kind);
     }
-    if (back > 0) lu__bins_insert(rest, false);
-    if (front > 0) lu__bins_insert(run, false);
+    if (behind > 0) lu__bins_insert(rest, false);
+    if (before > 0) lu__bins_insert(run, false);
     return head;
 }
 
@@ -182,18 +182,18 @@ struct want {
     enum lu__kind kind;
 };
 
-/* May it be of clean memory? */
+/* May the run be of clean memory? */
 static bool limit_allows(const struct want *want) {
     return lu__held_lacks((want->slices << LU_SLICE_SHIFT) - want->absent) == 0;
 }
 
-/* Map the part of the hole that is to be used. False: there is no memory; or somebody else is
- * there, then it is left to him, for good. Fork's child at worst finds its own memory there. */
-static bool fill(struct span *run, size_t front, size_t slices) {
-    int error = lu__region_fill(run + front, slices);
+/* Map the part of the hole that is to be used. False: there is no memory, or another mapping is
+ * there; then the hole is given up for good. At worst fork's child finds its own memory there. */
+static bool fill(struct span *run, size_t before, size_t slices) {
+    int error = lu__region_fill(run + before, slices);
     if (error == EEXIST) {
         lu__bins_remove(run);
-        struct span *lost = carve(run, front, slices, LU_KIND_META);
+        struct span *lost = carve(run, before, slices, LU_KIND_META);
         lu__figure_add(&figures->used, lu__span_bytes(lost));
         lu__figure_add(&figures->meta, lu__span_bytes(lost));
     }
@@ -211,22 +211,22 @@ static struct span *cut_front(struct span *run, size_t slices) {
     return head;
 }
 
-/* What is passed over is mapped with it if it may not be a hole of its own. */
-static LU_COLD struct span *take_hole(struct span *run, size_t front, size_t slices,
+/* The slices that are passed over are mapped as well if they may not be a hole of their own. */
+static LU_COLD struct span *take_hole(struct span *run, size_t before, size_t slices,
                                       enum lu__kind kind) {
-    size_t with = front > 0 && !lu__run_may_be_hole(front) ? front : 0;
-    if (!fill(run, front - with, slices + with)) return NULL;
+    size_t passed = before > 0 && !lu__run_may_be_hole(before) ? before : 0;
+    if (!fill(run, before - passed, slices + passed)) return NULL;
     lu__bins_remove(run);
-    struct span *head = carve(run, front - with, slices + with, kind);
-    return with > 0 ? cut_front(head, with) : head;
+    struct span *head = carve(run, before - passed, slices + passed, kind);
+    return passed > 0 ? cut_front(head, passed) : head;
 }
 
-struct span *lu__run_soak(struct span *piece, size_t most, bool low_end) {
-    size_t part = LU_MIN(piece->slices, most), front = low_end ? 0 : piece->slices - part;
+struct span *lu__run_soak(struct span *piece, size_t slices_most, bool low_end) {
+    size_t part = LU_MIN(piece->slices, slices_most), before = low_end ? 0 : piece->slices - part;
     if (lu__held_lacks(part << LU_SLICE_SHIFT) != 0) return NULL;
-    if (piece->zero == LU_FREE_HOLE && !fill(piece, front, part)) return NULL;
+    if (piece->zero == LU_FREE_HOLE && !fill(piece, before, part)) return NULL;
     lu__bins_remove(piece);
-    struct span *run = carve(piece, front, part, LU_KIND_FREE);
+    struct span *run = carve(piece, before, part, LU_KIND_FREE);
     lu__run_mark_free(run, part, LU_FREE_DIRTY);
     lu__figure_add(&figures->dirty, part << LU_SLICE_SHIFT);
     run = merge(lu__region_of_desc(run), run);
@@ -236,19 +236,19 @@ struct span *lu__run_soak(struct span *piece, size_t most, bool low_end) {
 
 /* Take the free run, found in the bins, if the limit allows it. */
 LU_INLINE struct span *take_binned(struct span *run, const struct want *want) {
-    size_t slices = want->slices, front = 0;
+    size_t slices = want->slices, before = 0;
     if (want->align_slices > 1) {
         size_t start = (uintptr_t)lu__span_start(run) >> LU_SLICE_SHIFT;
-        front = lu__align_up(start, want->align_slices) - start;
+        before = lu__align_up(start, want->align_slices) - start;
     }
     if (LU_LIKELY(run->zero == LU_FREE_DIRTY)) {
         lu__figure_sub(&figures->dirty, slices << LU_SLICE_SHIFT);
     } else {
         if (!limit_allows(want)) return NULL;
-        if (run->zero == LU_FREE_HOLE) return take_hole(run, front, slices, want->kind);
+        if (run->zero == LU_FREE_HOLE) return take_hole(run, before, slices, want->kind);
     }
     lu__bins_remove(run);
-    return carve(run, front, slices, want->kind);
+    return carve(run, before, slices, want->kind);
 }
 
 /* A free run with room, in the bins, or NULL. */
@@ -257,7 +257,7 @@ static struct span *find(size_t slices, size_t align_slices) {
     bool dirty = run != NULL && run->zero == LU_FREE_DIRTY;
     if (LU_LIKELY(dirty || slices < LU_GATHER_LEAST || align_slices > 1)) return run;
     struct span *gathered = lu__run_gather(slices);
-    /* Where that failed halfway it may have used what was found. */
+    /* If that failed halfway, it may have used the run that was found. */
     return gathered != NULL ? gathered : lu__bins_find(slices, align_slices);
 }
 
@@ -296,7 +296,7 @@ static void note_use(struct span *run, const struct want *want) {
     note_used(bytes);
     if (want->kind == LU_KIND_META) {
         lu__figure_add(&figures->meta, bytes - absent);
-        run->swept = 0;
+        run->retired = 0;
     }
     if (want->kind == LU_KIND_SMALL) mark_interior(run);
 }
@@ -356,7 +356,7 @@ void lu__run_forget_touched(struct span *run) {
     }
 }
 
-/* Let go of the lock, under which `bytes` became free, and give back what is too much then. */
+/* Release the lock, under which `bytes` became free, and then give the excess back. */
 LU_INLINE void release_and_settle(size_t bytes) {
     bool much = lu__decay_excess(&lu__decay, delay_ms()) != 0;
     bool look = LU_UNLIKELY(lu__run_limit_met != SIZE_MAX) && lu__run_room_due(bytes);
@@ -379,7 +379,7 @@ static void free_locked(struct span *run, enum lu__free what, uint64_t now_ms) {
     lu__decay_freed(&lu__decay, figures->dirty, figures->used, now_ms, delay_ms());
 }
 
-/* A run that ends has no more slices of its own. Locked. */
+/* A run that ends no longer has slices of its own. Locked. */
 LU_INLINE void unmark_interior(struct span *run) {
     if (run->kind != LU_KIND_SMALL) return;
     for (size_t i = 1; i < run->slices; i++) lu__run_unmark(run + i);
@@ -446,15 +446,15 @@ void lu__span_forget_meta(const struct span *run) {
     lu__figure_sub(&figures->meta, lu__span_bytes(run) - lu__span_absent(run));
 }
 
-/* What a change that was not finished has left. Nothing is written where nothing is. */
+/* Clear what an unfinished change has left. Where nothing is left, nothing is written. */
 static void unmark_inside(struct span *run) {
     for (size_t k = 1; k < run->slices; k++) {
         if (run[k].kind != LU_KIND_NONE) lu__run_unmark(run + k);
     }
 }
 
-/* Another thread was giving the run back: is it there? Unmapped it is whole or not at all, and only
- * where nothing is it can be mapped. */
+/* Another thread was giving the run back: is it still mapped? It is unmapped as a whole or not at
+ * all, and mapping it succeeds only if nothing is there. */
 static void settle_purging(struct span *run) {
     uint8_t what = run->state; /* it is there, as it was */
     if (run->zero == LU_FREE_HOLE) {
@@ -474,7 +474,7 @@ void lu__run_rebuild(void) {
         for (size_t slice = 0; slice < region->top;) {
             struct span *run = lu__region_desc(region, slice);
             if (run->kind == LU_KIND_PURGING && run != lu__my_purge) settle_purging(run);
-            if (run == lu__my_purge) { /* a handler forks above it: it goes on with that */
+            if (run == lu__my_purge) { /* a signal handler forked: the interrupted purge goes on */
                 if (run->state == LU_FREE_DIRTY) going += lu__span_bytes(run);
             } else if (run->kind == LU_KIND_FREE || run->kind == LU_KIND_PURGING) {
                 unmark_inside(run);
@@ -486,7 +486,7 @@ void lu__run_rebuild(void) {
                 if (run->kind == LU_KIND_LARGE) {
                     unmark_inside(run);
                 }
-                bool retired = run->kind == LU_KIND_META && run->swept;
+                bool retired = run->kind == LU_KIND_META && run->retired;
                 if (!retired) used += lu__span_bytes(run);
                 absent += lu__span_absent(run);
             }

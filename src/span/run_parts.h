@@ -26,7 +26,7 @@ LU_INLINE void lu__figure_sub(size_t *figure, size_t bytes) {
 
 /* ---------------------------------------------------------------- held.c */
 
-/* What the limit is short of for `bytes` more to be held; 0 if it allows them. */
+/* How many bytes the limit lacks for `bytes` more to be held; 0 if it allows them. */
 size_t lu__held_lacks(size_t bytes);
 /* What is held has become more. */
 LU_COLD void lu__held_raise_peak(size_t held);
@@ -35,14 +35,14 @@ LU_INLINE void lu__held_note_peak(void) {
     if (LU_UNLIKELY(held > __atomic_load_n(&lu__span_figures.peak, __ATOMIC_RELAXED)))
         lu__held_raise_peak(held);
 }
-/* Where the limit lacks something for `bytes` more, purge dirty runs: that much, or `least` if that
- * is more. True: it is worth another try. Not locked. */
+/* If the limit does not allow `bytes` more, purge dirty runs: as much as is lacking, or `least` if
+ * that is more. True: it is worth another try. Not locked. */
 bool lu__held_make_room(size_t bytes, size_t least) LU_MUST_CHECK;
-/* Of the run in use so many bytes are absent now, of a SMALL one all; or none. Locked. */
+/* So many bytes of the run in use are absent now, all of a SMALL one; or none. Locked. */
 void lu__held_leave_all(struct span *run, size_t bytes);
 void lu__held_take_all(struct span *run);
-/* Free a run of which something is absent as clean memory: if nothing of it is there, or if as a
- * dirty one it would come too near to the limit. False: it is to be freed as a dirty one. */
+/* Free a run with absent memory as a clean run, if all of it is absent, or if as a dirty run it
+ * would come too near to the limit. False: it is to be freed as a dirty run. */
 bool lu__held_give(struct span *run) LU_MUST_CHECK;
 
 /* ---------------------------------------------------------------- run.c */
@@ -71,21 +71,21 @@ LU_INLINE struct span *lu__run_in_front(const struct region *region, struct span
     return before->kind == LU_KIND_TAIL ? run - before->slices : before;
 }
 
-/* At most so many slices of the free run, which is clean or a hole and lies beside dirty memory,
- * become part of that: those at its lower end or at its upper one. The dirty run that comes of it,
- * or NULL: there is no memory, the limit forbids it, or others are there. */
-struct span *lu__run_soak(struct span *piece, size_t most, bool low_end);
+/* At most so many slices of the free run, which is clean or a hole and lies beside a dirty run,
+ * become part of that dirty run: those at its lower end or at its upper one. Returns the dirty run,
+ * or NULL: there is no memory, the limit forbids it, or other mappings are there. */
+struct span *lu__run_soak(struct span *piece, size_t slices_most, bool low_end);
 
 /* ---------------------------------------------------------------- gather.c */
 
 #define LU_GATHER_LEAST ((size_t)LU_MIB >> LU_SLICE_SHIFT) /* slices for which that is done */
-/* A dirty run with room for `slices` made of a smaller one and of free memory beside it. NULL: a
- * short look found none. */
+/* A dirty run with room for `slices`, made from a smaller one and the free memory beside it. NULL:
+ * a short search found none. */
 struct span *lu__run_gather(size_t slices);
 
 /* ---------------------------------------------------------------- bins.c: free runs by size */
 
-/* Into its bin; a dirty one also into the queue of those, as the youngest, or as the oldest. */
+/* Put the run into its bin; a dirty one also into the queue, as the youngest or as the oldest. */
 void lu__bins_insert(struct span *run, bool oldest);
 void lu__bins_remove(struct span *run);
 /* A free run with room for `slices` at the alignment, of the smallest size that a short look finds,
@@ -123,16 +123,16 @@ bool lu__run_may_unmap(struct span *run);
 /* Unmap clean runs that did not become holes when they became clean. False: there are none, or they
  * may not. Not locked. */
 bool lu__run_unmap_clean(void);
-/* What this thread is purging, or NULL. In the child of fork it goes on with it, after a
- * handler. */
+/* The run that this thread is purging, or NULL. If a signal handler forks meanwhile, the child goes
+ * on with it. */
 extern __thread struct span *lu__my_purge
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
-/* `freed` bytes became free, and what is free is too much: give of it back, now, or when the caller
- * settles. Not locked. */
+/* `freed` bytes became free, and now too much is free: give some of it back, now, or when the
+ * caller settles. Not locked. */
 void lu__run_freed_too_much(size_t freed);
-/* In every child of fork: from now on this is one. */
+/* Called in every child of fork: from now on the process counts as one. */
 void lu__purge_set_child(void);
-/* In one that rebuilds. */
+/* Called in a child that rebuilds. */
 void lu__purge_fork_child(void);
 
 /* ---------------------------------------------------------------- room.c */
@@ -146,8 +146,8 @@ void lu__run_make_room(void);
 
 /* ---------------------------------------------------------------- walk.c */
 
-/* Where a walk over all runs goes on, or NULL: the head of a run. Whoever makes another run of that
- * run and what lies before it moves it on. */
+/* The head of the run at which a walk over all runs goes on, or NULL. Code that joins that run with
+ * the one before it must move this on. */
 extern struct span *lu__walk_at LU_HIDDEN;
 
 #endif

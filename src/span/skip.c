@@ -6,16 +6,16 @@
  *     head[1] -----------> b -----> c -------------------------> NULL
  *     head[0] --> a -----> b -----> c --> d --> e ------------> NULL     all, by address
  *
- * A node is in the bottom list and, each with a chance of a quarter, in those above it, so that the
- * block around an address is found by looking at about 2 * log2(n) nodes; so are the places where
- * one is put in or taken out. Heights come from a generator with a fixed start: the program does
+ * A node is in the bottom list and, with a chance of a quarter for each, in the lists above it. So
+ * a search looks at about 2 * log2(n) nodes to find the block around an address, or the place where
+ * a node is inserted or removed. Heights come from a generator with a fixed start: the program does
  * not choose addresses, the kernel does.
  *
  * Invariants, at every instant: the bottom list is in order, ends, and has every node that is in
  * any other; a node in a list is filled in; none of `unused` is in a list. So nodes enter from the
- * bottom and leave from the top, each list by one store. Whoever meets the list half changed, the
- * child of fork or a signal handler above the holder of the lock, sees it with or without the node,
- * and can go on. At worst the node itself is lost.
+ * bottom and leave from the top, each list by one store. The child of fork, or a signal handler
+ * that interrupts the holder of the lock, may find the list half changed: it sees the list with or
+ * without the node, and can go on. At worst the node itself is lost.
  *
  * Nodes are cut from memory mapped here, 64 KiB at a time, and used again; it is given back only
  * when the library is unloaded: the first node of each mapping leads to the mapping before.
@@ -29,7 +29,7 @@ _Static_assert(NODES_BYTES % sizeof(struct lu__skip_node) == 0, "nodes fill thei
 
 size_t lu__skip_steps;
 
-/* For every level the pointer behind which `address` belongs: that of the last node that begins
+/* For every level the pointer after which `address` belongs: that of the last node that begins
  * below it, or the head's. */
 static void find_places(struct lu__skip *skip, uintptr_t address,
                         struct lu__skip_node **places[LU_SKIP_LEVELS]) {

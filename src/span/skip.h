@@ -12,14 +12,14 @@ struct lu__skip_node {
     char *block;        /* first byte of the block                        */
     size_t bytes;       /* usable                                         */
     struct heap *owner; /* the lu_heap it belongs to, or NULL             */
-    uint32_t front;     /* bytes of the mapping before the block          */
+    uint32_t offset;    /* of the block in its mapping                    */
     uint8_t levels;     /* in how many lists it is; 0: in none            */
     bool below;         /* smaller than mmap_threshold; see huge.c        */
     struct lu__skip_node *next[LU_SKIP_LEVELS];
 };
 
-/* Zeroed memory is an empty one. The owner's lock is held by who calls, but for floor and next in
- * the handler that interrupts the holder. */
+/* Zeroed memory is an empty list. The caller holds the owner's lock, except for floor and next in a
+ * signal handler that interrupts the holder. */
 struct lu__skip {
     struct lu__skip_node *head[LU_SKIP_LEVELS];
     struct lu__skip_node *unused; /* through next[0]                            */
@@ -30,12 +30,12 @@ struct lu__skip {
 
 /* A node that is in no list, to be filled in by the caller, or NULL without memory. */
 struct lu__skip_node *lu__skip_take(struct lu__skip *skip);
-/* It is no longer wanted, and is in no list. */
+/* The node is no longer needed, and is in no list. */
 void lu__skip_give(struct lu__skip *skip, struct lu__skip_node *node);
-/* Its block is in no mapping that is there. */
+/* True if the node is in no list: its block has no mapping. */
 void lu__skip_insert(struct lu__skip *skip, struct lu__skip_node *node);
-/* Take the node of the block that begins at `block` out; NULL if there is none. It is the caller's,
- * to be given or inserted. */
+/* Remove the node of the block that begins at `block`; NULL if there is none. The caller owns it,
+ * and gives it back or inserts it. */
 struct lu__skip_node *lu__skip_remove(struct lu__skip *skip, const void *block);
 /* The last node that begins at or below `address`, or NULL. */
 struct lu__skip_node *lu__skip_floor(const struct lu__skip *skip, uintptr_t address);
@@ -45,7 +45,7 @@ struct lu__skip_node *lu__skip_ceiling(const struct lu__skip *skip, uintptr_t ad
 /* Give all memory of the nodes back; the list is not used any more. */
 void lu__skip_unmap(struct lu__skip *skip);
 
-/* Nodes looked at so far by all of these (relaxed count; for tests). */
+/* Number of nodes that all searches have looked at so far (relaxed; for tests). */
 extern size_t lu__skip_steps LU_HIDDEN;
 
 #endif

@@ -1,29 +1,29 @@
 /*
  * span.h - address space -> slices -> runs and spans.
  *
- * Memory is had in regions (usually one), cut into slices of 64 KiB. A run is a sequence of slices
- * used for one thing. One descriptor of two cache lines stands for every slice, found by arithmetic
- * alone; that of a run's first slice, its head, describes the run:
+ * Memory comes from regions (usually one), which are divided into slices of 64 KiB. A run is a
+ * sequence of slices used for one purpose. Every slice has a descriptor of two cache lines, found
+ * by arithmetic alone; the descriptor of a run's first slice, its head, describes the run:
  *
  *     | 0 |desc 0|desc 1| ...    (free addresses)     |slice 0|slice 1| ...   |       (free)
  *         ^ table                                     ^ base             ^ top ^ ready      limit
  *
  *     descriptor of address a:   table + ((a - base) >> 16) * 128
  *
- * Nothing is reserved: what is not mapped yet, behind either part, are addresses that anybody may
- * take. A region that finds somebody there ends there (region.c).
+ * Nothing is reserved: other mappings may take the addresses behind either part that are not mapped
+ * yet. A region that meets such a mapping ends there (region.c).
  *
  * Kinds of runs:
  *     SMALL   blocks of one size class, owned by a heap (a "span" in the narrow sense)
  *     LARGE   one block
  *     META    lucid's own structures
  *     FREE    dirty (was used, still resident), clean (reads as zero) or a hole (not mapped)
- *     PURGING being given back by some thread; nobody else touches it
+ *     PURGING being given back by some thread; no other thread touches it
  *
  * Every slice below `top` belongs to exactly one run; the descriptors of slices that are not heads
- * have kind NONE (or INTERIOR in a SMALL run, TAIL at the end of a FREE one). Marks are changed in
- * an order such that walking head to head from slice 0 meets only whole runs at any moment: that
- * is what lets the child of fork rebuild everything else (lu__run_rebuild).
+ * have kind NONE (or INTERIOR in a SMALL run, TAIL at the end of a FREE one). Descriptors are
+ * changed in an order such that a walk from head to head, from slice 0 on, meets only whole runs at
+ * any moment: from them the child of fork can rebuild everything else (lu__run_rebuild).
  */
 #ifndef LU_SPAN_H
 #define LU_SPAN_H
@@ -55,13 +55,13 @@ enum lu__kind {
  * what becomes of it. */
 enum lu__free { LU_FREE_DIRTY, LU_FREE_CLEAN, LU_FREE_HOLE, LU_FREES };
 
-/* Whose a SMALL span is, and so what the fast paths may do with it. If it is not LU_OF_NOBODY, it
- * is a span; LU_OF_USER and above: a lu_heap's, unhardened. */
+/* The kind of owner of a SMALL span, and so what the fast paths may do with it. Unless it is
+ * LU_OF_NOBODY, the run is a span; LU_OF_USER and above: it belongs to an unhardened lu_heap. */
 enum lu__whose {
     LU_OF_NOBODY, /* another run, or a hardened lu_heap's */
     LU_OF_THREAD,
     LU_OF_THREAD_HARDENED,
-    LU_OF_USER,       /* single-threaded: who has a block may change the heap */
+    LU_OF_USER,       /* single-threaded: any owner of a block may change the heap */
     LU_OF_USER_SHARED /* under the heap's lock                                */
 };
 
@@ -75,12 +75,18 @@ struct span {
     struct heap *owner; /* SMALL: always; LARGE: the lu_heap it belongs to, or NULL            */
     uintptr_t *list;    /* the list that local frees push on: &head, or the heap's own list    */
     uintptr_t head;     /* list of free blocks while the span is not current                   */
-    uint32_t needed;    /* local frees until the slow path wants to know                       */
-    uint32_t inverse;   /* of the class                                                        */
-    uint32_t bound;     /* offset * inverse is below it for starts of carved blocks (class.c);
+    union {
+        uint32_t needed;     /* SMALL: local frees until free takes the slow path              */
+        uint32_t dirty_from; /* LARGE, hardened: bytes from the start: beyond, it may not be zero */
+        uint32_t made;       /* META of structures: those from this number on were never used  */
+    };
+    uint32_t inverse; /* of the class                                                        */
+    uint32_t bound;   /* offset * inverse is below it for starts of carved blocks (class.c);
                             0 sends every free to the slow path                                 */
-    uint32_t limit;     /* bytes from the start: SMALL: up to which blocks were carved; LARGE: to
-                            the block                                                          */
+    union {
+        uint32_t limit;  /* SMALL: bytes from the start up to which blocks were carved         */
+        uint32_t offset; /* LARGE: from the start to the block                                 */
+    };
     uint8_t class_id;
     uint8_t kind;      /* enum lu__kind */
     uint8_t whose;     /* enum lu__whose */
@@ -91,28 +97,48 @@ struct span {
                             when the life has ended, for the next key to be made of it          */
 
     /* ---- second line: remote frees and rare things */
-    uint64_t remote; /* atomic: posted remote frees, packed; see heap/remote.c              */
+    union {
+        uint64_t remote;      /* SMALL, atomic: posted remote frees, packed; see heap/remote.c */
+        uint64_t large_bytes; /* LARGE: that the program may use                               */
+    };
     struct span *pending_next; /* in the owner's pending stack                                  */
     struct span *all_next, *all_prev; /* all runs of a lu_heap; FREE and dirty: by age         */
     struct span *prev; /* to `next`                                                          */
-    uint32_t stamp;    /* SMALL: frees seen at last sweep                                       */
-    uint16_t reserve;  /* blocks out that `needed` does not count                             */
-    uint16_t purged;   /* bit i: unit i of the span was given back, its blocks are off every
-                            list                                                                */
-    uint16_t off;      /* blocks on no list: those, and those in a bitmap                   */
-    uint16_t track;    /* atomic: the number of its bitmap, or 0; see heap/track.c            */
-    uint16_t rings;    /* atomic: how many slots of heaps' rings collect frees of its blocks  */
-    uint16_t seen;     /* CURRENT: limit / 8 when it was last swept; PARTIAL: see sweep.c    */
-    uint16_t touched;  /* slice by slice, whatever it is part of: bytes / 8 from its start that a
-                            SMALL span once linked and nothing has purged since (see small.c) */
-    uint16_t absent;   /* of a run in use, what cannot be resident and does not count as held:
+    union {
+        uint32_t last_mark; /* SMALL: what changes with every free, as the last sweep saw it   */
+        uint32_t queued;    /* SMALL, hardened, atomic: 1: its heap lists it, or soon will     */
+        uint32_t in_use;    /* META of structures: a bit for each                              */
+    };
+    union {
+        uint16_t reserve;  /* SMALL: live blocks that `needed` does not count                  */
+        uint16_t capacity; /* SMALL, hardened: blocks that fit                                 */
+    };
+    uint16_t purged; /* bit i: unit i of the span was given back, its blocks are on no
+                            list                                                               */
+    union {
+        uint16_t unlisted; /* SMALL: free blocks on no list: those, and those in a bitmap      */
+        uint16_t filling;  /* LARGE, hardened: bytes behind the request that were filled       */
+    };
+    uint16_t track; /* atomic: the number of its bitmap, or 0; see heap/track.c            */
+    uint16_t rings; /* atomic: how many slots of heaps' rings collect frees of its blocks  */
+    union {
+        uint16_t swept_to; /* CURRENT: limit / 8 at the last sweep. PARTIAL: blocks of the list
+                              whose insides went back                                          */
+        uint16_t gone;     /* META of structures: free ones whose pages went back              */
+    };
+    uint16_t touched; /* for each slice, whatever run it is in: bytes / 8 from its start that a
+                            SMALL span once linked and that were not purged since (see small.c) */
+    uint16_t absent;  /* of a run in use, what cannot be resident and does not count as held:
                             SMALL: bit i: its sixteenth i; else: units. See held.c              */
-    uint8_t state;     /* SMALL: enum lu__span_state. PURGING: enum lu__free, what it was      */
-    uint8_t hardened;  /* SMALL, LARGE: see heap/harden_parts.h; and of those                   */
-    uint8_t guarded;   /* an inaccessible slice ends the run                              */
-    uint8_t swept;     /* PARTIAL: nothing was freed since the last sweep. CURRENT: nothing was
-                         carved since what is not carved was given back. META: its pages were,
-                         and it counts as not used. LARGE, atomic: freed (lu__large_take)  */
+    uint8_t state;    /* SMALL: enum lu__span_state. PURGING: enum lu__free, what it was      */
+    uint8_t hardened; /* SMALL, LARGE: see harden/parts.h; and of those                   */
+    uint8_t guarded;  /* an inaccessible slice ends the run                              */
+    union {
+        uint8_t swept;   /* PARTIAL: nothing was freed since the last sweep. CURRENT: nothing was
+                            carved since what is not carved was given back                     */
+        uint8_t taken;   /* LARGE, atomic: it is being freed, or was (lu__large_take)          */
+        uint8_t retired; /* META: its pages went back, and it counts as not used               */
+    };
 } __attribute__((aligned(128)));
 _Static_assert(sizeof(struct span) == (size_t)1 << LU_DESC_SHIFT, "descriptors are 128 bytes");
 _Static_assert(offsetof(struct span, remote) == 64, "the second line starts with `remote`");
@@ -121,13 +147,13 @@ struct region {
     char *base;         /* first byte of slice 0, aligned to the window                       */
     struct span *table; /* its descriptor; the one before that stands for nothing, and is zero
                             for ever                                                           */
-    size_t table_bytes; /* mapped, from that one on; grows only, as readers look at descriptors of
-                            what was unmapped meanwhile                                        */
+    size_t table_bytes; /* mapped, from that one on; only grows, as readers look at descriptors of
+                            slices that were unmapped meanwhile                                */
     uint32_t top;       /* slices from here are not handed out: zero, if they are mapped       */
-    uint32_t limit;     /* slices that it can have; less when somebody is in the way           */
+    uint32_t limit;     /* slices that it can have; less if a mapping is in the way            */
     uint32_t ready;     /* slices below are mapped, but for holes, and so are their descriptors */
     uint32_t had;       /* slices below were below the top once                               */
-    bool plain;         /* where the kernel maps, which would use a hole for others' mappings    */
+    bool plain;         /* where the kernel maps, and would put other mappings into a hole     */
 };
 
 #define LU_REGIONS 256
@@ -141,14 +167,14 @@ LU_INLINE size_t lu__region_slice(const struct region *region, const struct span
     return (size_t)(desc - region->table);
 }
 
-/* The address of a descriptor in the first region that stands for no memory and is zero for ever;
- * the region is made if there is none. 0: there can be none. Takes lu__span_lock. */
+/* The address of a descriptor in the first region that stands for no memory and is always zero;
+ * makes the region if there is none. 0: there can be no region. Takes lu__span_lock. */
 uintptr_t lu__region_zeros(void);
 /* The region of `address`, which is in a slice that is ready, or NULL. Any thread, no lock. */
 struct region *lu__region_of(const void *address);
 /* The region of a descriptor. The same. */
 struct region *lu__region_of_desc(const struct span *desc);
-/* True if `address` was in a run once, and the top has come down below it. The same. */
+/* True if `address` was in a run once, and the top has come down below it. Any thread, no lock. */
 bool lu__region_had(const void *address);
 /* True if `address` is in the table of a region, as far as it is mapped. The same. */
 bool lu__region_is_table(const void *address);
@@ -198,28 +224,28 @@ struct span *lu__run_alloc(size_t slices, size_t align_slices, enum lu__kind kin
  * whole units; of a SMALL run all. */
 struct span *lu__run_alloc_sparse(size_t slices, size_t align_slices, enum lu__kind kind,
                                   size_t absent, bool *zero);
-/* Of a run with absent memory, near the limit the rest goes back as well, so that what is held does
- * not become more. */
+/* Free a run. If it has absent memory, near the limit the rest goes back as well, so that the
+ * memory held does not become more. */
 void lu__run_free(struct span *run);
 /* The same for a LARGE run whose pages have all been moved out of it, so that it reads as zero; so
  * many bytes are huge from now on (lu__huge_adopt). */
 void lu__run_free_clean(struct span *run, size_t huge_bytes);
-/* Make a LARGE run longer or shorter in place; growing fails if what lies behind is in use.
+/* Make a LARGE run longer or shorter in place; growing fails if the memory behind it is in use.
  * Fresh slices have undefined contents. */
 bool lu__run_grow(struct span *run, size_t slices);
 void lu__run_shrink(struct span *run, size_t slices);
 /* ---- giving back (purge.c, room.c). Bytes that went back, in whole slices. Take the lock for
  * moments. */
 
-/* Free memory that was used, whatever its age: `most_bytes` at most, rounded up to slices, and less
- * where it is in many small runs, as every call of the kernel takes its time. 0: there is none. */
+/* Give dirty free memory back, whatever its age: at most `most_bytes`, rounded up to slices, and
+ * less where it is in many small runs, because every system call takes time. 0: there is none. */
 size_t lu__run_purge(size_t most_bytes);
-/* What nobody has needed for purge_delay, at most `most_bytes`; `pressed`: for any time, but for
- * what is used again and again. 0 also if the lock is taken. */
+/* Give back memory that was not needed for purge_delay, at most `most_bytes`; `pressed`: of any
+ * age, except memory that is used again and again. 0 also if the lock is taken. */
 size_t lu__run_purge_due(uint64_t now_ms, bool pressed, size_t most_bytes);
 /* From lu__run_settle_later to lu__run_settle the calling thread's frees of runs give nothing back
- * because of a flood, and then it does so once: where one call of a program frees many. In between,
- * how many bytes wait. */
+ * because of a flood; lu__run_settle does so once for all. For calls of the program that free many
+ * runs. In between, how many bytes wait. */
 extern __thread size_t lu__my_unsettled
     __attribute__((tls_model("initial-exec"), visibility("hidden"))); /* 0, or 1 + bytes */
 LU_INLINE void lu__run_settle_later(void) {
@@ -236,26 +262,28 @@ LU_INLINE void lu__run_settle(void) {
         lu__my_unsettled = 0;
     }
 }
-/* The pages of the run are no longer there, or others. */
+/* The pages of the run are gone, or were replaced by others. */
 void lu__run_forget_touched(struct span *run);
 /* A run of kind META is about to be freed: it no longer counts as such. */
 void lu__span_forget_meta(const struct span *run);
-/* Of a run of kind META so many bytes are absent from now on, of which the caller has purged what
- * is new. False, and nothing done: it is less than before, and the limit forbids the others. */
+/* So many bytes of a META run are absent from now on; the caller has purged those that were not
+ * absent before. False, and nothing done: there are fewer than before, and the limit forbids the
+ * difference. */
 bool lu__run_meta_absent(struct span *run, size_t bytes) LU_MUST_CHECK;
-/* The pages of a run of kind META go back where they are, so that it reads as zero, and it is not
- * in use; span->swept says so. False: the kernel refuses. */
+/* Give back the pages of a META run, whose addresses stay: it reads as zero, and is not in use;
+ * span->retired says so. False: the kernel refuses. */
 bool lu__run_retire(struct span *run);
-/* It is to be used again. False, and nothing done: the limit forbids it. */
+/* The META run is to be used again. False, and nothing done: the limit forbids it. */
 bool lu__run_wake(struct span *run) LU_MUST_CHECK;
-/* The system refused `bytes`, of which some are `charged` already (lu__span_charge): give back all
- * that is free, if that may help. False: nothing was, or it cannot. Takes the lock for moments. */
+/* The system refused `bytes`, some of which are `charged` already (lu__span_charge): give back all
+ * free memory, if that may help. False: there was none, or it cannot help. Takes the lock for
+ * moments. */
 bool lu__run_refused(size_t bytes, size_t charged);
-/* Unmap what is free and clean, and what is mapped in advance and is more than `keep` bytes. False:
- * there was nothing. Takes the lock for moments. */
+/* Unmap clean free memory, and what was mapped in advance beyond `keep` bytes. False: there was
+ * none. Takes the lock for moments. */
 bool lu__run_give_addresses(size_t keep);
-/* How many bytes of addresses are left to the process, as far as that is known: SIZE_MAX where it
- * met no limit. Under lu__span_lock. */
+/* How many bytes of addresses are left to the process, as far as that is known: SIZE_MAX if it has
+ * not met a limit. Under lu__span_lock. */
 size_t lu__run_room(void);
 /* True while some thread purges a run without the lock. */
 bool lu__run_purging(void);
@@ -266,12 +294,12 @@ void lu__run_rebuild(void);
 
 /* ---- what counts as held, and its limit (held.c). Free memory goes back before any is refused. */
 
-/* Add to the limit-checked figures for memory outside regions; false if the limit forbids it. */
+/* Charge memory outside regions against the limit; false if the limit forbids it. */
 bool lu__span_charge(size_t bytes) LU_MUST_CHECK;
 void lu__span_uncharge(size_t bytes);
-/* Once the memory that was charged is really there. */
+/* Called when the memory that was charged has really been mapped. */
 void lu__span_note_peak(void);
-/* The bytes [from, to) of the owner's SMALL run are about to be used: what of it was absent counts
+/* The bytes [from, to) of the owner's SMALL run are about to be used: those that were absent count
  * from now on. False, with nothing done: the limit forbids it. */
 bool lu__span_touch_slow(struct span *span, uint32_t from, uint32_t to) LU_MUST_CHECK;
 LU_INLINE LU_MUST_CHECK bool lu__span_touch(struct span *span, uint32_t from, uint32_t to) {
@@ -282,16 +310,17 @@ LU_INLINE LU_MUST_CHECK bool lu__span_touch(struct span *span, uint32_t from, ui
 void lu__span_leave(struct span *span, uint32_t from, uint32_t to);
 /* Bytes of the run in use that do not count as held. */
 size_t lu__span_absent(const struct span *span);
-/* True if the limit refused what the calling thread asked for last. */
+/* True if the limit refused the calling thread's last request. */
 bool lu__span_was_refused(void);
 
 /* ---- looks at blocks of others (purge.c) */
 
-/* Between these two calls the memory stays readable of what is a run in use after the first, seen
- * under lu__span_lock or not, whoever frees it: for who follows lists of other threads. Nests. */
+/* Between these two calls, every run that is in use after the first stays readable, whether it is
+ * seen under lu__span_lock or not, and whichever thread frees it: for code that follows lists of
+ * other threads. Nests. */
 void lu__look_begin(void);
 void lu__look_end(void);
-/* True if somebody may be looking, and what was freed before must not be unmapped. */
+/* True if some thread may be looking, so that memory freed before must not be unmapped. */
 bool lu__look_is_on(void);
 
 /* ---- a look at all runs (walk.c) */
@@ -300,15 +329,15 @@ bool lu__look_is_on(void);
  * for one of some ten microseconds. */
 typedef unsigned lu__run_visit_fn(const struct span *run, void *arg);
 /* Visit all runs, in order of address in each region; `between` is called now and then, and after
- * the last, without the lock. Others change runs meanwhile. */
+ * the last run, without the lock. Other threads change runs meanwhile. */
 void lu__run_walk(lu__run_visit_fn *visit, void (*between)(void *arg), void *arg);
 /* In the child of fork. */
 void lu__walk_fork_child(void);
 
 /* ---- regions (region.c); under lu__span_lock. */
 
-/* Fresh slices from the top of a region. What lies between the top and the first of them was passed
- * over for the alignment, and is mapped or not. */
+/* Fresh slices from the top of a region. The slices between the top and the first of them were
+ * passed over for the alignment, and are mapped or not. */
 struct lu__fresh {
     struct region *region;
     uint32_t slice, skipped;
@@ -318,13 +347,13 @@ struct lu__fresh {
  * False: no memory. */
 bool lu__region_extend(size_t slices, size_t align_slices, bool (*may_skip)(size_t slices),
                        struct lu__fresh *fresh);
-/* Map a part of a hole again. 0 or an errno value: EEXIST, somebody else is there. */
+/* Map a part of a hole again. 0 or an errno value: EEXIST, another mapping is there. */
 int lu__region_fill(struct span *head, size_t slices) LU_MUST_CHECK;
-/* The top comes down to `slice`: what is between is a hole that ends at the top, and its marks are
- * taken away. What was mapped behind the top in advance goes back; false, with nothing done, if the
- * kernel does not take it. */
+/* The top comes down to `slice`: between them is a hole that ends at the top, and the marks of its
+ * slices are cleared. What was mapped behind the top in advance goes back; false, with nothing
+ * done, if the kernel refuses that. */
 bool lu__region_lower(struct region *region, size_t slice) LU_MUST_CHECK;
-/* What was mapped in advance and is more than `keep` bytes goes back. How much that was. */
+/* Give back what was mapped in advance beyond `keep` bytes. Returns how much that was. */
 size_t lu__region_trim(size_t keep);
 /* In a child of fork whose parent may have been changing the region: nothing is mapped in advance
  * from now on. */

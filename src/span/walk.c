@@ -1,14 +1,15 @@
 /*
- * walk.c - a look at all runs that stops nobody for long.
+ * walk.c - a walk over all runs that blocks no other thread for long.
  *
  *     | run | run | FREE ......... | run | run |  ...
  *       seen  seen  ^ lu__walk_at: the next one, always the head of a run
  *
  * The lock is held for a few runs at a time. In between the tiling may change: a run behind the
- * mark is seen as it is then, one before it was seen as it was. If the head that the mark points at
- * ends, because its run becomes part of a free or a larger one that begins before it, who does that
- * moves the mark on to that run's end (run.c): so no head is looked for backwards, which would take
- * the longer the larger the run. Where the top comes down below the mark, that becomes the top.
+ * mark is seen as it will be then, a run before it was seen as it was. The run that the mark points
+ * at may become part of a free or a larger run that begins before it; the code that joins them
+ * moves the mark on to the end of the joined run (run.c). So no head has to be searched backwards,
+ * which would take longer for larger runs. Where the top comes down below the mark, the mark
+ * becomes the top.
  *
  * One walk at a time: walk_lock is held throughout, and taken before lu__span_lock.
  */

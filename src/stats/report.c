@@ -1,8 +1,8 @@
 /*
  * report.c - statistics as JSON and as text, and the report at exit.
  *
- * Both are made from one table of the plain fields, so that a figure cannot be in one and missing
- * in the other. Text goes through base/format.h: nothing here allocates.
+ * Both are made from one table of the plain fields, so that no figure can be missing in one of
+ * them. Text goes through base/format.h: nothing here allocates.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/format.h"
+#include "base/version.h"
 #include "base/options.h"
 #include "base/told.h"
 #include "os/os.h"
@@ -42,7 +43,7 @@ size_t lu_stats_json(char *text, size_t text_bytes) {
     lu_stats_get(&stats);
     struct lu__text out;
     lu__text_init(&out, text, text_bytes);
-    lu__text_add(&out, "{\"schema\":\"lucid-stats-1\",\"version\":\"%s\"", lu_version());
+    lu__text_add(&out, "{\"schema\":\"lucid-stats-1\",\"version\":\"%s\"", LU_VERSION_TEXT);
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         lu__text_add(&out, ",\"%s\":%zu", fields[i].name, field_of(&stats, i));
     }
@@ -62,7 +63,7 @@ size_t lu_stats_json(char *text, size_t text_bytes) {
 static void print_text(void) {
     lu_stats_t stats;
     lu_stats_get(&stats);
-    lu__print(2, "lucid %s: statistics at exit\n", lu_version());
+    lu__print(2, "lucid %s: statistics at exit\n", LU_VERSION_TEXT);
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         lu__print(2, "lucid:   %s %zu\n", fields[i].name, field_of(&stats, i));
     }

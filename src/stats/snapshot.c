@@ -2,22 +2,23 @@
  * snapshot.c - lu_stats_get: figures by walking the descriptors.
  *
  * malloc and free keep no counters, so the snapshot looks at every run, a few at a time under
- * lu__span_lock (span/walk.c), so that others go on with theirs meanwhile. For a SMALL span
+ * lu__span_lock (span/walk.c), so that other threads go on meanwhile. For a SMALL span
  *
  *     live = carved - purged off - on its list - posted by other threads
  *
- * The lists are long, so what a span is gets noted under the lock, and its list is followed after
- * it: links are checked before they are followed, memory of a region stays readable, and the walk
- * is bounded. The list of another thread's span may change while it is followed, so the figures are
- * exact while nobody else allocates. Blocks that some thread has collected and not posted count as
- * live. Pages of hardened spans may be closed once they end, so those are looked at under the lock.
+ * The lists are long, so the state of a span is copied under the lock, and its list is walked after
+ * the lock is released: links are checked before they are followed, memory of a region stays
+ * readable, and the walk is bounded. The list of another thread's span may change meanwhile, so the
+ * figures are exact only while no other thread allocates. Blocks that some thread has collected and
+ * not posted count as live. The pages of a hardened span may become inaccessible when it ends, so
+ * those spans are walked under the lock.
  */
 #include "stats/snapshot.h"
 
 #include <string.h>
 
-#include "heap/guard.h"
-#include "heap/harden.h"
+#include "sample/guard.h"
+#include "harden/harden.h"
 #include "heap/heap.h"
 #include "os/os.h"
 
@@ -25,7 +26,7 @@
 
 #define NOTED 32u /* spans, each of effort 2: as many as one hold of the lock looks at */
 
-/* What a span was when the lock was held. */
+/* The state of a span when the lock was held. */
 struct noted {
     uintptr_t list, key, start;
     size_t bytes;
@@ -64,7 +65,7 @@ NO_TSAN static unsigned note_small(const struct span *span, struct snapshot *sna
         .start = (uintptr_t)lu__span_start(span),
         .bytes = lu__span_bytes(span),
         .carved = carved,
-        .unused = LU_MIN(span->off, carved) + lu__remote_count(span),
+        .unused = LU_MIN(span->unlisted, carved) + lu__remote_count(span),
         .class_id = span->class_id,
     };
     return 2;
@@ -100,7 +101,7 @@ static void add_noted(void *arg) {
     snapshot->count = 0;
 }
 
-/* Several are changed without the lock, so that each is read whole. */
+/* Several of them are changed without the lock, so each is read atomically. */
 static size_t figure(const size_t *at) {
     return __atomic_load_n(at, __ATOMIC_RELAXED);
 }
@@ -116,7 +117,7 @@ static void add_figures(lu_stats_t *out) {
     out->huge_blocks = figure(&figures->huge_blocks);
     out->committed_bytes = out->reserved_bytes = figure(&figures->mapped) + out->huge_bytes;
     out->metadata_bytes = meta;
-    /* What carves raises the peak a moment later. */
+    /* A thread that carves raises the peak a moment later. */
     out->peak_held_bytes = LU_MAX(out->held_bytes, figure(&figures->peak));
     out->limit_bytes = figure(&figures->limit);
     for (uint32_t i = 0; i < lu__region_count; i++) {

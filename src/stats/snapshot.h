@@ -4,7 +4,7 @@
 
 #include "lucid/lucid.h"
 
-/* Print or write what LUCID_OPTIONS=stats asks for; at exit. */
+/* Print or write the statistics that LUCID_OPTIONS=stats asks for; at exit. */
 void lu__stats_at_exit(void);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * alloc.c - lu_store_malloc and its kin: arguments, errno, and one operation of the journal each.
+ * alloc.c - lu_store_malloc and the related functions: arguments, errno, and one operation of the
+ * journal each.
  *
  * Every function here has the same shape:
  *
@@ -9,9 +10,9 @@
  *         end: all of it happens now, or what failed is undone
  *     leave
  *
- * Copying and clearing come before the end, so that a block is never seen half filled by anybody
- * who finds it through a slot. That touches only bytes of a block that was free: its links were
- * noted in the journal when it was taken.
+ * Copying and clearing come before the end, so that no process that finds a block through a slot
+ * sees it half filled. They touch only bytes of a block that was free: its links were noted in the
+ * journal when it was taken.
  */
 #include "os/file.h"
 #include "store/store.h"
@@ -123,7 +124,7 @@ static bool is_last(const struct lu_store *store, const struct store_block *bloc
     return next.size == 0;
 }
 
-/* Another place for the block, its contents copied. The new block, or 0. */
+/* Copy the block to another place. Returns the new block, or 0. */
 static uint64_t move(struct lu_store *store, const struct store_block *block, uint64_t bytes) {
     struct store_block taken, now;
     if (!lu__store_take(store, bytes, true, &taken)) return 0;
@@ -178,7 +179,7 @@ void *lu_store_realloc(lu_store_t *store, void *block, size_t size) {
 
 /* ------------------------------------------------------------------ slots and the root */
 
-/* The offset of a slot: an aligned word inside a live block. False if it is none. */
+/* The offset of a slot: an aligned word inside a live block. False if the address is not one. */
 static bool slot_offset(struct lu_store *store, const uint64_t *slot, uint64_t *out) {
     if (slot == NULL) {
         *out = LU_STORE_OFFSET(root);

@@ -10,8 +10,8 @@
  *            goes back as a free block, unless it is smaller than the smallest block.
  *     give   merge with the free neighbours, so that free blocks never touch, and push.
  *
- * So the waste of a block is 8 bytes, what rounds its size up to 16, and seldom a rest of 16; and
- * a store falls back into one free block when all is freed.
+ * So a block wastes 8 bytes, the rounding of its size to 16, and seldom a remainder of 16; and a
+ * store becomes one free block again when everything is freed.
  *
  * Invariants, at the end of every operation:
  *   - the blocks, by their sizes, lead from LU_STORE_FIRST to the end mark at file_bytes - 8;
@@ -22,10 +22,10 @@
  *   - inside a block there is no word that proves itself but by the program's doing: the word of a
  *     block that is merged away is cleared. That is what makes a second free of it noticed.
  *
- * Everything here is called under the lock between lu__store_begin and lu__store_end, writes by
- * lu__store_put alone, and trusts no offset before lu__store_block has proved it. Nothing is read
- * that was put and not applied: lists are changed first, each time after lu__store_apply, and then
- * the words of blocks, which nobody reads again in the same operation.
+ * Everything here is called under the lock between lu__store_begin and lu__store_end, writes only
+ * by lu__store_put, and trusts no offset before lu__store_block has proved it. No word is read that
+ * was put and not applied: lists are changed first, each time after lu__store_apply, and then the
+ * words of blocks, which are not read again in the same operation.
  */
 #include "store/store.h"
 
@@ -195,8 +195,8 @@ static void unlist(struct lu_store *store, const struct store_block *block) {
     }
 }
 
-/* A listed block becomes, or is part of, a free block of [at, at + size), which is to be listed in
- * its place: mostly in the same list, where it is replaced. */
+/* A listed block becomes, or is part of, a free block of [at, at + size), which is listed instead:
+ * mostly in the same list, where it takes the old one's place. */
 static void relist(struct lu_store *store, const struct store_block *block, uint64_t at,
                    uint64_t size) {
     struct neighbours list;
@@ -247,8 +247,8 @@ static bool find(struct lu_store *store, uint64_t size, struct store_block *out)
 
 /* ------------------------------------------------------------------ splitting and merging */
 
-/* Remember the links and the size of a free block whose bytes are written to before the operation
- * ends, or is undone. */
+/* Note the links and the size of a free block in the journal, because its bytes are written to
+ * before the operation ends or is undone. */
 static void note_free(struct lu_store *store, const struct store_block *block) {
     lu__store_note(store, next_of(block->at));
     lu__store_note(store, prev_of(block->at));
@@ -289,8 +289,8 @@ static void count(struct lu_store *store, int64_t blocks, int64_t bytes) {
     lu__store_put(store, LU_STORE_OFFSET(live_bytes), header->live_bytes + (uint64_t)bytes);
 }
 
-/* Of a listed block, which may be larger, only the first `size` bytes are in use from now on; the
- * rest, if it can be a block, stays free. Its word is left to the caller. */
+/* Split a listed block: its first `size` bytes are in use from now on; the rest, if it is large
+ * enough for a block, stays free. The caller writes the word of the first part. */
 static void cut_off(struct lu_store *store, struct store_block *block, uint64_t size, bool filled) {
     struct store_block next;
     bool whole = block->size - size < LU_STORE_MIN_BLOCK;
@@ -353,7 +353,7 @@ void lu__store_give(struct lu_store *store, const struct store_block *block) {
     if (lu__store_header(store)->root == block->at + 8) lu__store_put_root(store, 0);
 }
 
-/* What lies behind the first `size` bytes of a block, `rest` bytes of it, becomes free. */
+/* The `rest` bytes of a block behind its first `size` bytes become free. */
 static void give_rest(struct lu_store *store, const struct store_block *block, uint64_t size,
                       const struct store_block *next) {
     uint64_t at = block->at + size, rest = block->size - size;

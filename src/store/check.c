@@ -1,8 +1,8 @@
 /*
- * check.c - is this store in order?
+ * check.c - verifying a store.
  *
- * Blocks are walked by address, so a word that does not prove itself ends the walk: what lies
- * behind it cannot be found. The checks follow the invariants in blocks.c:
+ * Blocks are walked by address, so a word whose check is wrong ends the walk: the blocks behind it
+ * cannot be found. The checks follow the invariants in blocks.c:
  *
  *     by address   words, sizes, `prev_free`, no two free side by side, sizes at the ends of free
  *                  blocks; the sums are compared with the counts in the header
@@ -134,12 +134,13 @@ static bool walk_by_address(struct lu_store *store, struct tally *tally) {
     }
 }
 
-static bool walk_list(struct lu_store *store, unsigned class, uint64_t most, uint64_t *count) {
+static bool walk_list(struct lu_store *store, unsigned class, uint64_t free_blocks,
+                      uint64_t *count) {
     uint64_t link = LU_STORE_OFFSET(heads) + class * 8u, prev = 0;
     uint64_t at = lu__store_read(store, link);
     struct store_block block;
     while (at != 0) {
-        if (*count == most || !lu__store_free_block(store, at, &block) ||
+        if (*count == free_blocks || !lu__store_free_block(store, at, &block) ||
             lu__store_class(block.size) != class) {
             return lu__store_damage(store, "link of a free block", link, at, 0);
         }

@@ -1,5 +1,5 @@
 /*
- * grow.c - making a store larger, and the memory of a store that gives nothing.
+ * grow.c - making a store larger when no free block is large enough.
  *
  *     before   | ... | block | end |
  *     after    | ... | block | free block ............................... | end |
@@ -10,9 +10,9 @@
  * large one is not extended often; the last bytes below the limit or on the disk are taken too.
  *
  * All of it is part of the operation that needs the memory (journal.c): `growing` is set, the file
- * is made longer, its blocks are set aside so that the disk cannot be full later, and then words
- * are changed. A failure on the way undoes them and cuts the file back. Other processes use what is
- * new when they next take the lock and see a larger file_bytes (store.c).
+ * is made longer, its disk blocks are allocated so that the disk cannot be full later, and then
+ * words are changed. A failure on the way undoes them and cuts the file back. Other processes use
+ * the new part when they next take the lock and see a larger file_bytes (store.c).
  */
 #include "os/file.h"
 #include "store/store.h"
@@ -42,7 +42,8 @@ static int extend(struct lu_store *store, uint64_t old_bytes, uint64_t new_bytes
 
 /* The store has `bytes` from now on: a free block up to the new end mark. */
 static void adopt(struct lu_store *store, const struct store_block *end, uint64_t bytes) {
-    /* First as a block in use, which then is freed as any other and merges with the one before. */
+    /* First as a block in use, which then is freed like any other and merges with the one
+     * before. */
     struct store_block fresh = {end->at, bytes - 8 - end->at, true, end->prev_free};
     /* The size of a free block that it merges with: the taker may overwrite it before the end. */
     if (end->prev_free) lu__store_note(store, end->at - 8);

@@ -1,8 +1,8 @@
 /*
- * journal.c - every operation on a store happens at one instant, whenever its process is killed.
+ * journal.c - every operation on a store is atomic, whenever its process is killed.
  *
  * The journal in the header is an undo log. Before a word of the store is changed, its offset and
- * what it holds are entered; an operation ends by one store that says that no entry counts:
+ * its old content are entered; an operation ends by one store that says that no entry counts:
  *
  *     journal_state   | check, 48 bits | entries that count, 16 bits |
  *     journal[i]      | check, 20 bits | offset of a word |   | what it held |
@@ -17,20 +17,19 @@
  * and none after it, and each store here is one aligned word. So at every instant either no entry
  * counts, and the store is as the last operation left it; or n entries count, and every word that
  * was changed since has its old content in the first entry that names it, because 2 comes before 3.
- * What is entered and not applied yet is as little there as what the processor has yet to do: so
- * puts can wait for each other, and one store of the state is enough for many, as long as nothing
- * that was put is read before. Everything in blocks.c that reads what it may have changed applies
- * first.
- * Restoring from the last to the first leaves that oldest content, whatever was restored before:
- * so recovery undoes the operation as a whole, and may itself be killed and begun anew. After 4 the
- * operation is done as a whole. Nothing else in the file is changed before 4, but for the bytes of
- * free blocks, which mean nothing except for the three words that chain them: who takes a block to
- * write to it before 4, as realloc and calloc do, notes those first.
+ * Changes that are entered and not applied yet do not exist for anybody: so puts can be collected,
+ * and one store of the state is enough for many, as long as no word that was put is read before.
+ * All code in blocks.c that reads words that it may have changed applies first. Restoring from the
+ * last to the first leaves that oldest content, whatever was restored before: so recovery undoes
+ * the operation as a whole, and may itself be killed and begun anew. After 4 the operation is done
+ * as a whole. Nothing else in the file is changed before 4, except the bytes of free blocks, which
+ * have no meaning apart from the three words that link them: code that takes a block to write to it
+ * before 4, as realloc and calloc do, enters those first.
  *
  * The length of a file is the one thing that is not a word. `growing` is set outside the journal
  * before the file is made longer and put to 0 through it together with the new file_bytes: if that
  * is undone, recovery finds `growing` set, cuts the file back to file_bytes and then clears it. So
- * a file that is longer than file_bytes with `growing` 0 is a fault.
+ * a file that is longer than file_bytes while `growing` is 0 is damaged.
  *
  * A word of the file may be damaged in other ways, and undoing by a damaged journal would do more
  * harm: so the state and the entries have checks, and one that does not fit stops the recovery
@@ -74,8 +73,8 @@ LU_INLINE bool is_waiting(const struct lu_store *store, uint64_t offset) {
     return false;
 }
 
-/* Enter what a word holds, and what is to be written to it; to offset 0 nothing is. What it holds
- * already need not be. */
+/* Enter the content of a word, and the value to be written to it. Nothing is written to offset 0,
+ * nor a value that the word already has. */
 LU_INLINE void enter(struct lu_store *store, uint64_t offset, struct store_change change) {
     LU_ASSERT(!is_waiting(store, offset));
     if (LU_UNLIKELY(store->error != 0)) return;
@@ -179,7 +178,7 @@ int lu__store_end(struct lu_store *store) {
         return LU_LIKELY(!is_given_up(store)) ? 0 : EINVAL;
     }
     if (is_given_up(store)) return EINVAL;
-    /* If undoing fails, the next one to enter finds the journal as it is and says so. */
+    /* If undoing fails, the next process to enter finds the journal as it is and reports it. */
     store->error = 0;
     store->fault = NULL;
     if (undo(store)) (void)!cut(store);

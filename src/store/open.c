@@ -8,17 +8,19 @@
  *     the file mapped -> are we alone? -> the lock, recovery -> sizes, end mark, root -> all of it
  *     (LU_STORE_VERIFY)
  *
- * Two locks of the open file description lie on the file for that. Byte 0 is locked by who is
- * opening, so one does at a time. Byte 1 is shared by all who have the store open, for as long as
- * they live, children of fork included; who gets it exclusively while opening is alone. Then
- * nobody can hold the mutex in the header, whatever it looks like (its last holders died, or the
- * machine was started anew), and it is made anew. Who is not alone finds a mutex that works.
+ * For the question whether we are alone, two bytes of the file are locked, by locks of the open
+ * file description. A process that is opening the store locks byte 0, so only one opens it at a
+ * time. All processes that have the store open share the lock of byte 1 for as long as they live,
+ * children of fork included; a process that gets it exclusively while opening is alone. Then no
+ * process can hold the mutex in the header, whatever it looks like (its last holders died, or the
+ * machine was started anew), and it is made anew. A process that is not alone finds a mutex that
+ * works.
  *
- * A lock of a description lasts as long as anybody has that, so a child that was forked while a
- * store was being opened would keep what its parent had then: who refuses a store unlocks first.
- * A child drops what other threads of its parent were opening (store.c).
+ * Such a lock lasts as long as any process has the description, so a child that was forked while a
+ * store was being opened would keep its parent's locks: the code that refuses a store unlocks
+ * first. A child closes the stores that other threads of its parent were opening (store.c).
  *
- * Nothing in the file is changed before it is known to be a store of our format and kind.
+ * Nothing in the file is changed before it is known to be a store of this format and kind.
  */
 #include "base/format.h"
 #include "os/file.h"
@@ -43,8 +45,8 @@ static int refuse(lu_store_fault_t *fault, lu_store_reason_t reason, int error, 
 
 /* ------------------------------------------------------------------ contents */
 
-/* Where a new store shall begin: far from where the kernel and programs put things. The sanitizer
- * of threads has places of its own and lets the kernel choose. */
+/* The address of a new store: far from where the kernel and programs put mappings. The thread
+ * sanitizer has its own places, so there the kernel chooses. */
 static uint64_t choose_address(const lu_store_config_t *config, uint64_t key) {
     if (config->address != NULL) return (uint64_t)(uintptr_t)config->address;
 #if defined(__SANITIZE_THREAD__)
@@ -110,9 +112,9 @@ static uint64_t fresh_key(uint64_t seed) {
 
 /* ------------------------------------------------------------------ address space */
 
-/* The reserved range is at least `least` bytes: as much as was asked for, or by default 1 TiB and
- * what can be had of it. It is all mapped at once; of a file, what is behind its end is of use when
- * it has grown. */
+/* The reserved range has at least `least` bytes: as much as was requested, or by default as much of
+ * 1 TiB as there is room for. All of it is mapped at once; the part behind the end of a file can be
+ * used when the file has grown. */
 static int reserve(struct lu_store *store, const lu_store_config_t *config, uint64_t wish,
                    size_t least, lu_store_fault_t *fault) {
     size_t limit = config->limit_bytes;
@@ -149,7 +151,7 @@ static int check_place(const struct lu_store *store, const lu_store_config_t *co
 
 /* ------------------------------------------------------------------ opening */
 
-/* With the file mapped and the lock held: recovery was made, is the rest in order? */
+/* The file is mapped, the lock held, and recovery done: verify the rest. */
 static int verify(struct lu_store *store, lu_store_fault_t *fault) {
     struct lu__os_file_info info;
     int error = lu__store_file(store, &info);
@@ -200,7 +202,7 @@ static int enter_locked(struct lu_store *store, lu_store_fault_t *fault) {
     return error;
 }
 
-/* The lock, made anew by who is alone; then the rest. */
+/* The lock, made anew if the process is alone; then the rest. */
 static int enter_file(struct lu_store *store, lu_store_fault_t *fault) {
     int error = lu__os_file_lock(store->fd, BYTE_ALIVE, LU_OS_FILE_EXCLUDE, false);
     store->alone = error == 0;
@@ -319,8 +321,8 @@ static int start(const lu_store_config_t *config, lu_store_fault_t *fault, struc
     return 0;
 }
 
-/* The locks go before the descriptor does: children that were forked meanwhile have it, too, and
- * would keep them. */
+/* Unlock before the descriptor is closed: children that were forked meanwhile have it, too, and
+ * would keep the locks. */
 static void give_back(struct lu_store *store) {
     for (uint64_t byte = BYTE_OPENING; store->fd >= 0 && byte <= BYTE_ALIVE; byte++) {
         (void)!lu__os_file_lock(store->fd, byte, LU_OS_FILE_UNLOCK, false);

@@ -3,30 +3,30 @@
  *
  *     open_stores[i].base -> | the file, or all of the shared memory | addresses to grow into |
  *
- * What a program holds is the address of a slot in a static table, so that a pointer that is no
- * store, or one that was closed, is refused. A slot's `state` goes 0 -> 1 -> 2 at opening (1 by
- * compare-and-swap: who claims it) and 2 -> 1 -> 0 at closing.
+ * The program's pointer is the address of a slot in a static table, so that a pointer that is not a
+ * store, or one that was closed, is refused. A slot's `state` goes 0 -> 1 -> 2 at opening (a
+ * compare-and-swap to 1 claims the slot) and 2 -> 1 -> 0 at closing.
  *
- * The lock in the header is a robust mutex of POSIX, shared by all processes. When its holder dies
- * the kernel tells the next one to take it, which undoes what the dead one was doing before it
- * looks at anything (lu__store_recover). If that fails the mutex is left unrecoverable, so that
- * everybody gets ENOTRECOVERABLE until the file is opened by somebody who is alone. It is of the
- * error checking type: a call from a signal handler that interrupted another one fails with EDEADLK
- * and does not hang.
+ * The lock in the header is a robust mutex of POSIX, shared by all processes. When its holder dies,
+ * the kernel tells the next process that takes it, which first undoes the operation of the dead one
+ * (lu__store_recover). If that fails, the mutex is left unrecoverable, so that all processes get
+ * ENOTRECOVERABLE until one that is alone opens the file. The mutex is of the error checking type:
+ * a call from a signal handler that interrupted another one fails with EDEADLK and does not hang.
  *
- * Who waits looks again every 10 ms. A process that is killed after it has released the mutex and
- * before it has woken a waiter leaves that to the kernel, and the kernel does it only if nobody has
- * taken the mutex in between; the same for one that was woken and is killed before it takes it. The
- * others then know nothing of the sleeper, who would sleep on.
+ * A waiter tries again every 10 ms. If a process is killed after it has released the mutex and
+ * before it has woken a waiter, waking is left to the kernel, which does it only if no other
+ * process has taken the mutex in between; the same holds for a process that was woken and is killed
+ * before it takes the mutex. The other processes then do not know of the waiter, which would sleep
+ * on.
  *
- * Fork. Children inherit the stores that are open, and nothing that is being opened or closed by
- * another thread: lu__store_fork_child drops it. If fork was called by a signal handler above a
- * call of a store, the call goes on in the child too, which has not got the lock; there the store's
- * memory is replaced by zeros before that, and the store is given up (state 3). `inside` says
- * which.
+ * Fork. Children inherit the stores that are open, but not those that another thread is opening or
+ * closing: lu__store_fork_child drops them. If a signal handler forks while it interrupts a call on
+ * a store, that call goes on in the child too, which does not have the lock. So in the child the
+ * store's memory is first replaced by zeros, and the store is given up (state 3). `inside` says
+ * which store.
  *
- * The descriptor is the program's to close, as all are, by mistake or because it closes all. Its
- * number may then be another file's, so it is used only while device and inode are the store's.
+ * The program may close the descriptor, by mistake or because it closes all. Its number may then
+ * refer to another file, so it is used only while device and inode are the store's.
  *
  * `mapped` grows under the lock when the header says that another process has made the store
  * larger; reading it needs no lock (acquire, pairs with the release in lu__store_map), so handles
@@ -44,10 +44,11 @@
 enum { STORES = 64, FREE = 0, BUSY = 1, OPEN = 2, TRIES = 8, NAP_NS = 10 * 1000 * 1000 };
 
 static struct lu_store open_stores[STORES];
-/* What the calling thread takes, or has taken, the lock of: one, and more by signal handlers above.
- * So many are not met but after jumps out of handlers, which then are not known of. */
+/* The stores whose lock the calling thread takes or has taken: one, and more if signal handlers
+ * interrupt it. The array overflows only after jumps out of handlers; further stores are then not
+ * noted. */
 static __thread struct {
-    uint8_t stores[7]; /* of open_stores; small, as libc has little room for such variables */
+    uint8_t stores[7]; /* of open_stores; small, as libc has little room for thread-locals */
     uint8_t count;
 } inside __attribute__((tls_model("initial-exec")));
 
@@ -78,7 +79,7 @@ struct lu_store *lu__store_claim(void) {
     return NULL;
 }
 
-/* A child that is forked in between does not find what is given back. */
+/* A child that is forked in between must not find what is given back. */
 static void close_file(struct lu_store *store) {
     int fd = store->fd;
     struct lu__os_file_info info;
@@ -122,8 +123,8 @@ bool lu__store_is_open(const struct lu_store *store) {
 
 /* ------------------------------------------------------------------ fork */
 
-/* The call of this thread that fork interrupted goes on in the child as well. It shall meet nothing
- * but zeros, which end it without harm to those who share the memory, and no file. */
+/* The call of this thread that fork interrupted goes on in the child as well. There it must find
+ * only zeros and no file: that ends it without harm to the processes that share the memory. */
 static void give_up(struct lu_store *store) {
     char *base = store->base;
     if (base != NULL && lu__os_file_forget(base, store->reserved) != 0) {
@@ -165,8 +166,8 @@ static int wait_for(pthread_mutex_t *mutex) {
     }
 }
 
-/* A little patience first: an operation takes less time than falling asleep, which in addition
- * makes the holder wake who sleeps. */
+/* Spin a little first: an operation takes less time than going to sleep, and the holder would have
+ * to wake the sleeper. */
 static int take(pthread_mutex_t *mutex) {
     int error = pthread_mutex_trylock(mutex);
     for (unsigned i = 1; error == EBUSY && i <= TRIES; i++) {
@@ -176,7 +177,7 @@ static int take(pthread_mutex_t *mutex) {
     return error == EBUSY ? wait_for(mutex) : error;
 }
 
-/* Both whole at any instant, for a child that is forked by a handler. */
+/* Both are consistent at any instant, for a child that a signal handler forks. */
 static void go_in(struct lu_store *store) {
     if (LU_LIKELY(inside.count < LU_COUNT_OF(inside.stores))) {
         inside.stores[inside.count] = (uint8_t)(store - open_stores);
@@ -196,8 +197,8 @@ static void release(struct lu_store *store) {
     come_out();
 }
 
-/* Who died may have made the file larger, and what is to be undone may lie there: map what the file
- * has. False: this process has no addresses for it. */
+/* The dead process may have made the file larger, and the words to be undone may lie there: map all
+ * of the file. False: this process has no addresses for it. */
 static bool map_what_is_there(struct lu_store *store) {
     uint64_t bytes = lu__store_header(store)->file_bytes;
     struct lu__os_file_info info;
@@ -210,8 +211,8 @@ static bool map_what_is_there(struct lu_store *store) {
     return fits;
 }
 
-/* With the mutex held. 0, or the reason why it was released. What another process can recover is
- * left to it, as it is; what nobody can, leaves the mutex unrecoverable. */
+/* With the mutex held. 0, or the reason why it was released. If another process can recover the
+ * store, it is left as it is; if none can, the mutex becomes unrecoverable. */
 static int put_in_order(struct lu_store *store, bool died) {
     if (!died && lu__store_is_recovered(store)) return 0;
     pthread_mutex_t *mutex = &lu__store_header(store)->lock.mutex;
@@ -254,7 +255,7 @@ bool lu__store_enter(struct lu_store *store, lu_store_fault_t *fault, int *error
 }
 
 void lu__store_leave(struct lu_store *store) {
-    store->fault = NULL; /* it is the caller's, who goes away */
+    store->fault = NULL; /* it is the caller's, and ends with its call */
     release(store);
 }
 
@@ -318,7 +319,7 @@ void *lu_store_pointer(lu_store_t *store, uint64_t handle) {
     return NULL;
 }
 
-/* Under the lock: what another process has put there, but not ended, may yet be undone. */
+/* Under the lock, because the value of an operation that has not ended may still be undone. */
 uint64_t lu_store_root(lu_store_t *store) {
     int error;
     if (!lu__store_enter(store, NULL, &error)) {
@@ -330,7 +331,7 @@ uint64_t lu_store_root(lu_store_t *store) {
     return root;
 }
 
-/* Without the lock, which others would wait for as long as the disk takes. */
+/* Without the lock, for which others would wait as long as the disk takes. */
 int lu_store_sync(lu_store_t *store) {
     int error;
     if (!lu__store_enter(store, NULL, &error)) return error;

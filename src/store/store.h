@@ -11,15 +11,15 @@
  *     word   | check, 20 bits | size / 16, 40 bits | 0 | 0 | previous block is free | in use |
  *
  * Everything is an offset from the start of the file. A block's word proves itself: its check is a
- * hash of the rest, of its offset and of the file's key, so that a pointer into a block, a freed
- * block or a damaged word is told apart from a live one. Free blocks never touch, are listed by
+ * hash of the rest, of its offset and of the file's key, which distinguishes a live block from a
+ * pointer into a block, a freed block and a damaged word. Free blocks never touch, are listed by
  * size class, and end in their size, so that the next block finds their start. The end mark is the
  * word of a block of no bytes that is in use.
  *
- * All of it is changed under the lock in the header and through lu__store_put (journal.c), which is
- * what makes an operation happen at one instant. The memory of a store may be damaged or written to
- * by anybody, so nothing that is read from it is used before it was checked; what does not fit ends
- * the operation by lu__store_damage, which undoes it.
+ * All of it is changed under the lock in the header and through lu__store_put (journal.c), which
+ * makes an operation atomic. The memory of a store may be damaged, and any process may write to it,
+ * so every value that is read from it is checked before it is used; a contradiction ends the
+ * operation by lu__store_damage, which undoes it.
  */
 #ifndef LU_STORE_H
 #define LU_STORE_H
@@ -146,15 +146,16 @@ LU_INLINE void lu__store_begin(struct lu_store *store, lu_store_fault_t *fault) 
     store->error = 0;
     store->fault = fault;
 }
-/* Change one word, or remember what it holds because it is about to be overwritten; both with the
- * next apply, or the end. Nothing happens once the operation has failed. */
+/* Change one word, or note its content because it is about to be overwritten; both take effect with
+ * the next apply, or the end. Does nothing once the operation has failed. */
 void lu__store_put(struct lu_store *store, uint64_t offset, uint64_t value);
 void lu__store_note(struct lu_store *store, uint64_t offset);
 void lu__store_apply(struct lu_store *store);
-/* Make all of it happen, or if it has failed undo all of it. 0 or the failure's errno value. */
+/* Make all changes take effect, or undo all of them if the operation has failed. 0 or the failure's
+ * errno value. */
 int lu__store_end(struct lu_store *store) LU_MUST_CHECK;
-/* After a death: undo what was begun, and cut a file that was being made longer. False if that is
- * not possible; store->error says why, the fault too. */
+/* After the death of a process: undo its operation, and cut a file that was being made longer.
+ * False if that is not possible; store->error says why, the fault too. */
 bool lu__store_recover(struct lu_store *store) LU_MUST_CHECK;
 /* The state of a journal without entries. */
 uint64_t lu__store_journal_empty(uint64_t key);
@@ -171,7 +172,7 @@ void lu__store_leave(struct lu_store *store);
 /* The lock alone, for one that is being opened: 0, also if its holder died, or an errno value. */
 int lu__store_lock(struct lu_store *store) LU_MUST_CHECK;
 bool lu__store_is_open(const struct lu_store *store);
-/* From now on it can be used. False: fork interrupted the opening, and this is the child. */
+/* From now on the store can be used. False: fork interrupted the opening, and this is the child. */
 bool lu__store_open(struct lu_store *store) LU_MUST_CHECK;
 /* A free slot of the table, being opened; NULL if there is none. */
 struct lu_store *lu__store_claim(void);
@@ -179,19 +180,19 @@ struct lu_store *lu__store_claim(void);
 void lu__store_detach(struct lu_store *store);
 /* The same, and free the slot. */
 void lu__store_drop(struct lu_store *store);
-/* 0 if the descriptor of the store still is that of its file, which is to be asked before it is
- * used for anything: the program may have closed it, and given its number to another file. EBADF
- * then, or another errno value. */
+/* 0 if the descriptor of the store still refers to its file. To be called before every use of it:
+ * the program may have closed it, and its number may refer to another file. EBADF then, or another
+ * errno value. */
 int lu__store_file(const struct lu_store *store, struct lu__os_file_info *info) LU_MUST_CHECK;
 /* In the child of fork. `alone`: the caller is the thread that was copied. */
 void lu__store_fork_child(bool alone);
-/* The file, which has them, is used up to `bytes`; under the lock. 0 or an errno value. */
+/* Use the file up to `bytes`, which it has; under the lock. 0 or an errno value. */
 int lu__store_map(struct lu_store *store, uint64_t bytes) LU_MUST_CHECK;
 
 /* report.c */
 
 /* Fill a fault in and return `error`; `fault` may be NULL. The text is "WHAT at offset O: found F,
- * expected E", without the numbers where they say nothing (WITHOUT). */
+ * expected E", without numbers that have no meaning (WITHOUT). */
 #define LU_STORE_WITHOUT UINT64_MAX
 int lu__store_fault(lu_store_fault_t *fault, lu_store_reason_t reason, int error, const char *what,
                     uint64_t offset, uint64_t found, uint64_t expected);
@@ -201,8 +202,8 @@ bool lu__store_damage(struct lu_store *store, const char *what, uint64_t offset,
 
 /* blocks.c: under the lock. Offsets of blocks are those of their words. */
 
-/* Read the word at `at`. False if there is no block there: the word does not prove itself, or
- * `at` is no place for one. */
+/* Read the word at `at`. False if there is no block: the check of the word is wrong, or `at` cannot
+ * be the offset of one. */
 bool lu__store_block(const struct lu_store *store, uint64_t at,
                      struct store_block *out) LU_MUST_CHECK;
 /* The same, and a free block with its size at its end. */
@@ -230,7 +231,7 @@ bool lu__store_grow(struct lu_store *store, uint64_t size);
 
 /* check.c */
 
-/* The whole of it, under the lock; false through lu__store_damage. */
+/* Verify the whole store, under the lock; false through lu__store_damage. */
 bool lu__store_verify(struct lu_store *store);
 /* What never changes, against the size of the file; the lock is not needed. 0 or an errno value. */
 int lu__store_verify_constant(const struct store_header *header, uint64_t file_bytes,

@@ -4,12 +4,12 @@
  *     | visited ............ | block | block | ...
  *       ^ before   ^ at      ^ position
  *
- * No lock is held while the program's visitor runs, so that it may do what it wants, and others go
- * on: a walk takes the lock for each step. All that stays between two steps is a position, the end
- * of the block that was visited last. By the next step that may lie inside of another block: blocks
- * before it may have been freed and merged with what lies behind. Then the walk goes on behind the
- * block that lies there now. So it never goes back, ends, and visits each block that is live from
- * its begin to its end once.
+ * No lock is held while the program's visitor runs, so that the visitor may use the store and
+ * others go on: a walk takes the lock for each step. Between two steps it keeps only a position,
+ * the end of the block that was visited last. At the next step the position may lie inside another
+ * block: blocks before it may have been freed and merged with those behind. Then the walk goes on
+ * behind that block. So the walk never goes back, comes to an end, and visits each block once that
+ * is live from its begin to its end.
  *
  * The block at a position is mostly known by its own word, or found from a block a little before it
  * (the last one visited, or the one before that, with which it merged); else it is searched for.
@@ -79,7 +79,8 @@ bool lu_store_walk(lu_store_t *store, lu_visit_fn *visit, void *arg) {
     return false;
 }
 
-/* Give back the pages of a free block that hold neither its links nor its size; *bytes more. */
+/* Give back the pages of a free block that hold neither its links nor its size, and add them to
+ * *bytes. */
 static int purge_block(const struct lu_store *store, const struct store_block *block,
                        size_t *bytes) {
     uintptr_t start = (uintptr_t)store->base + block->at;

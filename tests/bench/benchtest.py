@@ -8,42 +8,22 @@ bench_ programs are). By hand, for example:
 """
 
 import os
-import shutil
 import sys
-import tempfile
-import unittest
 
-BENCH = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "bench")
-sys.path.insert(0, BENCH)
-PYTHON = "/usr/bin/python3"
+HERE = os.path.dirname(os.path.abspath(__file__))
+BENCH = os.path.join(HERE, "..", "..", "bench")
+sys.path[:0] = [BENCH, os.path.join(HERE, "..", "support")]
 
-
-def from_environment(variable, exists):
-    path = os.environ.get(variable, "")
-    if not exists(path):
-        sys.exit(f"{variable}={path!r} does not exist; CTest sets it (see benchtest.py)")
-    return os.path.realpath(path)
+from commandtest import (PYTHON, CommandTest as BenchTest, required_directory,  # noqa: E402,F401
+                         required_file)
 
 
 def library():
-    return from_environment("LUCID_LIBRARY", os.path.isfile)
+    return required_file("LUCID_LIBRARY")
 
 
 def programs():
-    return from_environment("LUCID_BENCH_PROGRAMS", os.path.isdir)
-
-
-class BenchTest(unittest.TestCase):
-    def path(self, name, content=None):
-        """A path in a directory of the test's own; the file is made if there is content."""
-        if not hasattr(self, "directory"):
-            self.directory = tempfile.mkdtemp(prefix="lucid-bench-test-")
-            self.addCleanup(shutil.rmtree, self.directory)
-        path = os.path.join(self.directory, name)
-        if content is not None:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(content)
-        return path
+    return required_directory("LUCID_BENCH_PROGRAMS")
 
 
 def a_round(seconds, peak, **others):

@@ -168,6 +168,33 @@ static void the_tree_chooses_as_the_list(void **state) {
     lu__classic_destroy(tree);
 }
 
+/* The block between free ones that is freed last: two searches, from the bottom and from itself. */
+static void free_walks_to_its_place(void **state) {
+    (void)state;
+    for (size_t i = 0; i < FITS; i++) {
+        struct lu__classic *heap = make(fits[i], 16);
+        char *holes[8], *walls[8];
+        for (int k = 0; k < 8; k++) {
+            holes[k] = lu__classic_alloc(heap, (size_t)(40 + 16 * k));
+            walls[k] = lu__classic_alloc(heap, 24);
+        }
+        for (int k = 0; k < 8; k++)
+            if (k != 3) lu__classic_free(heap, holes[k]);
+        uint64_t before = heap->counters.free_steps;
+        lu__classic_free(heap, holes[3]);
+        uint64_t steps = heap->counters.free_steps - before;
+        if (fits[i] == &lu__policy_best_tree) {
+            assert_in_range(steps, 1, 7);
+        } else {
+            assert_int_equal(steps, 2); /* past its wall, and one from the bottom */
+        }
+        before = heap->counters.free_steps;
+        lu__classic_free(heap, walls[3]); /* its neighbours say where */
+        if (fits[i] != &lu__policy_best_tree) assert_int_equal(heap->counters.free_steps, before);
+        lu__classic_destroy(heap);
+    }
+}
+
 static void resize_uses_its_neighbour(void **state) {
     (void)state;
     for (size_t i = 0; i < FITS; i++) {
@@ -271,6 +298,7 @@ int main(void) {
         cmocka_unit_test(sizes_are_those_of_boundary_tags),
         cmocka_unit_test(neighbours_merge),
         cmocka_unit_test(the_tree_chooses_as_the_list),
+        cmocka_unit_test(free_walks_to_its_place),
         cmocka_unit_test(resize_uses_its_neighbour),
         cmocka_unit_test(aligned_blocks_are_cut_free),
         cmocka_unit_test(misuse_is_told),

@@ -132,6 +132,27 @@ static void the_search_goes_round(void **state) {
     lu__classic_destroy(heap);
 }
 
+static uint64_t steps_of_free(struct lu__classic *heap, void *block) {
+    uint64_t before = heap->counters.free_steps;
+    lu__classic_free(heap, block);
+    return heap->counters.free_steps - before;
+}
+
+static void free_walks_to_its_place(void **state) {
+    (void)state;
+    struct lu__classic *heap = small_steps();
+    void *holes[6];
+    for (int i = 0; i < 6; i++) {
+        holes[i] = lu__classic_alloc(heap, 3 * UNIT); /* a whole rise each: nothing is free */
+        assert_non_null(lu__classic_alloc(heap, 3 * UNIT));
+    }
+    assert_int_equal(steps_of_free(heap, holes[0]), 0); /* nothing but the base */
+    for (int i = 2; i < 6; i++) assert_int_equal(steps_of_free(heap, holes[i]), 1);
+    /* The rover is before the last: past that, the base, and the first. */
+    assert_int_equal(steps_of_free(heap, holes[1]), 3);
+    lu__classic_destroy(heap);
+}
+
 static void the_search_begins_where_the_last_ended(void **state) {
     (void)state;
     struct lu__classic *heap = small_steps();
@@ -203,6 +224,7 @@ int main(void) {
         cmocka_unit_test(a_destroyed_link_is_told),
         cmocka_unit_test(a_second_free_is_told),
         cmocka_unit_test(the_search_goes_round),
+        cmocka_unit_test(free_walks_to_its_place),
         cmocka_unit_test(the_search_begins_where_the_last_ended),
         cmocka_unit_test(resize_uses_its_neighbour),
         cmocka_unit_test(aligned_blocks_are_cut_free),

@@ -33,7 +33,7 @@ def library(name):
 class Command(unittest.TestCase):
     def test_names(self):
         """The list is that of the source, and the help names them all."""
-        registry = pathlib.Path(__file__).parent.parent.parent / "src/classic/registry.c"
+        registry = pathlib.Path(__file__).parent.parent.parent / "classic/registry.c"
         for name in NAMES:
             self.assertIn(f"&lu__policy_{name},", registry.read_text())
         self.assertEqual(registry.read_text().count("&lu__policy_"), len(NAMES))

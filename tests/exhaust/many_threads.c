@@ -9,28 +9,12 @@
 #include <malloc.h>
 #include <pthread.h>
 
-#include "check.h"
+#include "blocks.h"
 
 enum { BLOCKS = 24, THREADS_MOST = 4096, AT_A_TIME = 4, GROWTH_MIB = 16 };
 
-struct block {
-    size_t size;
-    unsigned char bytes[];
-};
-
-static struct block *make_block(uint64_t *state) {
-    size_t size = check_random_size(state, check_random(state) % 50 == 0 ? 17 : 11);
-    struct block *block = malloc(sizeof *block + size);
-    CHECK(block != NULL);
-    block->size = size;
-    check_fill(block->bytes, size, size + 1);
-    return block;
-}
-
-static void end_block(struct block *block) {
-    if (block == NULL) return;
-    CHECK_FILLED(block->bytes, block->size, block->size + 1);
-    free(block);
+static struct block *make_small(uint64_t *state) {
+    return make_block_of(state, 50, 11, 17);
 }
 
 static void start(pthread_t *thread, void *(*body)(void *), size_t number) {
@@ -55,14 +39,14 @@ static size_t thread_count;
 static void *alive_body(void *arg) {
     size_t number = (size_t)(uintptr_t)arg, next = (number + 1) % thread_count;
     uint64_t state = number;
-    for (size_t i = 0; i < BLOCKS; i++) handed[next][i] = make_block(&state);
+    for (size_t i = 0; i < BLOCKS; i++) handed[next][i] = make_small(&state);
     pthread_barrier_wait(&barrier); /* all are alive, and all blocks are handed over */
     for (size_t i = 0; i < BLOCKS; i++) {
         end_block(handed[number][i]);
-        end_block(make_block(&state));
+        end_block(make_small(&state));
     }
     pthread_barrier_wait(&barrier); /* all blocks are freed, and all threads still there */
-    for (size_t i = 0; i < BLOCKS; i++) end_block(make_block(&state));
+    for (size_t i = 0; i < BLOCKS; i++) end_block(make_small(&state));
     return NULL;
 }
 
@@ -98,7 +82,7 @@ static void *short_body(void *arg) {
     size_t number = (size_t)(uintptr_t)arg;
     uint64_t state = number;
     struct block *mine[3];
-    for (size_t i = 0; i < 3; i++) mine[i] = make_block(&state);
+    for (size_t i = 0; i < 3; i++) mine[i] = make_small(&state);
     pthread_mutex_lock(&kept_mutex);
     struct block *other = kept[number % 97];
     kept[number % 97] = mine[0];

@@ -1,6 +1,6 @@
 /*
  * closed_runs.h - hardened: freed large blocks that wait, closed, and smaller blocks made of them,
- * which leave much in front that was written to (src/heap/harden_large.c, open_end). Done on
+ * which leave much in front that was written to (src/harden/large.c, open_end). Done on
  * purpose, as random sizes hardly come to it.
  */
 #ifndef CLOSED_RUNS_H

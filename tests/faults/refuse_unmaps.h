@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 
 #include "check.h"
-#include "heap/engine.h"
+#include "engine/engine.h"
 #include "lucid/lucid.h"
 #include "os/process.h"
 #include "os_fault.h"

@@ -15,7 +15,7 @@
 #include "check.h"
 
 #include "../trace/make_trace.h"
-#include "trace_compact.h"
+#include "trace/trace_compact.h"
 
 #include <sys/mman.h>
 

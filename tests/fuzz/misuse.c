@@ -4,8 +4,8 @@
  * The handler tells the library to go on, so a free with a wrong size or alignment, or to the wrong
  * heap, must have freed the block, and any other call that was a mistake must have done nothing:
  * the block is verified afterwards. Blocks that may be of the emergency kind are left out, since
- * for them there is nothing to check by (src/heap/emergency.c). Every other operation must cause no
- * report at all, which the frame checks.
+ * for them there is nothing to check by (src/engine/emergency.c). Every other operation must cause
+ * no report at all, which the frame checks.
  */
 #include "fuzz.h"
 

@@ -71,9 +71,7 @@ TABLE = {
         "    __atomic_store_n(&span->remote, 0, __ATOMIC_RELAXED);\n"),
     # ... drain follows the stack after the span may be on it again
     "drain_reads_next_late": (
-        "src/heap/remote.c", NEXT, "", TAKE, TAKE + NEXT,
-        "        heap->taken = next;\n        lu__hard_take_in",
-        "        heap->taken = span->pending_next;\n        lu__hard_take_in"),
+        "src/heap/remote.c", NEXT, "", TAKE, TAKE + NEXT),
     "pending_taken_in_two_steps": (
         "src/heap/remote.c",
         "__atomic_exchange_n(&heap->pending, NULL, __ATOMIC_ACQUIRE);",
@@ -99,23 +97,22 @@ TABLE = {
     # structures.c: others do not see the heaps of a bank while one of its structures is used again
     "bank_out_of_sight": (
         "src/heap/structures.c",
-        "    clear(heap);\n    if (i >= bank->needed) LU_SET(bank->needed, i + 1);\n",
-        "    uint32_t made = LU_MAX(bank->needed, i + 1);\n    LU_SET(bank->needed, 0);\n"
-        "    clear(heap);\n    LU_SET(bank->needed, made);\n"),
-    # engine.c: the owner of a block may be nobody when it is read once more
+        "    clear(heap);\n    if (i >= bank->made) LU_SET(bank->made, i + 1);\n",
+        "    uint32_t made = LU_MAX(bank->made, i + 1);\n    LU_SET(bank->made, 0);\n"
+        "    clear(heap);\n    LU_SET(bank->made, made);\n"),
+    # plain.c: the owner of a block may be nobody when it is read once more
     "owner_read_twice": (
-        "src/heap/engine.c",
+        "src/heap/plain.c",
         "    if (kind == LU_HEAP_OF_USER) return free_of_user(",
         "    owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);\n"
         "    if (owner->kind == LU_HEAP_OF_USER) return free_of_user("),
     # ... a free that waited for its heap believes what it saw before
     "free_looks_once": (
-        "src/heap/engine.c",
-        "            find_small((void *)block, \"free\", &found) == PLACE_SMALL) {\n",
-        "            found.span != NULL) {\n"),
+        "src/heap/plain.c",
+        "            if (state == LU_IS_LIVE) lu__small_free(", "            lu__small_free("),
     # ... a large block is freed by all who have found it
     "large_not_taken": (
-        "src/heap/engine.c", "    if (!lu__large_take(span)) {\n",
+        "src/engine/free.c", "    if (!lu__large_take(span)) {\n",
         "    if (!lu__large_take(span) && block == NULL) {\n"),
     # thread.c: the heap is in the pool before its lists are in order
     "released_before_in_order": (
@@ -126,7 +123,7 @@ TABLE = {
         "    lu__inside_leave();\n"),
     # user_fast.c: a block goes back to a shared heap that another thread is in
     "shared_free_without_lock": (
-        "src/heap/user_fast.c",
+        "src/engine/user_fast.c",
         "LU_LIKELY(lu__user_try(owner)) ?", "LU_LIKELY(lu__inside_enter()) ?",
         "    needed_inside(owner, span);\n    (void)lu__user_leave(owner, NULL);\n",
         "    needed_inside(owner, span);\n    lu__inside_leave();\n",
@@ -134,7 +131,7 @@ TABLE = {
         "return needed_shared(owner, span);\n    lu__inside_leave();\n"),
     # ... who waits for the heap is not woken
     "shared_does_not_wake": (
-        "src/heap/user_fast.c", "    if (waits) lu__lock_wake(&heap->lock);\n",
+        "src/engine/user_fast.c", "    if (waits) lu__lock_wake(&heap->lock);\n",
         "    (void)heap, (void)waits;\n"),
     # track.c: a bit is believed that another span may have set
     "bitmap_of_another": (
@@ -144,7 +141,7 @@ TABLE = {
         "    (void)life;\n    return true;"),
     # emergency.c: the room is taken in two steps
     "emergency_in_two_steps": (
-        "src/heap/emergency.c",
+        "src/engine/emergency.c",
         "__atomic_fetch_add(&region->used, need, __ATOMIC_RELAXED);",
         "__atomic_load_n(&region->used, __ATOMIC_RELAXED);\n"
         "    __atomic_store_n(&region->used, at + need, __ATOMIC_RELAXED);"),

@@ -27,7 +27,7 @@
 #include <unistd.h>
 
 #include "base/options.h"
-#include "heap/engine.h"
+#include "engine/engine.h"
 #include "os/lock.h"
 #include "os/os.h"
 #include "span/span.h"

@@ -8,8 +8,9 @@
  */
 #include <string.h>
 
+#include "engine/emergency.h"
 #include "explore.h"
-#include "heap/engine.h"
+#include "engine/engine.h"
 #include "heap/heap.h"
 #include "heap/track.h"
 #include "lucid/lucid.h"

@@ -45,7 +45,7 @@ static void mark_ring(struct heap *heap, void *arg) {
         const struct remote_batch *batch = &heap->ring[i];
         if (batch->span != tally->span) continue;
         uint32_t count = mark(tally, batch->first);
-        EXPLORE_CHECK(count == batch->most - batch->room);
+        EXPLORE_CHECK(count == batch->capacity - batch->room);
         tally->collected += count;
         tally->rings++;
     }
@@ -89,7 +89,7 @@ static size_t check_span(const struct span *span) {
     EXPLORE_CHECK(times_pending(span) == (span->remote != 0));
     lu__heap_each(mark_ring, &tally);
     EXPLORE_CHECK(span->rings == tally.rings || (some_are_gone && span->rings > tally.rings));
-    uint32_t taken = lu__span_carved(span) - span->off - tally.listed;
+    uint32_t taken = lu__span_carved(span) - span->unlisted - tally.listed;
     EXPLORE_CHECK(taken <= lu__span_carved(span));
     if (span->state == LU_SPAN_CURRENT) {
         EXPLORE_CHECK(heap->current[c] == span && span->list == &heap->list[c]);

@@ -14,12 +14,13 @@ import sys
 import tempfile
 import unittest
 
-COMMAND = os.environ.get("LUCID_COMMAND", "")
-if not os.path.isfile(COMMAND):
-    sys.exit("LUCID_COMMAND is not a file; CTest sets it")
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 
-BROKEN = os.environ["LAB_BROKEN"]  # its malloc aborts
-LIAR = os.environ["LAB_LIAR"]  # tells facts of its own
+from commandtest import required_file  # noqa: E402
+
+COMMAND = required_file("LUCID_COMMAND")
+BROKEN = required_file("LAB_BROKEN")  # its malloc aborts
+LIAR = required_file("LAB_LIAR")  # tells facts of its own
 BOOK = pathlib.Path(__file__).resolve().parents[2] / "docs" / "book"
 HERE = pathlib.Path(__file__).resolve().parent
 # What CMakeLists.txt runs, one test each.
@@ -134,6 +135,37 @@ class Lab(unittest.TestCase):
         ages = [block[5] for block in heaps["kr"][7]["blocks"] if block[4] == "used"]
         self.assertEqual(ages, [5])
         self.assertGreater(max(block[5] for block in heaps["slab"][-1]["blocks"]), 1000)
+
+    def test_headings_differ(self):
+        for document in json.loads(lab("addresses", "fits", "--json").stdout):
+            titles = [section["title"] for section in document["sections"] if "title" in section]
+            self.assertEqual(len(titles), len(set(titles)), titles)
+
+    def test_frames_begin_at_the_beginning_and_name_calls(self):
+        document = json.loads(lab("fits", "--json").stdout)
+        heaps = [section for section in document["sections"] if section["type"] == "heap"]
+        self.assertEqual(len(heaps), 5)
+        for heap in heaps:
+            self.assertEqual([frame["event"] for frame in heap["frames"]],
+                             [1, *range(2000, 20001, 2000)])
+            for frame in heap["frames"]:
+                asked, place = re.fullmatch(r"malloc\(([\d,]+)\) = \+0x([0-9a-f]+)",
+                                            frame["call"]).groups()
+                fresh = [b for b in frame["blocks"] if b[4] == "used" and b[5] == 0]
+                self.assertIn((int(place, 16), int(asked.replace(",", ""))),
+                              [(b[0] + b[2], b[3]) for b in fresh])
+        kr = json.loads(lab("kr", "--json").stdout)
+        heap = next(section for section in kr["sections"] if section["type"] == "heap")
+        self.assertEqual(heap["frames"][3]["call"], "free(p1)")
+
+    def test_text_fits(self):
+        text = lab(*QUICK, "giveback").stdout
+        for line in text.splitlines():
+            self.assertLessEqual(len(line), 100, line)
+            # Numbers are written in one way, and rounded; addresses are of another kind.
+            self.assertNotRegex(line, r"(?<![\w.+/-])\d{5,}(?![\w-])")
+            self.assertNotRegex(line, r"\d\.\d{5,}")
+        self.assertRegex(text, r"(?m)^ *8 +(\d\.\d|\d+\.\d) (KiB|MiB)|^ *8 +0 B")
 
     def test_a_probe_that_dies(self):
         names = [name for name in TESTED

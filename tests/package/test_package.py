@@ -22,6 +22,7 @@ VERSION = os.environ["LUCID_VERSION"]
 SONAME = "liblucid.so." + VERSION.split(".")[0]
 CLASSICS = ("kr", "first", "next", "best", "best_tree", "worst", "buddy", "slab", "dl", "pt")
 CONSUMER = SOURCE / "tests/package/consumer"
+DOCUMENTS = os.environ["LUCID_DOCDIR"]
 CC, CXX = os.environ["CC"], os.environ["CXX"]
 
 # Functions of libc that allocate. fprintf and fwrite on the caller's stream are malloc_info's job.
@@ -56,6 +57,22 @@ def expected_symbols():
     return {line for line in text.splitlines() if line and not line.startswith("#")}
 
 
+def documents():
+    """The documents that are installed: names in the source tree and under DOCUMENTS."""
+    found = [*(SOURCE / "docs").rglob("*.md"), *(SOURCE / "bench/results").rglob("*.svg")]
+    return {str(path.relative_to(SOURCE)) for path in found} | {
+        "README.md", "CHANGELOG.md", "LICENSE", "bench/results/README.md", "traces/README.md"}
+
+
+def readme_commands(begin):
+    """The indented lines of README's paragraph that begins so."""
+    paragraphs = (SOURCE / "README.md").read_text(encoding="utf-8").split("\n\n")
+    found = [text for text in paragraphs if text.startswith("    " + begin)]
+    if len(found) != 1:
+        raise AssertionError(f"README has {len(found)} paragraphs that begin with '{begin}'")
+    return found[0]
+
+
 def fresh(directory):
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
@@ -83,7 +100,7 @@ class Package(unittest.TestCase):
             f"{lib}/liblucid.so", f"{lib}/{SONAME}", f"{lib}/liblucid.so.{VERSION}",
             f"{lib}/pkgconfig/lucid.pc"} | {
             f"{lib}/lucid/liblucid-{name}.so" for name in (*CLASSICS, "record")} | {
-            f"{lib}/lucid/lucid-probe"})
+            f"{lib}/lucid/lucid-probe"} | {f"{DOCUMENTS}/{name}" for name in documents()})
 
     def test_find_package(self):
         build = fresh(SCRATCH / "find_package")
@@ -105,6 +122,40 @@ class Package(unittest.TestCase):
         program = SCRATCH / "pkg_config"
         run(CC, "-o", program, CONSUMER / "consumer.c", *flags)
         run(program, VERSION, env={"LD_LIBRARY_PATH": str(LIBDIR)})
+
+    def test_readme_commands(self):
+        """What README says of a prefix of one's own, word by word, for README's own program."""
+        place = fresh(SCRATCH / "readme")
+        readme = (SOURCE / "README.md").read_text(encoding="utf-8")
+        (place / "server.c").write_text(re.search(r"```c\n(.*?)```", readme, re.DOTALL)[1])
+        lib = str(LIBDIR.relative_to(PREFIX)) # on Debian it is as README has it
+        shared = readme_commands("export PKG_CONFIG_PATH=$PREFIX/").replace("/lib", f"/{lib}")
+        static = readme_commands("cc -static").replace("/usr/local/lib", str(LIBDIR))
+        found = {"LD_LIBRARY_PATH": "", "PKG_CONFIG_PATH": "", "PREFIX": str(PREFIX)}
+        header = {"C_INCLUDE_PATH": str(PREFIX / "include")} # /usr/local/include needs no word
+        for commands, more in (shared, {}), (static, header):
+            run("sh", "-euc", commands, cwd=place, env={**found, **more})
+            printed = run("./server", cwd=place, env=found)
+            self.assertEqual(printed.splitlines(),
+                             [f"round {i}: kept until the heap ends" for i in (1, 2, 3)])
+            (place / "server").rename(place / f"server-{len(more)}")
+        self.assertIn(SONAME, run(os.environ["READELF"], "-d", place / "server-0"))
+        self.assertNotIn("liblucid", run(os.environ["READELF"], "-d", place / "server-1"))
+
+    def test_documents(self):
+        """Documents that are named are installed, and their links lead to what is there."""
+        for page in "include/lucid/lucid.h", "share/man/man3/liblucid.3", "share/man/man1/lucid.1":
+            text = (PREFIX / page).read_text(encoding="utf-8")
+            for name in re.findall(r"share/doc/lucid/([\w./-]+\w)", text):
+                self.assertTrue((PREFIX / DOCUMENTS / name).is_file(), f"{page} names {name}")
+            self.assertEqual(re.findall(r"(?<!share/doc/lucid/)\bdocs/[\w/]+\.md", text), [], page)
+        links = 0
+        for document in (PREFIX / DOCUMENTS).rglob("*.md"):
+            for link in re.findall(r"\]\(([^)#\s]+)", document.read_text(encoding="utf-8")):
+                if not link.startswith(("http:", "https:")):
+                    links += 1
+                    self.assertTrue((document.parent / link).exists(), f"{document}: {link}")
+        self.assertGreater(links, 20)
 
     def link_and_run(self, compiler, source, library, *options):
         program = SCRATCH / f"{library}{''.join(options)}-{source}"
@@ -190,7 +241,7 @@ class Package(unittest.TestCase):
         keys = re.findall(r'"key": "(\w+)"', json.dumps(listed))
         self.assertIn("limit", keys)
         for key in keys:
-            self.assertRegex(library, rf"(?m)^\.It Cm {key}$")
+            self.assertRegex(library, rf"(?m)^\.It Cm {key} Pq ")
         for symbol in expected_symbols():
             if symbol.startswith("lu_") and symbol != "lu_layout":
                 self.assertRegex(library, rf"(?m)^\.F[no] {symbol}\b")

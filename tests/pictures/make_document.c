@@ -1,18 +1,19 @@
 /*
  * make_document.c - writes documents for the tests of this directory.
  *
- *     make_document all|huge|wide|many|empty json|text
- *     make_document all|huge|wide|many|empty html FILE [--force]
+ *     make_document all|huge|wide|many|full|empty json|text
+ *     make_document all|huge|wide|many|full|empty html FILE [--force]
  *
  *     all      every type of section, with figures that are known; two heaps with the same events,
  *              the second in two pieces of addresses, and texts that HTML must not take for its own
  *     huge     heaps, charts and tables of some 10 MB, most of it blocks
  *     wide     one frame of many blocks that cannot be merged state by state
  *     many     the same amounts as many frames of few blocks
+ *     full     what must find its room: many series, many columns, long texts, calls
  *     empty    no sections
  */
-#include "document.h"
-#include "tool.h"
+#include "document/document.h"
+#include "frame/frame.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -113,6 +114,41 @@ static void add_all(struct document *document) {
     add_space(document);
 }
 
+/* Thirteen allocators and what is live, in the middle. */
+static void add_many_series(struct document *document) {
+    double x[3] = {1, 2, 3}, y[3] = {0};
+    document_chart(document, "Held", "events", "memory", "bytes", x, 3);
+    for (int i = 0; i < 14; i++) {
+        char *name = tool_format("allocator%d", i);
+        for (int k = 0; k < 3; k++) y[k] = 1e6 * (i + 1) * (k + 1);
+        document_series(document, i == 6 ? "live" : name, y, 3);
+        free(name);
+    }
+}
+
+static void add_full(struct document *document) {
+    document_table(
+        document, "Figures",
+        "allocator | held at most, bytes | resident at most, bytes | utilisation of what "
+        "is held | held at the end, bytes | mappings made | system calls for memory");
+    for (int i = 0; i < 3; i++)
+        document_row(document, "a%d | 2922257 | %d | 2993.35 | 0.25 | 12 | -1234567", i, 1000 * i);
+    document_table(document, "Measured", "of | what was measured | holds");
+    document_row(document,
+                 "pt | malloc(128 KiB), when the heap has not so much left, maps 132 KiB more, and "
+                 "the block is 16 bytes past their beginning, 大小 | yes");
+    add_many_series(document);
+    document_addresses(document, "address space");
+    document_part(document, "text", 0x555555554000, 0x1000, "text",
+                  "machine code and constants of the program itself; readable, executable, and "
+                  "not writable by anybody");
+    document_part(document, "kernel", 0xffff800000000000, (uint64_t)1 << 47, "kernel",
+                  "the same in every process, and out of reach");
+    document_heap(document, "heap of kr", "kr");
+    add_frame(document, 5, 12, 0);
+    document_frame_call(document, "malloc(%d) = +0x40", 24);
+}
+
 static struct document *make(const char *kind) {
     struct document *document = document_create("A document & its <parts>");
     if (strcmp(kind, "all") == 0) {
@@ -127,6 +163,8 @@ static struct document *make(const char *kind) {
     } else if (strcmp(kind, "many") == 0) {
         add_heap(document, "first", 2000, 100, 0);
         add_heap(document, "best", 2000, 100, 0);
+    } else if (strcmp(kind, "full") == 0) {
+        add_full(document);
     } else if (strcmp(kind, "empty") != 0) {
         tool_die("no document '%s'", kind);
     }

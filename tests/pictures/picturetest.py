@@ -1,65 +1,46 @@
 """Shared parts of the tests of documents.
 
-CTest gives in the environment: MAKE_DOCUMENT (make_document.c compiled) and LUCID_COMMAND."""
+CTest gives in the environment: MAKE_DOCUMENT and DRAW_HEAP (make_document.c and draw_heap.c
+compiled)."""
 
 import json
 import os
-import pty
-import re
-import subprocess
 import sys
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 
-def required_file(variable):
-    path = os.environ.get(variable, "")
-    if not os.path.isfile(path):
-        sys.exit(f"{variable}={path!r} is not a file; CTest sets it (see CMakeLists.txt)")
-    return os.path.realpath(path)
-
+import commandtest  # noqa: E402
+from commandtest import COLOUR, required_file  # noqa: E402,F401
 
 MAKE = required_file("MAKE_DOCUMENT")
-COMMAND = required_file("LUCID_COMMAND")
+DRAW_HEAP = required_file("DRAW_HEAP")
 PAGE_DATA_BYTES = 5_000_000
-COLOUR = re.compile(r"\033\[[0-9;]*m")
 
 
 def environment(**changes):
-    result = {"PATH": "/usr/bin:/bin", "HOME": "/", "LC_ALL": "C.UTF-8", "TERM": "xterm"}
-    result.update(changes)
-    return {key: value for key, value in result.items() if value is not None}
+    return commandtest.environment(**{"LC_ALL": "C.UTF-8", **changes})
 
 
 def run(*arguments, program=MAKE, **changes):
-    return subprocess.run([program, *arguments], stdin=subprocess.DEVNULL, capture_output=True,
-                          env=environment(**changes), timeout=120, check=False)
+    return commandtest.run([program, *arguments], environment(**changes))
+
+
+def assert_success(arguments, done):
+    if done.status != 0:
+        raise AssertionError(f"{arguments}: status {done.status}: {done.out}{done.err}")
 
 
 def output(*arguments, **options):
     """What it wrote; it must succeed."""
     done = run(*arguments, **options)
-    if done.returncode != 0:
-        raise AssertionError(f"{arguments}: status {done.returncode}: {done.stderr.decode()}")
-    return done.stdout.decode()
+    assert_success(arguments, done)
+    return done.out
 
 
-def on_terminal(*arguments, program=MAKE, **changes):
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen([program, *arguments], stdin=subprocess.DEVNULL, stdout=theirs,
-                               stderr=theirs, env=environment(**changes))
-    os.close(theirs)
-    shown = b""
-    while True:
-        try:
-            some = os.read(ours, 65536)
-        except OSError:  # the other side is closed
-            break
-        if not some:
-            break
-        shown += some
-    os.close(ours)
-    if process.wait(timeout=120) != 0:
-        raise AssertionError(f"{arguments}: {shown.decode()}")
-    return shown.decode().replace("\r\n", "\n")
+def on_terminal(*arguments, program=MAKE, columns=0, **changes):
+    done = commandtest.run_on_terminal([program, *arguments], environment(**changes), columns)
+    assert_success(arguments, done)
+    return done.out.replace("\r\n", "\n")
 
 
 def sections(document, kind):

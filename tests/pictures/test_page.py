@@ -156,6 +156,69 @@ class Pictures(PageTest):
         self.assertIn("124.0 KiB of nothing", self.one(".space").text)
 
 
+    def test_no_two_series_look_alike(self):
+        self.open("full")
+        names = [label.text.strip() for label in self.all(".legend label")]
+        self.assertEqual(len(names), 14)
+        samples = [self.picture(canvas) for canvas in self.all("canvas.line")]
+        self.assertEqual(len(set(samples)), 14)
+        looks = self.run_js("return Chart.getChart(document.querySelector('.chart canvas'))"
+                            ".data.datasets.map((one) => [one.label, one.borderColor, "
+                            "one.borderDash.join(), one.borderWidth])")
+        self.assertEqual([look[0] for look in looks], names)
+        self.assertEqual(len({look[1] for look in looks[:12]}), 12)
+        self.assertEqual(len({(look[1], look[2]) for look in looks}), 14)
+        live = next(look for look in looks if look[0] == "live")
+        for look in looks:
+            if look is not live:
+                self.assertNotEqual(look[1], live[1])
+                self.assertLess(look[3], live[3])
+
+    def space_fits(self, least_box):
+        """All texts of the address space are whole, none over another, none out of the picture."""
+        self.run_js("return new Promise((done) => requestAnimationFrame(() => "
+                    "requestAnimationFrame(() => requestAnimationFrame(done))))")
+        inside = self.run_js("""
+            const frame = document.querySelector('.space svg').getBoundingClientRect();
+            const card = document.querySelector('.space').getBoundingClientRect();
+            const boxes = [...document.querySelectorAll('.space text')].map(
+                (text) => [text.textContent, text.getBoundingClientRect()]);
+            const apart = (a, b) => a.right <= b.left || b.right <= a.left ||
+                                    a.bottom <= b.top + 3 || b.bottom <= a.top + 3;
+            return {out: boxes.filter(([, box]) => box.left < frame.left || box.right > frame.right)
+                             .map(([text]) => text),
+                    over: boxes.filter(([, a], i) => boxes.some(
+                        ([, b], j) => i < j && !apart(a, b))).map(([text]) => text),
+                    small: boxes.filter(([, box]) => box.height < 11).map(([text]) => text),
+                    wider: frame.right - card.right,
+                    box: document.querySelector('.space rect.box').getBoundingClientRect().width};
+            """)
+        self.assertEqual((inside["out"], inside["over"], inside["small"]), ([], [], []))
+        self.assertLessEqual(inside["wider"], 0.5)
+        self.assertGreaterEqual(inside["box"], least_box)
+        told = " ".join(text.text for text in self.all(".space text.note"))
+        self.assertIn("text: machine code and constants of the program itself; readable, "
+                      "executable, and not writable by anybody", told)
+
+    def test_address_space_has_room_for_its_texts(self):
+        self.open("full")
+        self.space_fits(200)
+
+    def test_address_space_on_a_narrow_screen(self):
+        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
+                                     {"width": 390, "height": 900, "deviceScaleFactor": 1,
+                                      "mobile": False})
+        self.addCleanup(self.browser.execute_cdp_cmd, "Emulation.clearDeviceMetricsOverride", {})
+        self.open("full")
+        self.space_fits(100)
+
+    def test_frames_say_which_call(self):
+        self.open("full")
+        self.assertRegex(self.one(".panel output").text,
+                         r"(?s)^event 5: held .*\nafter malloc\(24\) = \+0x40$")
+        self.assertIn("event 5, after malloc(24) = +0x40", self.one(".panel caption").text)
+
+
 class Numbers(PageTest):
     def test_page_has_the_document(self):
         self.open("all")

@@ -1,4 +1,4 @@
-"""Documents as JSON and as text, and `lucid map --self-test`."""
+"""Documents as JSON and as text, and a heap drawn by them (draw_heap.c)."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import tempfile
 import unittest
 
 import picturetest
-from picturetest import COLOUR, COMMAND, on_terminal, output, run, sections
+from picturetest import COLOUR, DRAW_HEAP, on_terminal, output, run, sections
 
 
 def numbers_of(strip_frame):
@@ -133,6 +133,52 @@ class Text(unittest.TestCase):
         self.assertEqual(names, ["kernel", "stack", "libc.so.6", "heap", "bss", "data", "text"])
         self.assertIn("124.0 KiB of nothing", space)
 
+    def rows_of(self, text, title):
+        """A table as rows of words, with the columns that stand below put beside the others."""
+        parts = text.split(f"\n{title}\n")[1].split("\n\n")
+        found = {}
+        for part in parts:
+            if part.startswith("Measured"):
+                break
+            for line in part.split("\n"):
+                words = line.split()
+                if words and re.fullmatch(r"a\d", words[0]):
+                    found.setdefault(words[0], []).extend(words[1:])
+        return found
+
+    def test_tables_fit(self):
+        want = {f"a{i}": ["2,922,257", f"{1000 * i:,}", "2,993", "0.25", "12", "-1,234,567"]
+                for i in range(3)}
+        plain = output("full", "text")
+        self.assertLessEqual(max(len(line) for line in plain.split("\n")), 100)
+        self.assertEqual(self.rows_of(plain, "Figures"), want)
+        for columns in (40, 50, 72, 80, 120, 250):
+            with self.subTest(columns):
+                text = COLOUR.sub("", on_terminal("full", "text", columns=columns))
+                figures = text.split("\nHeld\n")[0]
+                self.assertLessEqual(max(len(line) for line in figures.split("\n")), columns)
+                self.assertEqual(self.rows_of(text, "Figures"), want)
+        wide = on_terminal("full", "text", columns=250, LC_ALL="C", NO_COLOR="1")
+        self.assertIn("allocator  held at most, bytes  resident at most, bytes  util", wide)
+
+    def test_long_cells_are_broken(self):
+        text = output("full", "text").split("\nMeasured\n")[1].split("\n\n")[0]
+        lines = text.split("\n")
+        self.assertGreater(len(lines), 2)
+        self.assertLessEqual(max(len(line) for line in lines), 80)
+        self.assertRegex(lines[1], r"^pt  malloc\(128 KiB\).* yes$")
+        told = " ".join(re.sub(r"^(pt)?\s+|\s+(yes)?$", "", line) for line in lines[1:])
+        self.assertTrue(told.endswith("and the block is 16 bytes past their beginning, 大小"), told)
+
+    def test_chart_figures_fit(self):
+        text = output("full", "text").split("\nHeld\n")[1].split("\naddress space\n")[0]
+        self.assertLessEqual(max(len(line) for line in text.split("\n")), 100)
+        for name in [f"allocator{i}" for i in range(14) if i != 6] + ["live"]:
+            self.assertEqual(len(re.findall(rf"\b{name}\b", text)), 2, name)
+
+    def test_calls_are_told(self):
+        self.assertIn("live 425\n  after malloc(24) = +0x40\n", output("full", "text"))
+
     def test_empty_document(self):
         self.assertEqual(output("empty", "text"), "A document & its <parts>\n")
 
@@ -158,8 +204,8 @@ class Files(unittest.TestCase):
         with open(path, "w", encoding="utf-8") as file:
             file.write("mine")
         done = run("all", "html", path)
-        self.assertEqual(done.returncode, 2)
-        self.assertRegex(done.stderr.decode(), r"\Alucid: .*page\.html exists.*--force.*\n\Z")
+        self.assertEqual(done.status, 2)
+        self.assertRegex(done.err, r"\Alucid: .*page\.html exists.*--force.*\n\Z")
         with open(path, encoding="utf-8") as file:
             self.assertEqual(file.read(), "mine")
         output("all", "html", path, "--force")
@@ -167,8 +213,8 @@ class Files(unittest.TestCase):
             self.assertTrue(file.read().startswith("<!DOCTYPE html>"))
 
     def test_a_page_that_cannot_be_written(self):
-        self.assertEqual(run("all", "html", "/no/such/page.html").returncode, 2)
-        self.assertEqual(run("all", "html", "/dev/full").returncode, 125)
+        self.assertEqual(run("all", "html", "/no/such/page.html").status, 2)
+        self.assertEqual(run("all", "html", "/dev/full").status, 125)
 
     def test_a_small_document_is_whole(self):
         path = self.path("all.html")
@@ -200,7 +246,7 @@ class Files(unittest.TestCase):
         first, second = document["sections"]
         for heap in (first, second):
             self.assert_sums_kept(heap)
-            self.assertRegex(heap["left_out"], r"^\d+ of 2000 frames are kept$")
+            self.assertRegex(heap["left_out"], r"^[\d,]+ of 2,000 frames are kept$")
             self.assertEqual(heap["frames"][0]["event"], 0)
             self.assertEqual(heap["frames"][-1]["event"], 19990)
         self.assertEqual([frame["event"] for frame in first["frames"]],
@@ -208,29 +254,23 @@ class Files(unittest.TestCase):
         self.assertGreater(size, 1_000_000, "far more was left out than had to be")
 
 
-class Map(unittest.TestCase):
-    def test_self_test_holds(self):
-        text = output("map", "--self-test", program=COMMAND)
+class DrawnHeap(unittest.TestCase):
+    def test_strips_add_up(self):
+        text = output("text", program=DRAW_HEAP)
         self.assertIn("The strips add up to what is held.", text)
         self.assertRegex(text, r"(?m)^ *10 +free\(d\)$")
         self.assertEqual(len(re.findall(r"(?m)^event \d+: held", text)), 11)
         self.assertTrue(text.isascii())
-        self.assertIn("█", on_terminal("map", "--self-test", program=COMMAND))
+        self.assertIn("█", on_terminal("text", program=DRAW_HEAP))
 
     def test_json(self):
-        document = json.loads(output("map", "--self-test", "--json", program=COMMAND))
+        document = json.loads(output("json", program=DRAW_HEAP))
         self.assertIs(document["holds"], True)
         frames = sections(document, "heap")[0]["frames"]
         self.assertEqual(frames[0]["held"], 0)
         for frame in frames:
             self.assertEqual(sum(block[1] for block in frame["blocks"]), frame["held"])
         self.assertEqual(frames[-1]["live"], 0)
-
-    def test_bad_arguments(self):
-        for arguments in ([], ["--no-such"], ["--self-test", "more"]):
-            done = run("map", *arguments, program=COMMAND)
-            self.assertEqual(done.returncode, 2)
-            self.assertRegex(done.stderr.decode(), r"\A[^\n]+\n\Z")
 
 
 if __name__ == "__main__":

@@ -29,24 +29,15 @@ import tempfile
 import time
 import unittest
 
-# Not the caller's PATH: a private python, node or git there is not the program under test.
-PATH = "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
-PYTHON = "/usr/bin/python3"
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+
+from commandtest import PATH, PYTHON, required_file  # noqa: E402,F401
 
 C_NAMES = {"malloc", "calloc", "realloc", "free", "posix_memalign", "aligned_alloc", "memalign",
            "valloc", "pvalloc", "malloc_usable_size"}
 BINDING = re.compile(r"binding file (\S+) \[\d+\] to (\S+) \[\d+\]: normal symbol `(\w+)'")
 OPERATOR = re.compile(r"_Z(nw|na|dl|da)[mP]")  # operator new and delete, mangled
 OUR_MESSAGE = re.compile(r"^lucid: .*$", re.MULTILINE)
-
-
-def library_under_test():
-    """The library's path, from LUCID_LIBRARY."""
-    path = os.environ.get("LUCID_LIBRARY", "")
-    if not os.path.isfile(path):
-        sys.exit(f"LUCID_LIBRARY={path!r} is not a file; CTest sets it, and by hand it is "
-                 "LUCID_LIBRARY=build/release/liblucid.so")
-    return os.path.realpath(path)
 
 
 class Result:
@@ -166,7 +157,7 @@ class Side:
                 process.wait()
 
 
-LUCID = Side("lucid", library_under_test())
+LUCID = Side("lucid", required_file("LUCID_LIBRARY"))
 GLIBC = Side("glibc", "libc.so.6")
 SIDES = (GLIBC, LUCID)
 

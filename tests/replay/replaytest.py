@@ -8,13 +8,12 @@ import os
 import sys
 
 import tooltest
+from commandtest import required_directory, required_file  # found by tooltest
 
 POLICIES = ("kr", "first", "next", "best", "best_tree", "worst", "buddy", "slab", "dl", "pt")
 SIMULATED = (*POLICIES, "lucid")
-TRACES = os.environ.get("TRACES", "")
-if not os.path.isdir(TRACES):
-    sys.exit(f"TRACES={TRACES!r} is not a directory; CTest sets it")
-BROKEN_MALLOC = tooltest.required_file("BROKEN_MALLOC")
+TRACES = required_directory("TRACES")
+BROKEN_MALLOC = required_file("BROKEN_MALLOC")
 
 
 def trace_path(name):

@@ -119,6 +119,9 @@ class Every(ReplayTest):
         if result["kind"] == "classic":
             self.assertEqual(result["system_calls"],
                              result["break_moves"] + result["maps"] + result["unmaps"])
+            self.assertAlmostEqual(result["free_steps_per_operation"],
+                                   result["free_steps"] / len(live), delta=1e-6)
+            self.assertIsNone(result["stopped_after"])
             self.assertAlmostEqual(result["searches_per_operation"],
                                    result["searches"] / len(live), delta=1e-6)
 
@@ -140,6 +143,79 @@ class Every(ReplayTest):
         self.assertGreater(by_name["best"]["searches"], by_name["best_tree"]["searches"])
         self.assertGreater(by_name["buddy"]["mean_internal"], by_name["first"]["mean_internal"])
         self.assertGreater(by_name["worst"]["mean_external"], by_name["best"]["mean_external"])
+
+
+class Walks(ReplayTest):
+    """Holes between live blocks, freed from both ends by turns: kr goes round half its circle, and
+    further each time; it searches nothing."""
+
+    def trace(self, holes):
+        operations = [f"a {i} 40" for i in range(2 * holes)]
+        for i in range(0, holes, 2):
+            operations += [f"f {i}", f"f {2 * holes - 2 - i}"]
+        return self.path("walks.rep", replaytest.rep(2 * holes, operations)), len(operations)
+
+    def test_steps_of_free_are_counted_and_shown(self):
+        path, events = self.trace(400)
+        report = self.replay(path, "kr", "best", "buddy", "lucid", arguments=["--frames", "0"])
+        kr, _, buddy, lucid = report["results"]["allocators"]
+        self.assertGreater(kr["free_steps"], 400 * 400 // 8)
+        self.assertEqual(buddy["free_steps"], 0)
+        self.assertIsNone(lucid["free_steps"])
+        work = next(s for s in report["sections"] if s.get("title") == "Work")
+        self.assertEqual(work["columns"][3:5], ["steps of free", "steps of free per operation"])
+        self.assertEqual(work["rows"][0][3], kr["free_steps"])
+        self.assertAlmostEqual(work["rows"][0][4], kr["free_steps"] / events, delta=1)
+
+    def test_long_walks_are_bounded_and_announced(self):
+        path, events = self.trace(4000)
+        bounded = tooltest.lucid("replay", path, "-a", "kr,first,dl", "--frames", "0", "--json",
+                                 "--steps", "1")
+        self.assert_status(bounded, 0)
+        self.assertRegex(bounded.err, r"\Alucid: kr, first may pass every free block in each of "
+                                      r"[\d,]+ events: a run is stopped after 1,000,000 blocks; "
+                                      r"--steps 0 lets it finish[^\n]*\n\Z")
+        report = json.loads(bounded.out)
+        kr, _, dl = report["results"]["allocators"]
+        self.assertEqual(kr["stopped_after"], kr["events"])
+        self.assertLess(kr["events"], events)
+        self.assertIsNone(kr["error"])
+        self.assertIsNone(kr["utilisation"])
+        self.assertGreaterEqual(kr["searches"] + kr["free_steps"], 1000000)
+        self.assertLess(kr["searches"] + kr["free_steps"], 1005000)
+        self.assertEqual((dl["events"], dl["stopped_after"]), (events, None))
+        text = " ".join(s["text"] for s in report["sections"] if s["type"] == "text")
+        self.assertIn(f"kr was stopped after event {kr['events']:,}, when it had passed 1,000,000",
+                      text)
+        for chart in (s for s in report["sections"] if s["type"] == "chart"):
+            self.assertNotIn(None, chart["x"]["values"])
+        whole = self.replay_one(path, "kr", "--steps", "0")
+        self.assertEqual((whole["events"], whole["stopped_after"]), (events, None))
+        self.assertGreater(whole["free_steps"], 1000000)
+
+    def test_nothing_is_said_of_short_ones(self):
+        path, _ = self.trace(10)
+        self.assertEqual(tooltest.lucid("replay", path, "-a", "kr,worst", "--frames", "0").err, "")
+
+    def test_a_terminal_shows_what_remains(self):
+        path, events = self.trace(100)
+        shown = tooltest.lucid_on_terminal("replay", path, "-a", "kr,lucid,glibc", "--frames", "0",
+                                           "-o", self.path("report")).out
+        for place in ("kr (1 of 3)", "lucid (2 of 3)", "glibc (3 of 3)"):
+            self.assertIn(f"{place}: 0 % of {events:,} events", shown)
+
+    def test_frames_say_which_call(self):
+        report = self.replay(trace_path("steps.rep"), "first", arguments=["--frames", "6"])
+        heap = next(s for s in report["sections"] if s["type"] == "heap")
+        self.assertEqual([frame["call"] for frame in heap["frames"]],
+                         ["malloc(512) = +0x10", "malloc(128) = +0x220",
+                          "realloc(..., 640) = +0x2b0", "free(+0x220)", "malloc(100) = +0x10",
+                          "free(+0x2b0)"])
+
+    def test_text_fits(self):
+        result = tooltest.lucid("replay", trace_path("growth.rep"), "-a", ",".join(POLICIES))
+        self.assertLessEqual(max(len(line) for line in result.out.split("\n")), 100)
+        self.assertNotRegex(result.out, r"(?<![\w.+/])\d{4,}")
 
 
 class Report(ReplayTest):
@@ -181,6 +257,7 @@ class Report(ReplayTest):
                 self.assertEqual(len(heap["frames"]), 12)
                 for frame in heap["frames"]:
                     self.check_frame(frame)
+        self.assertEqual(heaps[0]["frames"][0]["event"], 1)
         self.assertEqual(heaps[0]["frames"][-1]["event"], report["results"]["trace"]["events"])
 
     def check_frame(self, frame):

@@ -40,8 +40,8 @@ class CheckLayers(unittest.TestCase):
             "include/lucid/lucid.h": "#include <stddef.h>\n",
             "src/base/base.h": '#include "lucid/lucid.h"\n',
             "src/heap/heap.c": HEAD + '#include "base/base.h"\n#include "heap/heap.h"\n',
-            "src/api/malloc.c": HEAD + '#include "heap/engine.h"\n' + function(70),
-            "tools/lucid/main.c": HEAD + '#include "tool.h"\n#include "base/base.h"\n',
+            "src/api/malloc.c": HEAD + '#include "engine/engine.h"\n' + function(70),
+            "tools/lucid/frame/main.c": HEAD + '#include "frame/frame.h"\n#include "base/base.h"\n',
             "src/os/table.c": HEAD + "static const int table[] = {\n" + "    1,\n" * 99 + "};\n"})
 
     def test_upward(self):
@@ -57,6 +57,82 @@ class CheckLayers(unittest.TestCase):
                           'layer store may not include "heap/heap.h"')
         self.assert_fault({"src/heap/a.c": HEAD + '#include "store/a.h"\n'},
                           'layer heap may not include "store/a.h"')
+
+    def check_objects(self, sources, tables=""):
+        """Errors for objects of these sources, by layer."""
+        with tempfile.TemporaryDirectory() as root:
+            header = pathlib.Path(root, "src/heap/ops.h")
+            header.parent.mkdir(parents=True)
+            header.write_text(tables)
+            objects = []
+            for layer, text in sources.items():
+                path = pathlib.Path(root, "src", layer, "a.c")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text)
+                objects.append(f"{path}.o")
+                subprocess.run(["cc", "-fPIC", "-c", path, "-o", objects[-1]], check=True)
+            listed = pathlib.Path(root, "objects")
+            listed.write_text("\n".join(objects))
+            done = subprocess.run([CHECK, "--root", root, "--objects", listed], text=True,
+                                  capture_output=True)
+            self.assertEqual(done.returncode, 1 if done.stderr else 0)
+            return done.stderr
+
+    def test_calls(self):
+        low, high = "int low(void) { return 1; }", "int low(void); int high(void) { return low(); }"
+        self.assertEqual(self.check_objects({"os": low, "api": high, "harden": high}), "")
+        self.assertIn("src/os/a.c:1: layer os may not use low of src/heap/a.c",
+                      self.check_objects({"heap": low, "os": high}))
+        for layer, other in ("harden", "sample"), ("sample", "harden"), ("heap", "engine"):
+            self.assertIn(f"src/{layer}/a.c:1: layer {layer} may not use low of src/{other}/a.c",
+                          self.check_objects({other: low, layer: high}))
+
+    def test_tables(self):
+        table = "struct x_ops { int (*f)(void); }; int f(void);"
+        up = {"heap": table + "extern const struct x_ops ops; int call(void) { return ops.f(); }",
+              "engine": table + "int f(void) { return 1; } const struct x_ops ops = {f};"}
+        declared = "extern const struct x_ops ops LU_HIDDEN;\n"
+        self.assertIn("may not use ops of src/engine/a.c", self.check_objects(up))
+        self.assertEqual(self.check_objects(up, declared), "")
+        up["engine"] = up["engine"].replace("const struct x_ops ops", "int (*ops)(void)")
+        up["engine"] = up["engine"].replace("= {f}", "= f")
+        up["heap"] = "extern int (*ops)(void); int call(void) { return ops(); }"
+        self.assertIn("may not use ops of src/engine/a.c",
+                      self.check_objects(up, declared))
+
+    def test_classic(self):
+        self.assert_clean({"classic/a.c": HEAD + '#include "classic/a.h"\n#include "os/os.h"\n',
+                           "tools/x/a.c": HEAD + '#include "classic/a.h"\n'})
+        self.assert_fault({"classic/a.c": HEAD + '#include "api/surface.h"\n'},
+                          'classic/a.c:2: layer classic may not include "api/surface.h"')
+        self.assert_fault({"classic/a.c": HEAD + '#include "a.h"\n'}, 'write "classic/a.h"')
+        self.assert_fault({"src/api/a.c": HEAD + '#include "classic/a.h"\n'},
+                          'layer api may not include "classic/a.h"')
+        self.assert_fault({"src/classic/a.c": HEAD}, "src/ holds the layers")
+        self.assert_fault({"tests/x/a.c": HEAD + '#include "src/os/os.h"\n'},
+                          '"src/os/os.h" is named from the root of the project')
+
+    def test_folders_of_tools(self):
+        one = {"tools/lucid/one/one.h": "", "tools/lucid/one/parts.h": "", "tools/lab/lab.h": "",
+               "tools/record/trace_format.h": "", "tools/lab/probe/probe.h": ""}
+        self.assert_clean(one | {
+            "tools/lucid/one/a.c": HEAD + '#include "one/parts.h"\n#include "lucid/lucid.h"\n',
+            "tools/lucid/two/a.c": HEAD + '#include "one/one.h"\n#include "lab/lab.h"\n',
+            "tools/lab/a.c": HEAD + '#include "record/trace_format.h"\n#include "os/os.h"\n',
+            "tests/tools/a.c": HEAD + '#include "one/parts.h"\n'})
+        for place in ("lucid/two", "lab", "record"):
+            self.assert_fault(one | {f"tools/{place}/a.c": HEAD + '#include "one/parts.h"\n'},
+                              f'tools/{place}/a.c:2: "one/parts.h" is private to its folder, '
+                              'which offers "one/one.h"')
+        self.assert_fault(one | {"tools/lucid/one/a.c": HEAD + '#include "record/record.h"\n'},
+                          '"record/record.h" is private to its folder')
+        self.assert_fault(one | {"tools/lucid/one/a.c": HEAD + '#include "probe/list.h"\n'},
+                          '"probe/list.h" is private to its folder')
+        self.assert_fault(one | {"tools/lucid/one/a.c": HEAD + '#include "parts.h"\n'},
+                          'write "one/parts.h"')
+        self.assert_fault(one | {"tools/lucid/one/a.c": HEAD + '#include "lucid/one/one.h"\n'},
+                          'write "one/one.h"')
+        self.assert_fault({"tools/lucid/a.c": HEAD}, "belongs in a folder of tools/lucid")
 
     def test_include_without_layer(self):
         self.assert_fault({"src/heap/a.c": HEAD + '#include "heap.h"\n'}, 'write "heap/heap.h"')
@@ -87,7 +163,7 @@ class CheckLayers(unittest.TestCase):
         self.assert_fault({"src/heap/a.c": HEAD + "static struct lu__lock pool_lock;\n"},
                           "src/heap/a.c:2: a lock without a rank")
         self.assert_clean({"src/heap/a.c": HEAD + "static struct lu__lock a = LU_LOCK_INIT(R);\n",
-                           "src/classic/a.c": HEAD + "static struct lu__lock lock;\n"})
+                           "classic/a.c": HEAD + "static struct lu__lock lock;\n"})
 
     def test_no_opening_comment(self):
         self.assert_fault({"src/os/a.c": "#include <errno.h>\n"}, "does not open with a comment")

@@ -336,6 +336,11 @@ class Text(tooltest.ToolTest):
         self.assertRegex(lines[7], r"^glibc .* 1\.00 .* 1\.00$")
         self.assertRegex(lines[8], r"^lucid ")
         self.assertNotIn("geometric", result.out)
+        self.assertLessEqual(max(map(len, lines)), 80)
+        many = compare("-a", "glibc,lucid", "-r", "1", "-c", "true", "-c", "echo", "--syscalls")
+        self.assert_status(many, 0)
+        self.assertLessEqual(max(map(len, many.out.splitlines())), 100)
+        self.assertRegex(many.out, r"(?m)^allocator +worst wall +worst peak\nglibc +1\.00 \[\d\]")
 
     def test_to_a_file(self):
         report = self.path("report")

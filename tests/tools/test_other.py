@@ -1,13 +1,16 @@
 """The subcommands that run nothing: options, version, help, and the dispatch itself."""
 
 import json
+import pathlib
+import re
 import subprocess
 import unittest
 
 import tooltest
 from tooltest import lucid, lucid_on_terminal
 
-COMMANDS = ("run", "compare", "record", "trace", "replay", "options", "version", "help")
+COMMANDS = ("run", "compare", "record", "trace", "replay", "lab", "options", "version", "help")
+MANUAL = pathlib.Path(__file__).resolve().parents[2] / "man" / "lucid.1"
 
 
 class Options(tooltest.ToolTest):
@@ -58,6 +61,7 @@ class Options(tooltest.ToolTest):
     def test_colours(self):
         self.assertRegex(lucid_on_terminal("options").out, tooltest.COLOUR)
         self.assertNotRegex(lucid_on_terminal("options", NO_COLOR="1").out, tooltest.COLOUR)
+        self.assertLessEqual(max(len(line) for line in lucid("options").out.split("\n")), 100)
 
 
 class HelpAndVersion(tooltest.ToolTest):
@@ -71,8 +75,12 @@ class HelpAndVersion(tooltest.ToolTest):
         for word in ("help", "--help"):
             result = lucid(word)
             self.assert_status(result, 0)
-            for command in COMMANDS:
-                self.assertRegex(result.out, rf"(?m)^  {command} +\w")
+            self.assertEqual(tuple(re.findall(r"(?m)^  (\w+) +\w", result.out)), COMMANDS)
+
+    def test_the_manual_has_every_command(self):
+        manual = MANUAL.read_text()
+        headings = set(re.findall(r"lucid (\w+)", " ".join(re.findall(r"(?m)^\.Ss (.*)$", manual))))
+        self.assertEqual(headings, set(COMMANDS))
 
     def test_help_of_a_command_is_its_own(self):
         for command in COMMANDS:

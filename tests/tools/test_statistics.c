@@ -1,7 +1,7 @@
 /*
  * test_statistics.c - the figures of `lucid compare` for numbers whose figures are known.
  */
-#include "statistics.h"
+#include "compare/statistics.h"
 
 #include <math.h>
 #include <setjmp.h>

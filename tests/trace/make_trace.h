@@ -6,8 +6,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "crc.h"
-#include "trace_format.h"
+#include "record/trace_format.h"
 
 enum { MADE_HEADER = 4096, MADE_ROOM = 4096, MADE_MOST = 65536 };
 

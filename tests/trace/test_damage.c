@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "make_trace.h"
-#include "trace_compact.h"
+#include "trace/trace_compact.h"
 
 static struct made_trace raw, compact;
 

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "make_trace.h"
-#include "tracefile.h"
+#include "trace/trace.h"
 
 enum { THREADS = 3 };
 static struct made_trace made;

@@ -1,4 +1,4 @@
-/* clock_stock.c - heap/harden_large: freed large blocks that wait for the next malloc go back once
+/* clock_stock.c - harden/large: freed large blocks that wait for the next malloc go back once
  * they are too old, however long the process has been idle. Run with harden:1. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "clock.h"
-#include "heap/harden.h"
+#include "harden/harden.h"
 #include "lucid/lucid.h"
 #include "span/span.h"
 

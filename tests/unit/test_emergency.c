@@ -1,4 +1,4 @@
-/* test_emergency.c - heap/emergency: memory for signal handlers. */
+/* test_emergency.c - engine/emergency: memory for signal handlers. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "engine/emergency.h"
 #include "heap/heap.h"
 
 /* Requests that cannot be met do not count, or two of them would bring the account of what is used

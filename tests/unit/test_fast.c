@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "heap/fast.h"
+#include "engine/fast.h"
 #include "lucid/lucid.h"
 
 /* The heap of this thread, which has one once it has allocated. */

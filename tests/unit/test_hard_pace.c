@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/options.h"
-#include "heap/harden.h"
+#include "harden/harden.h"
 #include "heap/heap.h"
 #include "lucid/lucid.h"
 

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -190,25 +191,48 @@ static void assert_value(const char *key, const char *expected) {
     assert_string_equal(text, expected);
 }
 
+struct row {
+    const char *key, *summary;
+    long initial, least, most;
+};
+
+static const struct row rows[] = {
+#define LU_OPTION(id, name, kind, initial, least, most, when, unit, summary) \
+    {#name, summary, initial, least, most},
+#include "base/options.def"
+#undef LU_OPTION
+};
+
+/* What lu_option_at lists is the table, with its defaults in effect. */
 static void the_list(void **state) {
     (void)state;
-    static const char *const keys[] = {
-        "stats",          "stats_file",   "limit",      "purge_delay",  "mmap_threshold",
-        "trim_threshold", "top_pad",      "arena_max",  "perturb",      "abort",
-        "reserve",        "deepbind",     "harden",     "random_order", "zero_on_free",
-        "check_freed",    "guard_slices", "quarantine", "canary",       "guard_large",
-        "guard_zero",     "guard_sample"};
     lu_option_info_t info;
     size_t count = 0;
     for (; lu_option_at(count, &info); count++) {
-        assert_true(count < LU_COUNT_OF(keys));
-        assert_string_equal(info.key, keys[count]);
-        assert_true(strlen(info.summary) > 10);
+        assert_true(count < LU_COUNT_OF(rows));
+        assert_string_equal(info.key, rows[count].key);
+        assert_string_equal(info.summary, rows[count].summary);
         assert_string_equal(info.origin, "default");
         assert_string_equal(info.value, info.default_value);
+        assert_int_equal(strtol(info.value, NULL, 10), rows[count].initial);
+        assert_int_equal(lu__option((enum lu__option)count), rows[count].initial);
     }
-    assert_int_equal(count, LU_COUNT_OF(keys));
+    assert_int_equal(count, LU_COUNT_OF(rows));
     assert_false(lu_option_at(SIZE_MAX, &info));
+}
+
+/* The rows are ones that the parser can use, and `lucid options` can show in a line. */
+static void the_table(void **state) {
+    (void)state;
+    for (size_t i = 0; i < LU_COUNT_OF(rows); i++) {
+        const struct row *row = &rows[i];
+        size_t length = strlen(row->summary);
+        assert_int_equal(strspn(row->key, "abcdefghijklmnopqrstuvwxyz_"), strlen(row->key));
+        assert_true(length > 10 && length < 100);
+        assert_int_equal(strcspn(row->summary, "\n\t|`"), length);
+        assert_true(row->least <= row->initial && row->initial <= row->most);
+        for (size_t j = 0; j < i; j++) assert_string_not_equal(row->key, rows[j].key);
+    }
 }
 
 static void set_by_program(void **state) {
@@ -379,7 +403,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(set_refused),     cmocka_unit_test(get_refused),
         cmocka_unit_test(paths),           cmocka_unit_test(mallopt_sets),
         cmocka_unit_test(mallopt_refuses), cmocka_unit_test(perturb),
-        cmocka_unit_test(limit),
+        cmocka_unit_test(limit),           cmocka_unit_test(the_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,7 +16,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "heap/fast.h"
+#include "engine/emergency.h"
+#include "engine/fast.h"
 #include "heap/user.h"
 #include "lucid/lucid.h"
 #include "visits.h"

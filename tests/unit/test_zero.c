@@ -1,4 +1,4 @@
-/* test_zero.c - heap/zero: how far malloc(0) looks for a name, counted by where it stands. */
+/* test_zero.c - engine/zero: how far malloc(0) looks for a name, counted by where it stands. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#include "heap/zero.h"
+#include "engine/zero.h"
 #include "os/lock.h"
 #include "lucid/lucid.h"
 

@@ -7,32 +7,32 @@
  * An experiment that does not hold is a result, not an error: errors have the statuses of all
  * commands.
  */
-#include "lab.h"
+#include "lab/lab.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "lab_overcommit.h"
-#include "lab_run.h"
-#include "tool.h"
+#include "lab/lab_overcommit.h"
+#include "lab/lab_run.h"
+#include "frame/frame.h"
 
-enum { KEY_JSON = 256, KEY_HTML, KEY_FORCE, KEY_OVERCOMMIT, DOES_NOT_HOLD = 1 };
+enum { KEY_OVERCOMMIT = 256, DOES_NOT_HOLD = 1 };
 
 struct arguments {
-    const char *allocators; /* -a, or NULL */
-    const char *html, *output;
-    bool json, force, overcommit;
+    struct tool_common common;
+    bool overcommit;
     const struct lab_experiment **chosen;
     size_t count;
 };
 
 static const struct argp_option options[] = {
     {"allocator", 'a', "LIST", 0, "Run on these allocators (default: each experiment's own)", 0},
-    {"json", KEY_JSON, NULL, 0, "Print JSON (schema lucid-document/1; several in an array)", 0},
-    {"html", KEY_HTML, "FILE", 0, "Also write a page with pictures to FILE", 0},
+    {"json", TOOL_KEY_JSON, NULL, 0, "Print JSON (schema lucid-document/1; several in an array)",
+     0},
+    {"html", TOOL_KEY_HTML, "FILE", 0, "Also write a page with pictures to FILE", 0},
     {"output", 'o', "FILE", 0, "Print to FILE instead of standard output", 0},
-    {"force", KEY_FORCE, NULL, 0, "Overwrite FILE", 0},
+    {"force", TOOL_KEY_FORCE, NULL, 0, "Overwrite FILE", 0},
     {"overcommit", KEY_OVERCOMMIT, NULL, 0,
      "With 'untouched': try vm.overcommit_memory 0, 1 and 2 on the whole system for a moment each, "
      "then restore it. Needs root; other programs may be refused memory meanwhile",
@@ -76,21 +76,6 @@ static void choose_by_name(struct arguments *args, const char *name) {
 static error_t parse_option(int key, char *arg, struct argp_state *state) {
     struct arguments *args = state->input;
     switch (key) {
-    case 'a':
-        args->allocators = arg;
-        return 0;
-    case KEY_JSON:
-        args->json = true;
-        return 0;
-    case KEY_HTML:
-        args->html = arg;
-        return 0;
-    case 'o':
-        args->output = arg;
-        return 0;
-    case KEY_FORCE:
-        args->force = true;
-        return 0;
     case KEY_OVERCOMMIT:
         args->overcommit = true;
         return 0;
@@ -98,7 +83,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
         choose_by_name(args, arg);
         return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return tool_parse_common(key, arg, &args->common);
     }
 }
 
@@ -131,10 +116,11 @@ static void list(struct output *out, bool json) {
 static bool run_one(const struct arguments *args, const struct lab_experiment *experiment,
                     struct output *out, json_t *all) {
     struct allocator_list allocators = {NULL, 0};
-    const char *names = args->allocators != NULL ? args->allocators : experiment->allocators;
+    const char *names = args->common.allocators != NULL ? args->common.allocators
+                                                        : experiment->allocators;
     if (experiment->allocators != NULL) allocator_add_all(&allocators, names);
     struct lab *lab = lab_start(experiment, &allocators, args->overcommit);
-    if (experiment->allocators == NULL && args->allocators != NULL) {
+    if (experiment->allocators == NULL && args->common.allocators != NULL) {
         document_text(lab_document(lab),
                       "(It needs no allocator of a real process: -a is not used.)");
     }
@@ -142,12 +128,13 @@ static bool run_one(const struct arguments *args, const struct lab_experiment *e
     struct document *document = lab_finish(lab);
     if (all != NULL) {
         json_array_append(all, document_json(document));
-    } else if (args->json) {
+    } else if (args->common.json) {
         output_json(out, document_json(document));
     } else {
         document_print(document, out);
     }
-    if (args->html != NULL) document_write_html(document, args->html, args->force);
+    if (args->common.html != NULL)
+        document_write_html(document, args->common.html, args->common.force);
     bool holds = lab_holds(lab);
     lab_end_run(lab);
     allocator_list_fini(&allocators);
@@ -156,7 +143,7 @@ static bool run_one(const struct arguments *args, const struct lab_experiment *e
 
 /* True if all held. */
 static bool run_all(const struct arguments *args, struct output *out) {
-    json_t *all = args->json && args->count > 1 ? json_array() : NULL;
+    json_t *all = args->common.json && args->count > 1 ? json_array() : NULL;
     bool hold = true;
     for (size_t i = 0; i < args->count; i++) hold &= run_one(args, args->chosen[i], out, all);
     if (all != NULL) output_json(out, all);
@@ -171,13 +158,13 @@ static void check_arguments(const struct arguments *args) {
     for (size_t i = 0; i < args->count; i++) {
         untouched |= strcmp(args->chosen[i]->name, "untouched") == 0;
     }
-    if (args->allocators != NULL) allocator_add_all(&known, args->allocators);
+    if (args->common.allocators != NULL) allocator_add_all(&known, args->common.allocators);
     allocator_list_fini(&known);
-    if (args->html != NULL && args->count != 1) {
+    if (args->common.html != NULL && args->count != 1) {
         tool_bad_input("--html is for one experiment, not %zu", args->count);
     }
-    if (args->html != NULL && !args->force && access(args->html, F_OK) == 0) {
-        tool_bad_input("%s exists; --force overwrites it", args->html);
+    if (args->common.html != NULL && !args->common.force && access(args->common.html, F_OK) == 0) {
+        tool_bad_input("%s exists; --force overwrites it", args->common.html);
     }
     if (args->overcommit && !untouched) {
         tool_bad_input("--overcommit is for the experiment 'untouched'");
@@ -191,10 +178,10 @@ int tool_lab_main(int argc, char **argv) {
     struct output out;
     tool_parse(&parser, argc, argv, &args);
     check_arguments(&args);
-    output_open(&out, args.output, args.force, stdout);
+    output_open(&out, args.common.output, args.common.force, stdout);
     int status = 0;
     if (args.count == 0) {
-        list(&out, args.json);
+        list(&out, args.common.json);
     } else if (!run_all(&args, &out)) {
         status = DOES_NOT_HOLD;
     }

@@ -10,8 +10,10 @@
  *                              │  ◀── facts ──────────────────────────┘                   on pt …
  *                              └──▶ document (tables, charts, heap maps) + checks ──▶ "holds"
  *
- * To add one: write lab_NAME.c with its struct lab_experiment, a line in lab_list.c, and what it
- * measures in probe/. For one thread.
+ * To add one: write lab_NAME.c with its struct lab_experiment, name it in lab_list.h, lab_list.c
+ * and CMakeLists.txt, and put what it measures into probe/; then name it in
+ * tests/lab/CMakeLists.txt, and in a chapter of the book in both languages (tests/lab holds the
+ * list against both). For one thread.
  */
 #ifndef LUCID_LAB_H
 #define LUCID_LAB_H
@@ -19,7 +21,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "document.h"
+#include "document/document.h"
 
 struct lab; /* one run of one experiment */
 
@@ -86,5 +88,9 @@ void lab_check(struct lab *lab, const char *of, bool holds, const char *format, 
 char *lab_append(char *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* True if the two are within `share` (0.05: five per cent) of the expected one. */
 bool lab_near(double measured, double expected, double share);
+
+/* ---- for the command ---- */
+
+int tool_lab_main(int argc, char **argv);
 
 #endif

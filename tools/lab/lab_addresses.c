@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lab_list.h"
+#include "lab/lab_list.h"
 
 /* Low to high, as the probe tells them. */
 static const struct {
@@ -53,8 +53,10 @@ static void draw(struct lab *lab, const char *name, const struct lab_facts *fact
                   "the same in every process, and out of reach");
 }
 
-static void list_places(struct lab *lab, const struct lab_facts *facts) {
-    document_table(lab_document(lab), "Where things are", "thing|address|part");
+static void list_places(struct lab *lab, const char *name, const struct lab_facts *facts) {
+    char title[80];
+    snprintf(title, sizeof title, "Where things are, on %s", name);
+    document_table(lab_document(lab), title, "thing|address|part");
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
         uint64_t at = address(facts, places[i], "at");
         const char *part = "?";
@@ -154,7 +156,7 @@ static void run(struct lab *lab) {
     for (size_t i = 0; i < lab_count(lab); i++) {
         const struct lab_facts *facts = lab_probe(lab, i, (const char *[]){"addresses", NULL});
         draw(lab, lab_name(lab, i), facts);
-        list_places(lab, facts);
+        list_places(lab, lab_name(lab, i), facts);
         check_order(lab, lab_name(lab, i), facts);
         check_places(lab, i, facts);
         check_lives(lab, i, facts);

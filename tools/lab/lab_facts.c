@@ -16,7 +16,7 @@
  * stack may have 8 MiB (without a limit the kernel lays the address space out in another way), and
  * nothing that dies leaves a core file.
  */
-#include "lab_facts.h"
+#include "lab/lab_facts.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,7 +31,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "tool.h"
+#include "frame/frame.h"
 
 enum { FACT_FD = 3, SECONDS_MOST = 60, ARGUMENTS_MOST = 12, STARTED_NOT = 127 };
 enum { STACK_BYTES = 8 * 1024 * 1024 };

@@ -2,8 +2,8 @@
 #ifndef LUCID_LAB_FACTS_H
 #define LUCID_LAB_FACTS_H
 
-#include "allocator.h"
-#include "lab.h"
+#include "run/run.h"
+#include "lab/lab.h"
 
 /* How a probe is started. */
 struct lab_launch {

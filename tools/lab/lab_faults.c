@@ -3,7 +3,7 @@
  */
 #include <string.h>
 
-#include "lab_list.h"
+#include "lab/lab_list.h"
 
 enum { PAGES = 256 };
 

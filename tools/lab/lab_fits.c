@@ -3,8 +3,8 @@
  */
 #include <string.h>
 
-#include "lab_list.h"
-#include "lab_sim.h"
+#include "lab/lab_list.h"
+#include "lab/lab_sim.h"
 
 enum { EVENTS = 20000, SLOTS = 1500 };
 

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lab_list.h"
-#include "tool.h"
+#include "lab/lab_list.h"
+#include "frame/frame.h"
 
 #define MIB (1024.0 * 1024.0)
 
@@ -98,12 +98,12 @@ static void check_stages(struct lab *lab, size_t i, const struct measured *measu
 static void list_stages(struct lab *lab, const struct measured *measured) {
     char *row = tool_format("%s", "stage|what");
     for (size_t i = 0; i < lab_count(lab); i++) row = lab_append(row, "|%s", lab_name(lab, i));
-    document_table(lab_document(lab), "Resident memory, MiB", row);
+    document_table(lab_document(lab), "Resident memory", row);
     for (int k = 0; k < STAGES; k++) {
         free(row);
         row = tool_format("%d|%s", k + 1, stages[k].words);
         for (size_t i = 0; i < lab_count(lab); i++) {
-            row = lab_append(row, "|%.1f", measured[i].mib[k]);
+            row = lab_append(row, "|%s", cell_bytes(measured[i].mib[k] * MIB).text);
         }
         document_row(lab_document(lab), "%s", row);
     }
@@ -116,10 +116,12 @@ static void run_stages(struct lab *lab) {
     for (size_t i = 0; i < lab_count(lab); i++) measure(lab, i, &measured[i]);
     list_stages(lab, measured);
     for (int k = 0; k < STAGES; k++) numbers[k] = k + 1;
-    document_chart(lab_document(lab), "Resident memory, MiB, by the number of the stage", "stage",
-                   "resident", "", numbers, STAGES);
+    document_chart(lab_document(lab), "Resident memory, by the number of the stage", "stage",
+                   "resident", "bytes", numbers, STAGES);
     for (size_t i = 0; i < lab_count(lab); i++) {
-        document_series(lab_document(lab), lab_name(lab, i), measured[i].mib, STAGES);
+        double bytes[STAGES];
+        for (int k = 0; k < STAGES; k++) bytes[k] = measured[i].mib[k] * MIB;
+        document_series(lab_document(lab), lab_name(lab, i), bytes, STAGES);
     }
     for (size_t i = 0; i < lab_count(lab); i++) check_stages(lab, i, &measured[i]);
     free(measured);

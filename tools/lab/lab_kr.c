@@ -6,8 +6,8 @@
  */
 #include <string.h>
 
-#include "lab_list.h"
-#include "lab_sim.h"
+#include "lab/lab_list.h"
+#include "lab/lab_sim.h"
 
 enum { UNIT = 16, FIRST_UNITS = 7, STEP_UNITS = 4 };
 
@@ -38,6 +38,7 @@ static void show(struct walk *walk, const char *what, const char *free_blocks, s
     lab_free_list(walk->heap, UNIT, found, sizeof found);
     size_t held = lu__area_held(&walk->heap->area) / UNIT;
     lab_frame(walk->lab, walk->heap, (uint64_t)walk->step, walk->births, walk->birth_count);
+    document_frame_call(lab_document(walk->lab), "%s", what);
     lab_check(walk->lab, "kr", strcmp(found, free_blocks) == 0 && held == units,
               "step %d, %s: free blocks of %s units in a heap of %zu (expected %s in %zu)",
               walk->step, what, found, held, free_blocks, units);

@@ -1,5 +1,5 @@
 /* lab_list.c - the table of all experiments, in the order in which the book tells them. */
-#include "lab_list.h"
+#include "lab/lab_list.h"
 
 const struct lab_experiment *const lab_experiments[] = {
     &lab_malloc1,  &lab_threshold, &lab_steps,     &lab_million, &lab_untouched,

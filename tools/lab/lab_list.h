@@ -2,7 +2,7 @@
 #ifndef LUCID_LAB_LIST_H
 #define LUCID_LAB_LIST_H
 
-#include "lab.h"
+#include "lab/lab.h"
 
 extern const struct lab_experiment lab_malloc1, lab_threshold, lab_steps, lab_million,
     lab_untouched, lab_giveback, lab_faults, lab_kr, lab_fits, lab_slab, lab_threads, lab_mapping,

@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "lab_list.h"
-#include "tool.h"
+#include "lab/lab_list.h"
+#include "frame/frame.h"
 
 enum { HEAP = 132 * 1024, HEADER = 16, CACHE = 0x290, CHUNK = 32, IN_USE = 1 };
 enum { TABLES = 64 * 1024 }; /* what pt may need for its list of mappings */
@@ -63,8 +63,8 @@ static void check_one(struct lab *lab, size_t i, const struct lab_facts *facts) 
     lab_check(lab, name, resident <= 256 * 1024, "%.0f KiB became resident, whatever was mapped",
               resident / 1024);
     lab_check(lab, name, lab_number(facts, "mapped_bytes") >= 4096,
-              "the process has %.0f KiB more of address space",
-              lab_number(facts, "mapped_bytes") / 1024);
+              "the process has %s KiB more of address space",
+              cell_count(lab_number(facts, "mapped_bytes") / 1024).text);
     if (lab_is_ptmalloc(lab, i)) {
         check_ptmalloc(lab, i, facts);
         check_frees(lab, i, facts);

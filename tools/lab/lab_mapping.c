@@ -1,7 +1,7 @@
 /*
  * lab_mapping.c - mmap itself: a file through memory, memory between processes, msync, SIGBUS.
  */
-#include "lab_list.h"
+#include "lab/lab_list.h"
 
 static void run(struct lab *lab) {
     const struct lab_facts *facts = lab_probe_alone(lab, (const char *[]){"mapping", NULL});

@@ -1,7 +1,7 @@
 /*
  * lab_million.c - a million small objects: what each takes of resident memory.
  */
-#include "lab_list.h"
+#include "lab/lab_list.h"
 
 static const char *const arguments[] = {"million", "1", "23", "24", "25", "40", "41", NULL};
 enum { SIZES = 6 };

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lab_list.h"
-#include "tool.h"
+#include "lab/lab_list.h"
+#include "frame/frame.h"
 
 enum { STOPPED = 's', UNNOTICED = 'u', EITHER = '?' };
 

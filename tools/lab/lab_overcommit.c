@@ -14,7 +14,7 @@
  * The guard has its file open before the rule changes and needs no memory after that. For one
  * thread; processes that are started meanwhile do not get the pipe (close-on-exec).
  */
-#include "lab_overcommit.h"
+#include "lab/lab_overcommit.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tool.h"
+#include "frame/frame.h"
 
 static const char path[] = "/proc/sys/vm/overcommit_memory";
 

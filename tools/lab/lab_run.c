@@ -5,15 +5,15 @@
  * table of checks, and the verdict. "results" in its JSON has the checks and all facts again, for
  * programs.
  */
-#include "lab_run.h"
+#include "lab/lab_run.h"
 
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "lab_facts.h"
-#include "tool.h"
+#include "lab/lab_facts.h"
+#include "frame/frame.h"
 
 struct check {
     char *of, *what;

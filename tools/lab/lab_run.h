@@ -2,8 +2,8 @@
 #ifndef LUCID_LAB_RUN_H
 #define LUCID_LAB_RUN_H
 
-#include "allocator.h"
-#include "lab.h"
+#include "run/run.h"
+#include "lab/lab.h"
 
 /* A run of the experiment on the allocators, which it borrows. */
 struct lab *lab_start(const struct lab_experiment *experiment,

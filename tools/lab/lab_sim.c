@@ -6,13 +6,13 @@
  * has nothing to do with that of their addresses, which is what makes holes. Each block begins with
  * the number of its slot, which must still be there when it is freed.
  */
-#include "lab_sim.h"
+#include "lab/lab_sim.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "tool.h"
+#include "frame/frame.h"
 
 enum { ROOM = 256 * 1024 * 1024 };
 
@@ -136,7 +136,7 @@ static void sample(struct lu__classic *heap, struct lab_course *course, size_t w
 }
 
 static void draw(struct lab *lab, struct lu__classic *heap, const struct slot *slots, size_t count,
-                 size_t event) {
+                 size_t event, size_t size, const size_t *block) {
     struct lab_birth *births = tool_alloc(count, sizeof *births);
     size_t used = 0;
     for (size_t i = 0; i < count; i++) {
@@ -144,6 +144,8 @@ static void draw(struct lab *lab, struct lu__classic *heap, const struct slot *s
         births[used++] = (struct lab_birth){slots[i].block, slots[i].born};
     }
     lab_frame(lab, heap, event, births, used);
+    document_frame_call(lab_document(lab), "malloc(%s) = +0x%zx", cell_count((double)size).text,
+                        (size_t)((uintptr_t)block - heap->area.base));
     free(births);
 }
 
@@ -178,9 +180,12 @@ void lab_simulate(const struct lab_workload *workload, const struct lu__policy *
         if (block == NULL) tool_die("%s has no memory", policy->name);
         *block = i;
         slots[i] = (struct slot){block, event};
+        bool first = lab != NULL && event == 1; /* how each begins */
+        if (first) draw(lab, heap, slots, workload->slots, event, size, block);
         if (event * LAB_SAMPLES < (which + 1) * workload->events) continue;
         sample(heap, course, which++, event);
-        if (lab != NULL && which % 5 == 0) draw(lab, heap, slots, workload->slots, event);
+        if (lab != NULL && which % 5 == 0)
+            draw(lab, heap, slots, workload->slots, event, size, block);
     }
     finish(heap, slots, workload->slots, course);
     free(slots);

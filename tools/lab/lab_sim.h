@@ -5,7 +5,7 @@
 #define LUCID_LAB_SIM_H
 
 #include "classic/classic.h"
-#include "lab.h"
+#include "lab/lab.h"
 
 /* A tracked heap of the policy; ends the command if there is none. The caller destroys it. */
 struct lu__classic *lab_heap(const struct lu__policy *policy,

@@ -8,9 +8,9 @@
 #include <string.h>
 
 #include "classic/slab.h"
-#include "lab_list.h"
-#include "lab_sim.h"
-#include "tool.h"
+#include "lab/lab_list.h"
+#include "lab/lab_sim.h"
+#include "frame/frame.h"
 
 /* ------------------------------------------------------------------ lost inside, lost outside - */
 

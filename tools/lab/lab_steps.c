@@ -3,8 +3,8 @@
  */
 #include <stdlib.h>
 
-#include "lab_list.h"
-#include "tool.h"
+#include "lab/lab_list.h"
+#include "frame/frame.h"
 
 enum { MOST = 200 };
 

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lab_list.h"
-#include "tool.h"
+#include "lab/lab_list.h"
+#include "frame/frame.h"
 
 static const size_t counts[] = {1, 2, 4, 8};
 static const double RESIDENT_MOST = 48.0 * 1024 * 1024;

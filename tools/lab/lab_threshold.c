@@ -6,37 +6,44 @@
  */
 #include <stdio.h>
 
-#include "lab_list.h"
+#include "lab/lab_list.h"
 
 enum { KIB = 1024, FREED_KIB = 1024 };
 
 static void check_ptmalloc(struct lab *lab, const char *name, double first, double after) {
     lab_check(lab, name, first > 127 * KIB && first <= 128 * KIB + 64,
-              "blocks of %.0f bytes and more are mapped (expected: 128 KiB, less the header)",
-              first);
+              "blocks of %s bytes and more are mapped (expected: 128 KiB, less the header)",
+              cell_count(first).text);
     lab_check(lab, name, after > first && lab_near(after, FREED_KIB * KIB, 0.02),
-              "after a block of 1 MiB was freed, from %.0f bytes on: it moved to what was freed",
-              after);
+              "after a block of 1 MiB was freed, from %s bytes on: it moved to what was freed",
+              cell_count(after).text);
 }
 
 /* In words: 0 is a size that was not found. */
 static void in_words(char *text, size_t room, double bytes) {
     if (bytes > 0) {
-        snprintf(text, room, "%.0f", bytes);
+        snprintf(text, room, "%s", cell_count(bytes).text);
     } else {
         snprintf(text, room, "none, up to 256 MiB");
     }
 }
 
+/* The same as a cell of a table, where numbers are plain. */
+static const char *in_cell(double bytes, char text[40]) {
+    in_words(text, 40, bytes);
+    if (bytes > 0) snprintf(text, 40, "%.0f", bytes);
+    return text;
+}
+
 static void check_one(struct lab *lab, size_t i) {
     const char *name = lab_name(lab, i);
-    char at_first[40], later[40];
+    char at_first[40], later[40], cell[40], more[40];
     const struct lab_facts *facts = lab_probe(lab, i, (const char *[]){"threshold", "1024", NULL});
     double first = lab_number(facts, "at_first"), after = lab_number(facts, "after_free");
     in_words(at_first, sizeof at_first, first);
     in_words(later, sizeof later, after);
-    document_row(lab_document(lab), "%s|%s|%s|%.0f", name, at_first, later,
-                 lab_number(facts, "trials"));
+    document_row(lab_document(lab), "%s|%s|%s|%.0f", name, in_cell(first, cell),
+                 in_cell(after, more), lab_number(facts, "trials"));
     if (lab_is_ptmalloc(lab, i)) {
         check_ptmalloc(lab, name, first, after);
     } else if (lab_is_lucid(lab, i)) {

@@ -12,9 +12,9 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "lab_list.h"
-#include "lab_overcommit.h"
-#include "tool.h"
+#include "lab/lab_list.h"
+#include "lab/lab_overcommit.h"
+#include "frame/frame.h"
 
 #define MIB (1024.0 * 1024.0)
 enum { LEFT_LEAST_MIB = 2048 };
@@ -88,15 +88,15 @@ static void check_too_much(struct lab *lab, size_t i) {
     const struct lab_facts *facts = lab_probe(lab, i,
                                               (const char *[]){"too_much", asked, "0", NULL});
     enum verdict found = lab_number(facts, "succeeds") == 1 ? GIVEN : REFUSED;
-    document_row(lab_document(lab), "%s|malloc(1.2 x %.0f MiB), overcommit mode %d: %s||||", name,
-                 memory, mode, verdict_names[found]);
+    document_row(lab_document(lab), "%s|malloc(1.2 x %s MiB), overcommit mode %d: %s||||", name,
+                 cell_count(memory).text, mode, verdict_names[found]);
     lab_check(lab, name,
               (expected == EITHER || found == expected) &&
                   (found == GIVEN || lab_number(facts, "out_of_memory") == 1),
-              "malloc(%s MiB), 1.2 times the memory, overcommit mode %d, %.0f MiB of swap: %s "
+              "malloc(%s MiB), 1.2 times the memory, overcommit mode %d, %s MiB of swap: %s "
               "(expected: %s)",
-              asked, mode, swap, found == GIVEN ? "given" : "NULL and ENOMEM",
-              verdict_names[expected]);
+              cell_count(1.2 * memory).text, mode, cell_count(swap).text,
+              found == GIVEN ? "given" : "NULL and ENOMEM", verdict_names[expected]);
     lab_check(lab, name, lab_number(facts, "goes_on") == 1, "and malloc(100) works after that");
 }
 
@@ -108,9 +108,9 @@ static void check_all_modes(struct lab *lab) {
         double left = memory_info("CommitLimit:") - memory_info("Committed_AS:");
         if (mode == 2 && left < LEFT_LEAST_MIB) {
             lab_check(lab, "", false,
-                      "mode 2 was not tried: with %.0f MiB left to promise, programs of this "
+                      "mode 2 was not tried: with %s MiB left to promise, programs of this "
                       "system would not go on",
-                      left);
+                      cell_count(left).text);
             continue;
         }
         lab_overcommit_set(mode);

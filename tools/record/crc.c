@@ -8,7 +8,7 @@
  * The tables are made at the first use. Threads that do so at the same time write the same values,
  * and `made` is set (release) after them all.
  */
-#include "crc.h"
+#include "record/trace_format.h"
 
 #include <stdbool.h>
 #include <string.h>

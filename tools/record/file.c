@@ -17,9 +17,9 @@
  * does not know, and use the number for a file of its own. Places in it are given out by one atomic
  * addition. Disk blocks are set aside before a chunk is mapped, for a full disk would be SIGBUS.
  */
-#include "record.h"
+#include "record/record.h"
 
-#include "crc.h"
+#include "record/trace_format.h"
 
 #include <errno.h>
 #include <fcntl.h>

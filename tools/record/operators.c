@@ -18,7 +18,7 @@
  * for its user alone, where RTLD_NEXT does not find it. No lock; an address is written by whoever
  * finds it.
  */
-#include "record.h"
+#include "record/record.h"
 
 #include <dlfcn.h>
 #include <errno.h>

@@ -13,7 +13,7 @@
 #define LUCID_RECORD_H
 
 #include "base/base.h"
-#include "trace_format.h"
+#include "record/trace_format.h"
 
 #define RECORD_EXPORT __attribute__((visibility("default")))
 

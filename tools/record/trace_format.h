@@ -134,4 +134,8 @@ _Static_assert(offsetof(struct trace_chunk, data_crc) == 40, "docs/TRACE.md has 
 _Static_assert(offsetof(struct trace_header, command) == 56, "docs/TRACE.md has this layout");
 _Static_assert(sizeof(struct trace_end) == 32, "docs/TRACE.md has this layout");
 
+/* CRC-32C (Castagnoli), as in iSCSI and ext4, of what `crc` is of, followed by these bytes; begin
+ * with 0. (crc.c) */
+uint32_t crc32c(uint32_t crc, const void *bytes, size_t count);
+
 #endif

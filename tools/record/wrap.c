@@ -14,7 +14,7 @@
  *
  * A call that fails is no event. Nothing here changes errno beyond what the allocator does.
  */
-#include "record.h"
+#include "record/record.h"
 
 #include <dlfcn.h>
 #include <errno.h>

@@ -14,7 +14,7 @@
  * A signal handler that allocates in the middle of an event finds `busy`, and its event is lost and
  * counted.
  */
-#include "record.h"
+#include "record/record.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -4,7 +4,7 @@
  * See probe.h. Numbers are formatted with snprintf into buffers on the stack; for what is printed
  * here glibc's takes no memory from malloc.
  */
-#include "probe.h"
+#include "probe/probe.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "probe_list.h"
+#include "probe/probe_list.h"
 
 enum { FACT_FD = 3 };
 

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "lucid/lucid.h"
-#include "probe_list.h"
+#include "probe/probe_list.h"
 
 enum { MIB = 1 << 20 };
 

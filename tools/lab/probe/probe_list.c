@@ -1,5 +1,5 @@
 /* probe_list.c - the table of measurements. */
-#include "probe_list.h"
+#include "probe/probe_list.h"
 
 const struct probe probes[] = {
     {"malloc1", probe_malloc1},

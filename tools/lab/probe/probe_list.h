@@ -2,7 +2,7 @@
 #ifndef LUCID_PROBE_LIST_H
 #define LUCID_PROBE_LIST_H
 
-#include "probe.h"
+#include "probe/probe.h"
 
 extern const struct probe probes[]; /* ended by a NULL name */
 

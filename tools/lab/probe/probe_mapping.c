@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "probe_list.h"
+#include "probe/probe_list.h"
 
 static const char content[] = "Hello, mmap!";
 enum { LENGTH = sizeof content - 1 };

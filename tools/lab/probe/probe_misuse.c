@@ -8,7 +8,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "probe_list.h"
+#include "probe/probe_list.h"
 
 enum { SMALL = 24, LARGE = 1 << 20, OTHERS = 20, AGAIN = 1000 };
 enum { SECONDS_WORKED = 2, SECONDS_PASSED = 20 };

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "probe_list.h"
+#include "probe/probe_list.h"
 
 /* ------------------------------------------------------------------ malloc(1) ---------------- */
 

@@ -11,7 +11,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#include "probe_list.h"
+#include "probe/probe_list.h"
 
 #define KIB ((size_t)1 << 10)
 #define MIB ((size_t)1 << 20)

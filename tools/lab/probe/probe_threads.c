@@ -14,7 +14,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#include "probe_list.h"
+#include "probe/probe_list.h"
 
 enum { SLOTS = 1000, THREADS_MOST = 64, MAILBOX = 1024, MILLISECONDS = 100 };
 
