@@ -192,19 +192,41 @@ typedef struct lu_class_stats {
     size_t spans;       /* spans that hold blocks of this class                              */
 } lu_class_stats_t;
 
+/* What the memory that lucid holds for blocks is used for: bytes, and their sum is held_bytes.
+   "Free" are free blocks, and what else of a heap's spans may be resident and holds no block. */
+typedef struct lu_held {
+    size_t live_small;  /* blocks of the size classes: what the program may use of them      */
+    size_t live_large;  /* blocks above those, in runs of slices                             */
+    size_t live_huge;   /* blocks in mappings of their own                                   */
+    size_t padding;     /* around live blocks: rounding to slices, canaries, guards          */
+    size_t free_active; /* free, in heaps of threads that looked at the clock, as every some
+                           thousand calls do, in the last second; and of the caller          */
+    size_t free_idle;   /* free, in heaps of other threads: they give nothing back meanwhile */
+    size_t free_ended;  /* free, in heaps of finished threads                                */
+    size_t free_user;   /* free, in lu_heaps                                                 */
+    size_t waiting;     /* freed by other threads; the owner has not taken it in yet         */
+    size_t quarantine;  /* freed; held back by hardened heaps                                */
+    size_t free_runs;   /* whole slices that nobody uses: dirty_bytes                        */
+    size_t transit;     /* what changed while it was counted; 0 if nobody else allocates     */
+} lu_held_t;
+
 typedef struct lu_stats {
     size_t live_bytes; /* in blocks that the program holds: the sum of lu_usable_size     */
     size_t live_blocks;
     size_t held_bytes;      /* memory that lucid keeps for blocks: live, free and dirty, bytes
                                that may be resident: pages never touched are not among them    */
+    lu_held_t held;         /* its parts                                                       */
     size_t dirty_bytes;     /* of it: in free runs not yet returned to the system              */
     size_t returned_bytes;  /* given back to the system since the start (purged or unmapped)   */
     size_t reserved_bytes;  /* the same as committed_bytes: nothing is only reserved           */
-    size_t committed_bytes; /* address space that is mapped                                    */
+    size_t committed_bytes; /* address space that is mapped: held, metadata and unbacked       */
     size_t metadata_bytes;  /* lucid's own tables and heaps, that may be resident              */
+    size_t unbacked_bytes;  /* addresses without memory: never touched, or given back          */
     size_t peak_held_bytes; /* highest so far, lucid's own structures included                 */
     size_t large_blocks, large_bytes; /* live, above the size classes, in runs of slices       */
     size_t huge_blocks, huge_bytes;   /* live, in mappings of their own                        */
+    size_t guarded_blocks, guarded_bytes; /* live samples of guard_sample: part of live_bytes,
+                                             not of held_bytes                                 */
     size_t thread_heaps; /* heaps in use by threads                                         */
     size_t pooled_heaps; /* heaps of finished threads, waiting for the next                 */
     size_t os_calls;     /* system calls made for memory since the start                    */
@@ -213,7 +235,9 @@ typedef struct lu_stats {
     lu_class_stats_t classes[LU_CLASS_MAX];
 } lu_stats_t;
 
-/* A snapshot. Exact while no other thread allocates, a close estimate otherwise. */
+/* A snapshot. Exact while no other thread allocates, a close estimate otherwise; the parts of
+   held_bytes add up to it in any case. All of memory is 0 before the first call that allocates, and
+   where the calling thread is interrupted inside the allocator, in a signal handler or by gdb. */
 LU_API void lu_stats_get(lu_stats_t *out);
 /* The snapshot as JSON (schema "lucid-stats-1") into `text`, always terminated if text_bytes > 0;
    returns the length it needs without the terminator. Does not allocate. */

@@ -11,6 +11,8 @@
  *     usmblks, fsmblks, smblks    0: there are no fast bins
  *     aspace             committed_bytes: address space that is writable
  *
+ * and, behind what glibc tells, the parts of what is held (lu_held_t).
+ *
  * Each function takes one snapshot by lu_stats_get, on its stack (some 3 KiB), and reports that; no
  * lock is held while it writes, so that a FILE may allocate its buffer from here. malloc_info is
  * the only place that uses stdio, on a FILE that the caller opened. The int fields of mallinfo stop
@@ -20,7 +22,9 @@
 #include "base/format.h"
 #include "base/glibc_info.h"
 #include "lucid/lucid.h"
+#include "stats/snapshot.h"
 
+#include <string.h>
 #include <unistd.h>
 
 #ifdef __GLIBC__
@@ -59,6 +63,22 @@ struct mallinfo lu__mallinfo(void) {
 
 /* ------------------------------------------------------------------ malloc_stats ------------- */
 
+/* What glibc does not have: the parts of all system bytes, those that there are. */
+static void print_parts(const lu_held_t *held) {
+    char label[24], buffer[100];
+    struct lu__text text;
+    lu__print(STDERR_FILENO, "The system bytes are:\n");
+    for (unsigned i = 0; i < LU_HELD_PARTS; i++) {
+        const char *name = lu__held_names[i];
+        if (lu__held_part(held, i) == 0) continue;
+        lu__text_init(&text, label, sizeof label);
+        lu__text_add(&text, "%s%s=", name, "                 " + strlen(name)); /* 17 columns */
+        lu__text_init(&text, buffer, sizeof buffer);
+        lu__stats_line(&text, label, lu__held_part(held, i));
+        lu__print(STDERR_FILENO, "%s", buffer);
+    }
+}
+
 void lu__malloc_stats(void) {
     lu_stats_t stats;
     char buffer[500];
@@ -75,6 +95,11 @@ void lu__malloc_stats(void) {
     lu__stats_line(&text, "mmap regions     =", stats.huge_blocks);
     lu__stats_line(&text, "mmap bytes       =", stats.huge_bytes);
     lu__print(STDERR_FILENO, "%s", buffer);
+    if (lu__stats_has_memory(&stats)) {
+        print_parts(&stats.held);
+    } else {
+        lu__print(STDERR_FILENO, "(" LU_STATS_NONE ")\n");
+    }
 }
 
 /* ------------------------------------------------------------------ malloc_info -------------- */
@@ -92,6 +117,14 @@ static void write_system(FILE *stream, const lu_stats_t *stats) {
     fprintf(stream, "<system type=\"max\" size=\"%zu\"/>\n", stats->peak_held_bytes);
     fprintf(stream, "<aspace type=\"total\" size=\"%zu\"/>\n", stats->committed_bytes);
     fprintf(stream, "<aspace type=\"mprotect\" size=\"%zu\"/>\n", stats->committed_bytes);
+}
+
+/* The same; readers of glibc's form pass over elements that they do not know. */
+static void write_parts(FILE *stream, const lu_stats_t *stats) {
+    for (unsigned i = 0; i < LU_HELD_PARTS; i++) {
+        fprintf(stream, "<held part=\"%s\" size=\"%zu\"/>\n", lu__held_names[i],
+                lu__held_part(&stats->held, i));
+    }
 }
 
 /* Free blocks by size class; every block of a class has the same size. */
@@ -124,6 +157,7 @@ int lu__malloc_info(int options, FILE *stream) {
     fprintf(stream, "<total type=\"mmap\" count=\"%zu\" size=\"%zu\"/>\n", stats.huge_blocks,
             stats.huge_bytes);
     write_system(stream, &stats);
+    write_parts(stream, &stats);
     fprintf(stream, "</malloc>\n");
     return 0;
 }

@@ -111,20 +111,23 @@ size_t lu__hard_usable(const struct span *span, uintptr_t block) {
     return lu__hard_is_exact(room) ? lu__hard_size(block, room) : room;
 }
 
-uint32_t lu__hard_live(const struct span *span, size_t *bytes) {
+struct lu__hard_counts lu__hard_count(const struct span *span) {
     const uint8_t *states = lu__hard_states(span);
-    uint32_t live = 0, carved = LU_RELAXED(span->limit) / lu__class_size[span->class_id];
+    struct lu__hard_counts counts = {0};
+    uint32_t carved = LU_RELAXED(span->limit) / lu__class_size[span->class_id];
     uint32_t room = lu__hard_room(span->class_id);
     uintptr_t block = (uintptr_t)lu__span_start(span);
     bool exact = lu__hard_is_exact(room);
-    *bytes = 0;
     for (uint32_t i = 0; i < carved; i++, block += lu__class_size[span->class_id]) {
         if (__atomic_load_n(&states[i], __ATOMIC_RELAXED) != HARD_OUT) continue;
-        if (lu__hard_is_free(block, room)) continue;
-        live++;
-        *bytes += exact ? lu__hard_size(block, room) : room;
+        if (lu__hard_is_free(block, room)) {
+            counts.kept++;
+        } else {
+            counts.live++;
+            counts.live_bytes += exact ? lu__hard_size(block, room) : room;
+        }
     }
-    return live;
+    return counts;
 }
 
 /* ---------------------------------------------------------------- the quarantine */

@@ -59,9 +59,14 @@ void lu__hard_array_made(void *block);
 void lu__hard_array_ends(const void *block);
 /* The heap goes into the pool. */
 void lu__hard_thread_exit(struct heap *heap);
-/* Live blocks of the span, and the bytes of them that the program may use; other threads may change
+/* Blocks of the span that are live, and those that are free and held back by a heap, for some time
+ * or to be handed out; live_bytes: what the program may use of the former. Other threads may change
  * them meanwhile. */
-uint32_t lu__hard_live(const struct span *span, size_t *bytes);
+struct lu__hard_counts {
+    uint32_t live, kept;
+    size_t live_bytes;
+};
+struct lu__hard_counts lu__hard_count(const struct span *span);
 
 /* ---------------------------------------------------------------- harden_span.c */
 

@@ -38,8 +38,7 @@ static bool look(struct span *span, struct lu__look *look) {
 }
 
 static uint32_t live(const struct span *span) {
-    size_t bytes;
-    return lu__hard_live(span, &bytes);
+    return lu__hard_count(span).live;
 }
 
 const struct lu__heap_ops lu__hard_ops = {

@@ -24,11 +24,11 @@ static const struct {
 } fields[] = {
 #define FIELD(name) \
     { #name, offsetof(lu_stats_t, name) }
-    FIELD(live_bytes),      FIELD(live_blocks),    FIELD(held_bytes),      FIELD(dirty_bytes),
-    FIELD(returned_bytes),  FIELD(reserved_bytes), FIELD(committed_bytes), FIELD(metadata_bytes),
-    FIELD(peak_held_bytes), FIELD(large_blocks),   FIELD(large_bytes),     FIELD(huge_blocks),
-    FIELD(huge_bytes),      FIELD(thread_heaps),   FIELD(pooled_heaps),    FIELD(os_calls),
-    FIELD(limit_bytes),
+    FIELD(live_bytes),     FIELD(live_blocks),     FIELD(held_bytes),      FIELD(dirty_bytes),
+    FIELD(returned_bytes), FIELD(reserved_bytes),  FIELD(committed_bytes), FIELD(metadata_bytes),
+    FIELD(unbacked_bytes), FIELD(peak_held_bytes), FIELD(large_blocks),    FIELD(large_bytes),
+    FIELD(huge_blocks),    FIELD(huge_bytes),      FIELD(guarded_blocks),  FIELD(guarded_bytes),
+    FIELD(thread_heaps),   FIELD(pooled_heaps),    FIELD(os_calls),        FIELD(limit_bytes),
 #undef FIELD
 };
 
@@ -47,7 +47,12 @@ size_t lu_stats_json(char *text, size_t text_bytes) {
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         lu__text_add(&out, ",\"%s\":%zu", fields[i].name, field_of(&stats, i));
     }
-    lu__text_add(&out, ",\"violations\":%zu,\"classes\":[", (size_t)lu__told_total());
+    lu__text_add(&out, ",\"held\":{");
+    for (unsigned i = 0; i < LU_HELD_PARTS; i++) {
+        lu__text_add(&out, "%s\"%s\":%zu", i > 0 ? "," : "", lu__held_names[i],
+                     lu__held_part(&stats.held, i));
+    }
+    lu__text_add(&out, "},\"violations\":%zu,\"classes\":[", (size_t)lu__told_total());
     for (size_t c = 0; c < stats.class_count; c++) {
         const lu_class_stats_t *class = &stats.classes[c];
         lu__text_add(&out,
@@ -60,12 +65,22 @@ size_t lu_stats_json(char *text, size_t text_bytes) {
     return out.need;
 }
 
+/* The parts that there are, below the figure that they add up to. */
+static void print_parts(const lu_held_t *held) {
+    for (unsigned i = 0; i < LU_HELD_PARTS; i++) {
+        size_t bytes = lu__held_part(held, i);
+        if (bytes != 0) lu__print(2, "lucid:     held: %s %zu\n", lu__held_names[i], bytes);
+    }
+}
+
 static void print_text(void) {
     lu_stats_t stats;
     lu_stats_get(&stats);
     lu__print(2, "lucid %s: statistics at exit\n", LU_VERSION_TEXT);
+    if (!lu__stats_has_memory(&stats)) lu__print(2, "lucid:   " LU_STATS_NONE "\n");
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         lu__print(2, "lucid:   %s %zu\n", fields[i].name, field_of(&stats, i));
+        if (fields[i].offset == offsetof(lu_stats_t, held_bytes)) print_parts(&stats.held);
     }
     lu__print(2, "lucid:   violations %zu\n", (size_t)lu__told_total());
     for (size_t c = 0; c < stats.class_count; c++) {

@@ -29,55 +29,91 @@
 /* The state of a span when the lock was held. */
 struct noted {
     uintptr_t list, key, start;
-    size_t bytes;
-    uint32_t carved, unused; /* blocks */
+    size_t bytes, present;            /* present: those that count as held */
+    uint32_t carved, unused, waiting; /* blocks; unused: free, on no list  */
     unsigned class_id;
+    size_t *free; /* the part of `held` for what is free in it */
 };
 
 struct snapshot {
     lu_stats_t *out;
+    uint64_t now_ms;
     struct noted noted[NOTED];
     unsigned count;
-    size_t unusable; /* bytes of live blocks of hardened spans: canaries, and before them */
 };
 
-static void add_class(lu_stats_t *out, unsigned c, uint32_t carved, uint32_t unused) {
+static void add_class(lu_stats_t *out, unsigned c, uint32_t live, uint32_t unused) {
     lu_class_stats_t *class = &out->classes[c];
-    unused = LU_MIN(unused, carved);
     class->spans++;
     class->free_blocks += unused;
-    class->live_blocks += carved - unused;
+    class->live_blocks += live;
+}
+
+/* Of `present` bytes of a span, so many are no live block's and wait or are held back; the rest is
+ * free. */
+static void add_free(size_t present, size_t used, size_t *kept, size_t kept_bytes, size_t *free) {
+    size_t rest = present - LU_MIN(used, present);
+    kept_bytes = LU_MIN(kept_bytes, rest);
+    *kept += kept_bytes;
+    *free += rest - kept_bytes;
+}
+
+static size_t present_bytes(const struct span *span) {
+    size_t absent = lu__span_absent(span), bytes = lu__span_bytes(span);
+    return bytes - LU_MIN(absent, bytes);
+}
+
+NO_TSAN static unsigned note_hardened(const struct span *span, const struct heap *owner,
+                                      struct snapshot *snapshot) {
+    lu_held_t *held = &snapshot->out->held;
+    struct lu__hard_counts counts = lu__hard_count(span);
+    uint32_t carved = LU_MAX(lu__span_carved(span), counts.live);
+    size_t size = lu__class_size[span->class_id], used = counts.live * size;
+    add_class(snapshot->out, span->class_id, counts.live, carved - counts.live);
+    held->live_small += counts.live_bytes;
+    held->padding += used - counts.live_bytes;
+    add_free(present_bytes(span), used, &held->quarantine, counts.kept * size,
+             lu__held_free_part(held, owner, snapshot->now_ms));
+    return 2 * NOTED;
 }
 
 NO_TSAN static unsigned note_small(const struct span *span, struct snapshot *snapshot) {
-    uint32_t carved = lu__span_carved(span);
-    if (span->hardened) {
-        size_t bytes;
-        uint32_t live = LU_MIN(lu__hard_live(span, &bytes), carved);
-        add_class(snapshot->out, span->class_id, carved, carved - live);
-        snapshot->unusable += (size_t)live * lu__class_size[span->class_id] - bytes;
-        return 2 * NOTED;
-    }
+    /* Once, as it is no longer when the last block is freed, which takes no lock. */
+    const struct heap *owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);
+    if (owner == NULL) return 1;
+    if (span->hardened) return note_hardened(span, owner, snapshot);
+    uint32_t carved = lu__span_carved(span), waiting = lu__remote_count(span);
     const uintptr_t *list = span->list;
     snapshot->noted[snapshot->count++] = (struct noted){
         .list = carved != 0 && list != NULL ? *list : LU_LIST_END,
         .key = span->key,
         .start = (uintptr_t)lu__span_start(span),
         .bytes = lu__span_bytes(span),
+        .present = present_bytes(span),
         .carved = carved,
-        .unused = LU_MIN(span->unlisted, carved) + lu__remote_count(span),
+        .unused = LU_MIN(span->unlisted, carved) + waiting,
+        .waiting = waiting,
         .class_id = span->class_id,
+        .free = lu__held_free_part(&snapshot->out->held, owner, snapshot->now_ms),
     };
     return 2;
 }
 
+static void note_large(const struct span *span, lu_stats_t *out) {
+    size_t present = present_bytes(span), bytes = LU_MIN(lu__large_bytes(span), present);
+    if (!lu__large_is_taken(span)) {
+        out->large_blocks++;
+        out->large_bytes += bytes;
+        out->held.padding += present - bytes;
+    } else if (span->hardened) {
+        out->held.quarantine += present;
+    }
+}
+
 NO_TSAN static unsigned note_run(const struct span *span, void *arg) {
     struct snapshot *snapshot = arg;
-    if (span->kind == LU_KIND_SMALL && span->owner != NULL) return note_small(span, snapshot);
-    if (span->kind == LU_KIND_LARGE && !lu__large_is_taken(span)) {
-        snapshot->out->large_blocks++;
-        snapshot->out->large_bytes += lu__large_bytes(span);
-    }
+    if (span->kind == LU_KIND_SMALL) return note_small(span, snapshot);
+    if (span->kind == LU_KIND_LARGE) note_large(span, snapshot->out);
     return 1;
 }
 
@@ -94,9 +130,14 @@ NO_TSAN static uint32_t list_length(const struct noted *noted) {
 
 static void add_noted(void *arg) {
     struct snapshot *snapshot = arg;
+    lu_held_t *held = &snapshot->out->held;
     for (unsigned i = 0; i < snapshot->count; i++) {
         const struct noted *n = &snapshot->noted[i];
-        add_class(snapshot->out, n->class_id, n->carved, n->unused + list_length(n));
+        uint32_t unused = LU_MIN(n->unused + list_length(n), n->carved);
+        size_t size = lu__class_size[n->class_id], live = (n->carved - unused) * size;
+        add_class(snapshot->out, n->class_id, n->carved - unused, unused);
+        held->live_small += live;
+        add_free(n->present, live, &held->waiting, n->waiting * size, n->free);
     }
     snapshot->count = 0;
 }
@@ -127,24 +168,31 @@ static void add_figures(lu_stats_t *out) {
     lu__lock_release(&lu__span_lock);
 }
 
+static void add_live(lu_stats_t *out) {
+    lu_held_t *held = &out->held;
+    held->live_large = out->large_bytes;
+    held->live_huge = out->huge_bytes;
+    held->free_runs = out->dirty_bytes;
+    lu__guard_figures(&out->guarded_blocks, &out->guarded_bytes);
+    out->live_bytes = held->live_small + held->live_large + held->live_huge + out->guarded_bytes;
+    out->live_blocks = out->large_blocks + out->huge_blocks + out->guarded_blocks;
+    for (unsigned c = 0; c < LU_CLASSES; c++) out->live_blocks += out->classes[c].live_blocks;
+}
+
 void lu_stats_get(lu_stats_t *out) {
     memset(out, 0, sizeof *out);
     out->class_count = LU_CLASSES;
     for (unsigned c = 0; c < LU_CLASSES; c++) out->classes[c].block_bytes = lu__class_size[c];
-    struct snapshot snapshot = {.out = out};
+    struct snapshot snapshot = {.out = out, .now_ms = lu__os_now_ms()};
     if (lu__thread_mark()) { /* else a signal handler: without what takes a lock */
         lu__run_walk(note_run, add_noted, &snapshot);
         add_figures(out);
         lu__inside_leave();
     }
+    add_live(out);
+    lu__held_balance(out);
+    size_t used = out->held_bytes + out->metadata_bytes;
+    out->unbacked_bytes = out->committed_bytes - LU_MIN(used, out->committed_bytes);
     lu__pool_counts(&out->thread_heaps, &out->pooled_heaps);
     out->os_calls = lu__os_call_count();
-    lu__guard_figures(&out->live_blocks, &out->live_bytes);
-    out->live_bytes += out->large_bytes + out->huge_bytes;
-    out->live_blocks += out->large_blocks + out->huge_blocks;
-    for (unsigned c = 0; c < LU_CLASSES; c++) {
-        out->live_bytes += out->classes[c].live_blocks * out->classes[c].block_bytes;
-        out->live_blocks += out->classes[c].live_blocks;
-    }
-    out->live_bytes -= snapshot.unusable;
 }

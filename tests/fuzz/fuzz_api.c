@@ -15,6 +15,7 @@
 
 #include "clock.h"
 #include "heap/heap.h"
+#include "held.h"
 #include "os_fault.h"
 
 struct fuzz fuzz;
@@ -155,6 +156,8 @@ static void op_stats(void) {
     CHECK(lu_stats_json(text, sizeof text) < sizeof text);
     CHECK_THAT(stats.dirty_bytes <= stats.held_bytes, "%zu bytes dirty, %zu held",
                stats.dirty_bytes, stats.held_bytes);
+    CHECK_THAT(held_sum(&stats.held) == stats.held_bytes, "the parts are %zu bytes, held %zu",
+               held_sum(&stats.held), stats.held_bytes);
 }
 
 static void flush(void) {

@@ -38,6 +38,8 @@ bool model_own_realloc(struct thread *thread, struct slot *slot, size_t size, vo
 
 #include <stdatomic.h>
 
+#include "held.h"
+
 enum { OBJECT_WORDS = 12, SCOPE_BLOCKS = 40 };
 
 static lu_heap_t *shared[MODEL_SHARED];
@@ -357,6 +359,8 @@ void model_own_check(void) {
                stats.dirty_bytes, stats.held_bytes);
     CHECK_THAT(stats.live_bytes <= stats.held_bytes, "%zu bytes live, %zu held", stats.live_bytes,
                stats.held_bytes);
+    CHECK_THAT(held_sum(&stats.held) == stats.held_bytes, "the parts are %zu bytes, held %zu",
+               held_sum(&stats.held), stats.held_bytes);
     CHECK_THAT(stats.held_bytes <= stats.peak_held_bytes, "%zu bytes held, %zu at most",
                stats.held_bytes, stats.peak_held_bytes);
 }

@@ -5,8 +5,8 @@ usage: asked.py ASKED LIBRARY SOURCE MODE
 
 ASKED MODE (asked.c) runs with LIBRARY preloaded. The answer must come, the program go on as if
 nothing had been, and the figures be right; but in the mode `inside`, where gdb stops it in the
-middle of malloc or free: then all are 0, as the documents say, and those of a second call, outside,
-are right.
+middle of malloc or free: then it is said that there are none, as the documents say, and those of a
+second call, outside, are right.
 """
 
 import os
@@ -51,13 +51,23 @@ def figures(text):
     return [(int(system), int(used)) for system, used in found]
 
 
+def all_parts(text):
+    """For each answer that has figures, the parts of what comes from the system."""
+    found = re.findall(r"^The system bytes are:\n((?:\w+ *= *\d+\n)+)", text, re.MULTILINE)
+    return [[int(number) for number in re.findall(r"= *(\d+)", lines)] for lines in found]
+
+
 def check(answers, said):
     if MODE == "inside":
-        right = len(answers) == 2 and answers[0] == (0, 0) and answers[1][1] >= KEPT
+        right = (len(answers) == 2 and answers[0] == (0, 0) and answers[1][1] >= KEPT and
+                 said.count("(no figures:") == 1)
     elif MODE == "threads": # five threads, each with a block of 40 MiB at most
         right = len(answers) == 1 and KEPT <= answers[0][1] <= KEPT + (5 * 41 << 20)
     else: # its own block, in whole units of 64 KiB, and what libc has for itself
         right = len(answers) == 1 and KEPT <= answers[0][1] <= KEPT + (1 << 20)
+    held = [system for system, _ in answers if system != 0]
+    if [sum(parts) for parts in all_parts(said)] != held:
+        sys.exit(f"{MODE}: the parts do not add up to what is held\n{said}")
     if not right or any(system < used for system, used in answers):
         sys.exit(f"{MODE}: the figures are {answers}\n{said}")
 

@@ -310,6 +310,9 @@ class Statistics(tooltest.ToolTest):
         self.assertEqual(run["other_processes_with_stats"], 0)
         self.assertGreater(stats["live_bytes"], 0)
         self.assertGreaterEqual(stats["peak_held_bytes"], stats["live_bytes"])
+        self.assertEqual(sum(stats["held"].values()), stats["held_bytes"])
+        self.assertEqual(stats["held_bytes"] + stats["metadata_bytes"] + stats["unbacked_bytes"],
+                         stats["committed_bytes"])
         for member in stats["classes"]:
             self.assertLessEqual({"block_bytes", "live_blocks", "free_blocks", "spans"},
                                  set(member))
@@ -332,7 +335,9 @@ class Statistics(tooltest.ToolTest):
         report = lucid("run", "--", PYTHON, "-c", "x = list(range(1000))").err
         self.assertRegex(report, r"What lucid did \(process \d+, when it ended\)")
         self.assertRegex(report, r"live in the program +[\d.]+ \w+ in [\d,]+ blocks")
-        self.assertRegex(report, r"held +[\d.]+ \w+, at most [\d.]+ \w+")
+        self.assertRegex(report, r"held +[\d.]+ \w+, at most [\d.]+ \w+: the sum of\n"
+                                 r"    live, small blocks +[\d.]+ \w+\n")
+        self.assertRegex(report, r"\n    without memory +[\d.]+ \w+\n")
         self.assertIn("returned to system", report)
         self.assertRegex(report, r"block bytes +live blocks +live bytes +free blocks +spans")
         self.assertRegex(report, r"\n +32 +[\d,]+ +[\d.]+ \w+ +[\d,]+ +[\d,]+\n")

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -216,9 +217,14 @@ static void statistics_are_printed_as_text(void **state) {
     lu_free(block);
     assert_non_null(strstr(text, "statistics at exit"));
     assert_non_null(strstr(text, "live_bytes"));
+    unsigned long held = 0, part, parts = 0;
     for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
         assert_int_equal(strncmp(line, "lucid", 5), 0);
+        (void)sscanf(line, "lucid:   held_bytes %lu", &held);
+        if (sscanf(line, "lucid:     held: %*[a-z_] %lu", &part) == 1) parts += part;
     }
+    assert_true(held != 0);
+    assert_int_equal(parts, held);
 }
 
 int main(void) {

@@ -324,7 +324,7 @@ static void mallinfo_follows(void **state) {
 
 static void stats_lines(void **state) {
     (void)state;
-    char text[1000];
+    char text[2000];
     stderr_of(lu__malloc_stats, text, sizeof text);
     unsigned long system, in_use, all_system, all_in_use;
     assert_int_equal(sscanf(text,
@@ -333,7 +333,15 @@ static void stats_lines(void **state) {
                             &system, &in_use, &all_system, &all_in_use),
                      4);
     assert_true(system >= in_use && all_system >= all_in_use && all_in_use >= in_use);
-    for (char *line = strchr(text, '='); line != NULL; line = strchr(line + 1, '='))
+    static const char heading[] = "The system bytes are:\n";
+    char *line = strstr(text, heading);
+    assert_non_null(line);
+    unsigned long parts = 0;
+    for (line += strlen(heading); *line != 0; line = strchr(line, '\n') + 1) {
+        parts += strtoul(strchr(line, '=') + 1, NULL, 10);
+    }
+    assert_int_equal(parts, all_system);
+    for (line = strchr(text, '='); line != NULL; line = strchr(line + 1, '='))
         assert_int_equal(strchr(line, '\n') - line, 12); /* numbers end in one column */
 }
 
@@ -353,6 +361,17 @@ static void info_xml(void **state) {
     assert_non_null(strstr(text, "  <size from=\"112\" to=\"112\" total=\""));
     assert_non_null(strstr(text, "<total type=\"mmap\" count=\"0\" size=\"0\"/>\n"));
     assert_non_null(strstr(text, "<aspace type=\"mprotect\" size=\""));
+    char *at = text;
+    unsigned long system = 0, size, parts = 0;
+    while ((at = strstr(at, "<system type=\"current\" size=\"")) != NULL) {
+        assert_int_equal(sscanf(at, "<system type=\"current\" size=\"%lu", &system), 1);
+        at++;
+    }
+    for (at = text; (at = strstr(at, "<held part=")) != NULL; at++) {
+        assert_int_equal(sscanf(at, "<held part=\"%*[a-z_]\" size=\"%lu", &size), 1);
+        parts += size;
+    }
+    assert_int_equal(parts, system);
     free(text);
 }
 

@@ -3,8 +3,10 @@
  *
  *     What lucid did (process 1234, when it ended)
  *       live in the program   1.2 MiB in 1,234 blocks
- *       held                 61.0 MiB, at most 70.0 MiB; 12.0 MiB of it free and dirty
- *       ...
+ *       held                 61.0 MiB, at most 70.0 MiB: the sum of
+ *         live, small blocks  1.0 MiB
+ *         free, busy threads 48.0 MiB
+ *         ...
  *       block bytes   live blocks   live bytes   free blocks   spans
  *
  * The document comes from the library that ran in the child, which may be older or newer than this
@@ -30,20 +32,50 @@ static struct cell count(const json_t *stats, const char *key) {
     return cell_count(number(stats, key));
 }
 
+/* The members of "held", which add up to held_bytes. */
+static const struct {
+    const char *key, *label;
+} parts[] = {
+    {"live_small", "live, small blocks"},
+    {"live_large", "live, large blocks"},
+    {"live_huge", "live, huge blocks"},
+    {"padding", "around live blocks"},
+    {"free_active", "free, busy threads"},
+    {"free_idle", "free, silent threads"},
+    {"free_ended", "free, ended threads"},
+    {"free_user", "free, lu_heaps"},
+    {"waiting", "freed, not taken in"},
+    {"quarantine", "freed, held back"},
+    {"free_runs", "free runs"},
+    {"transit", "changed meanwhile"},
+};
+
+static void print_held(FILE *to, const json_t *stats) {
+    const json_t *held = json_object_get(stats, "held");
+    fprintf(to, "  held                 %10s, at most %s%s\n", bytes(stats, "held_bytes").text,
+            bytes(stats, "peak_held_bytes").text, held != NULL ? ": the sum of" : "");
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (number(held, parts[i].key) > 0)
+            fprintf(to, "    %-21s%8s\n", parts[i].label, bytes(held, parts[i].key).text);
+    }
+}
+
 static void print_states(FILE *to, const json_t *stats) {
     if (has(stats, "live_bytes"))
         fprintf(to, "  live in the program  %10s in %s blocks\n", bytes(stats, "live_bytes").text,
                 count(stats, "live_blocks").text);
-    if (has(stats, "held_bytes"))
-        fprintf(to, "  held                 %10s, at most %s; %s of it free and dirty\n",
-                bytes(stats, "held_bytes").text, bytes(stats, "peak_held_bytes").text,
-                bytes(stats, "dirty_bytes").text);
+    if (number(stats, "guarded_bytes") > 0)
+        fprintf(to, "    of it guarded      %10s in %s blocks, beside what is held\n",
+                bytes(stats, "guarded_bytes").text, count(stats, "guarded_blocks").text);
+    if (has(stats, "held_bytes")) print_held(to, stats);
     if (has(stats, "returned_bytes"))
         fprintf(to, "  returned to system   %10s\n", bytes(stats, "returned_bytes").text);
     if (has(stats, "metadata_bytes"))
         fprintf(to, "  lucid's own tables   %10s\n", bytes(stats, "metadata_bytes").text);
     if (has(stats, "committed_bytes"))
         fprintf(to, "  address space        %10s\n", bytes(stats, "committed_bytes").text);
+    if (has(stats, "unbacked_bytes"))
+        fprintf(to, "    without memory       %8s\n", bytes(stats, "unbacked_bytes").text);
     if (has(stats, "limit_bytes") && number(stats, "limit_bytes") > 0)
         fprintf(to, "  limit                %10s\n", bytes(stats, "limit_bytes").text);
     if (has(stats, "thread_heaps"))
