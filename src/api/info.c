@@ -24,7 +24,6 @@
 #include "lucid/lucid.h"
 #include "stats/snapshot.h"
 
-#include <string.h>
 #include <unistd.h>
 
 #ifdef __GLIBC__
@@ -69,10 +68,11 @@ static void print_parts(const lu_held_t *held) {
     struct lu__text text;
     lu__print(STDERR_FILENO, "The system bytes are:\n");
     for (unsigned i = 0; i < LU_HELD_PARTS; i++) {
-        const char *name = lu__held_names[i];
         if (lu__held_part(held, i) == 0) continue;
         lu__text_init(&text, label, sizeof label);
-        lu__text_add(&text, "%s%s=", name, "                 " + strlen(name)); /* 17 columns */
+        lu__text_add(&text, "%s", lu__held_names[i]);
+        while (text.need < 17) lu__text_add(&text, " ");
+        lu__text_add(&text, "=");
         lu__text_init(&text, buffer, sizeof buffer);
         lu__stats_line(&text, label, lu__held_part(held, i));
         lu__print(STDERR_FILENO, "%s", buffer);

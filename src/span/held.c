@@ -88,9 +88,9 @@ void lu__span_note_peak(void) {
 /* ---------------------------------------------------------------- runs */
 
 size_t lu__span_absent(const struct span *span) {
-    size_t units = span->absent;
+    size_t units = __atomic_load_n(&span->absent, __ATOMIC_RELAXED); /* statistics look as well */
     if (span->kind == LU_KIND_SMALL) {
-        units = (size_t)__builtin_popcount(span->absent) * span->slices;
+        units = (size_t)__builtin_popcount((unsigned)units) * span->slices;
     }
     return units << LU_UNIT_SHIFT;
 }

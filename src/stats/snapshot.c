@@ -79,7 +79,7 @@ NO_TSAN static unsigned note_hardened(const struct span *span, const struct heap
 
 NO_TSAN static unsigned note_small(const struct span *span, struct snapshot *snapshot) {
     /* Once, as it is no longer when the last block is freed, which takes no lock. */
-    const struct heap *owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED);
+    const struct heap *owner = __atomic_load_n(&span->owner, __ATOMIC_ACQUIRE);
     if (owner == NULL) return 1;
     if (span->hardened) return note_hardened(span, owner, snapshot);
     uint32_t carved = lu__span_carved(span), waiting = lu__remote_count(span);
@@ -99,7 +99,7 @@ NO_TSAN static unsigned note_small(const struct span *span, struct snapshot *sna
     return 2;
 }
 
-static void note_large(const struct span *span, lu_stats_t *out) {
+NO_TSAN static void note_large(const struct span *span, lu_stats_t *out) {
     size_t present = present_bytes(span), bytes = LU_MIN(lu__large_bytes(span), present);
     if (!lu__large_is_taken(span)) {
         out->large_blocks++;
