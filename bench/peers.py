@@ -57,8 +57,12 @@ class Allocator:
         self.preload = preload
         self.settings = settings or {}  # what its own variables are set to
 
+    def variables(self):
+        """What makes a program use it."""
+        return {**self.settings, "LD_PRELOAD": self.preload}
+
     def environment(self):
-        return {**ENVIRONMENT, **self.settings, "LD_PRELOAD": self.preload}
+        return {**ENVIRONMENT, **self.variables()}
 
     def is_in_maps(self, maps):
         """True if the /proc/PID/maps of a process show the library."""

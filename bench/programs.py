@@ -251,9 +251,9 @@ class Server(Real):
     def run(self, allocator):
         port = launch.free_port()
         server, client = self.commands(port)
-        preload = ["/usr/bin/env", f"LD_PRELOAD={allocator.preload}"]  # for the server alone
+        own = [f"{name}={value}" for name, value in allocator.variables().items()]
         self.run_measured([self.places["measure"], self.result, "--server", str(port), "--",
-                           *preload, *server, "--", *client], peers.ENVIRONMENT)
+                           "/usr/bin/env", *own, *server, "--", *client], peers.ENVIRONMENT)
         return read_measured(self.result)
 
     def trace(self, tracer):

@@ -99,6 +99,11 @@ class Harness(BenchTest):
         self.assertNotIn("failed: told on told", output)
         self.assertEqual(load(saved)["allocators"]["told"]["settings"],
                          {"LUCID_OPTIONS": "limit:1G"})
+        output = self.bench("--only", "^redis$", "--repeats", "1", "--allocators", "glibc,told",
+                            "--output", saved, PEERS=f"told={LIBRARY};LUCID_OPTIONS=limit:700K")
+        # A server gets the settings as well, and this one cannot run.
+        self.assertIn("failed: redis on told", output)
+        self.assertNotIn("failed: redis on glibc", output)
         for bad in ("nothing", "x=/missing", f"lucid={LIBRARY}", f"x={LIBRARY};y"):
             self.bench("--only", "^batches-fifo$", "--quick", "--output", saved, status=1,
                        PEERS=bad)
