@@ -1,8 +1,7 @@
 /*
- * engine.h - the contract between the malloc(3) surface (src/api) and an engine under it.
+ * engine.h - the contract between the malloc(3) surface (src/api) and the engine under it.
  *
- * The surface knows the rules of C, POSIX, C++ and glibc; the engine knows memory. The flagship
- * (src/heap) fulfils this contract; a classic allocator can stand in its place.
+ * The surface knows the rules of C, POSIX, C++ and glibc; the engine knows memory.
  *
  * Common rules. Sizes are bytes. Functions that return a block return NULL with errno = ENOMEM
  * when there is no memory, and nothing is lost. Blocks of 16 bytes and more are aligned to 16,

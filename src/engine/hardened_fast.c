@@ -5,7 +5,7 @@
  *     free    a live block of a thread's span in the first region, sealed, whose neighbourhood is
  *             as it should be
  *
- * Everything else, and everything that is wrong, goes the long way of engine.c and harden.c from
+ * Everything else, and everything that is wrong, goes the long way of alloc.c and free.c from
  * the start: nothing has been changed then, so what is found here is not told here. The checks are
  * the same, but for one: the heap's own blocks change hands without an atomic instruction, so of
  * two threads that free the same block at the same instant both may pass. The block is then in two
@@ -116,7 +116,7 @@ void *lu__hard_new_array(size_t size) {
 
 /* ---------------------------------------------------------------- free: what lies around */
 
-/* As in harden_check.c: the neighbour may be another thread's. */
+/* As in harden/canary.c: the neighbour may be another thread's. */
 #if LU_TSAN
 #define NO_TSAN __attribute__((no_sanitize("thread"), noinline))
 #else

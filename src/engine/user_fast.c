@@ -9,7 +9,7 @@
  *     LU_OF_USER          push it on the span's list: the program promises that no other thread
  *                         is in the heap now
  *     LU_OF_USER_SHARED   the same under the heap's lock, if that is free
- *     else                all the long way (engine.c), which tells misuse apart
+ *     else                all the long way (free.c), which tells misuse apart
  *
  * The long way is taken with nothing done: also where the lock is held, as only there somebody
  * waits, and knows its holder. What changes a shared heap holds its lock all the time, and the

@@ -1,5 +1,5 @@
 /*
- * harden.c - allocation and free of small blocks in a hardened heap, and its quarantine.
+ * blocks.c - allocation and free of small blocks in a hardened heap, and its quarantine.
  *
  *     malloc  stash of the class, in random order (filled from the spans' READY blocks)
  *             -> still zero and sealed? -> canary behind the request -> the program
@@ -268,7 +268,7 @@ void lu__hard_make_whole(struct heap *heap) {
 /* ---------------------------------------------------------------- allocation */
 
 /* The class for a request; LU_CLASSES if it is large. Blocks are multiples of 16 bytes, which
- * harden_fast.c relies on. */
+ * engine/hardened_fast.c relies on. */
 static unsigned class_for(size_t align, size_t size) {
     if (size > LU_CLASS_BYTES_MAX - HARD_CANARY) return LU_CLASSES;
     size_t bytes = LU_MAX(size + HARD_CANARY, 16);
@@ -282,8 +282,8 @@ static bool is_untouched(uintptr_t block, unsigned c) {
     if (LU_LIKELY(lu__hard_is_clear(block, room + HARD_CANARY))) return true;
     uint32_t size;
     if (lu__harden.canary != 0 && lu__hard_sealed(block, room, &size)) {
-        /* Live: two threads freed it at the same instant, see harden_fast.c, and it was handed out
-         * to the other. */
+        /* Live: two threads freed it at the same instant, see engine/hardened_fast.c, and it was
+         * handed out to the other. */
         lu__violation(LU_DOUBLE_FREE, "free", (void *)block, (void *)block, room);
         return false;
     }
@@ -349,7 +349,7 @@ static void keep(struct heap *owner, const struct span *span, uintptr_t block) {
     unsigned c = span->class_id;
     bool inside = lu__thread_enter_any(&self);
     if (__atomic_load_n(&owner->kind, __ATOMIC_RELAXED) != LU_HEAP_OF_THREAD) {
-        if (inside && lu__user_lock(owner)) { /* else lost: see engine.c */
+        if (inside && lu__user_lock(owner)) { /* else lost: see engine/free.c */
             bool owns = __atomic_load_n(&span->owner, __ATOMIC_RELAXED) == owner;
             if (owns) lu__hard_detain(owner, c, block, false);
             lu__user_unlock(owner);
@@ -363,7 +363,8 @@ static void keep(struct heap *owner, const struct span *span, uintptr_t block) {
 }
 
 void lu__hard_free(struct span *span, uintptr_t block, const char *call) {
-    struct heap *owner = __atomic_load_n(&span->owner, __ATOMIC_RELAXED); /* once: see engine.c */
+    struct heap *owner = __atomic_load_n(&span->owner,
+                                         __ATOMIC_RELAXED); /* once: see heap/plain.c */
     unsigned c = span->class_id;
     uint32_t room = lu__hard_room(c);
     if (LU_UNLIKELY(owner == NULL))

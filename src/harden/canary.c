@@ -1,5 +1,5 @@
 /*
- * harden_check.c - canaries, and blocks that must be zero.
+ * canary.c - canaries, and blocks that must be zero.
  *
  *     block    | what was asked for | filling | canary |        size of the class
  *               0 .. size            .. room    8 bytes

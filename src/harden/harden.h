@@ -2,7 +2,7 @@
  * harden.h - LUCID_OPTIONS=harden: the checks that cost more than the ones that are always on.
  *
  * Hardened, no thread has a fast path: lu__heap stays the empty one, so every call arrives in the
- * slow paths of engine.c, which hand small and large blocks over to here. What is unhardened
+ * slow paths of the engine, which hand small and large blocks over to here. What is unhardened
  * therefore executes the same instructions whether this exists or not.
  *
  * Off unless an option says otherwise; set once, before the first heap.
@@ -14,7 +14,7 @@
 
 struct lu__harden {
     bool on;
-    bool short_ways; /* all is on that harden_fast.c takes for granted                            */
+    bool short_ways; /* all is on that engine/hardened_fast.c takes for granted                   */
     bool rings;      /* the quarantine is longer than what fits the fifos                         */
     uint8_t level;   /* of the option, which single keys may have changed */
     bool random_order;
@@ -34,7 +34,7 @@ extern uint64_t lu__hard_secret LU_HIDDEN; /* of canaries */
 /* Read the options; once. */
 void lu__harden_init(void);
 
-/* ---------------------------------------------------------------- harden.c */
+/* ---------------------------------------------------------------- blocks.c */
 
 /* What a heap has besides, in memory of its own; NULL: no memory. */
 struct hard *lu__hard_make(void);
@@ -68,7 +68,7 @@ struct lu__hard_counts {
 };
 struct lu__hard_counts lu__hard_count(const struct span *span);
 
-/* ---------------------------------------------------------------- harden_span.c */
+/* ---------------------------------------------------------------- spans.c */
 
 /* Take in a span of which blocks came back. */
 void lu__hard_take_in(struct heap *heap, struct span *span);
@@ -89,7 +89,7 @@ void lu__hard_reset(struct heap *heap);
 void lu__hard_make_whole(struct heap *heap);
 void lu__hard_make_span_whole(struct heap *heap, struct span *span);
 
-/* ---------------------------------------------------------------- harden_large.c */
+/* ---------------------------------------------------------------- large.c */
 
 void *lu__hard_large_alloc(struct heap *user, size_t align, size_t size, bool *zero);
 /* True while few enough large blocks are guarded: each takes up to three mappings. */

@@ -1,5 +1,5 @@
 /*
- * harden_large.c - large blocks between guards, and their quarantine.
+ * large.c - large blocks between guards, and their quarantine.
  *
  *     run     | no access ........ | block ............... | guard page |
  *             start                 start + span->offset     end of the run

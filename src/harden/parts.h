@@ -204,7 +204,7 @@ LU_INLINE uintptr_t lu__hard_entry_block(uint64_t entry) {
     return (uintptr_t)(entry & (((uint64_t)1 << 56) - 1));
 }
 
-/* harden.c. A free block of class `c` enters what the heap holds back; its own or, if `away`,
+/* blocks.c. A free block of class `c` enters what the heap holds back; its own or, if `away`,
  * another's. */
 void lu__hard_detain(struct heap *heap, unsigned c, uintptr_t block, bool away);
 /* The block of class `c` has waited for long enough: into the stash. */

@@ -1,5 +1,5 @@
 /*
- * harden_span.c - spans of hardened heaps: birth, refill in random order, end.
+ * spans.c - spans of hardened heaps: birth, refill in random order, end.
  *
  *     | blocks ............................ | guard slice |      run of slices, the last without
  *       carved 4 KiB at a time                               access

@@ -10,7 +10,7 @@
  *     descriptors       which runs the heap owns (owner is stored last, and cleared first)
  *     limit, purged     how much of a span was carved, and which pages of that are not there
  *     lists, bitmaps    what is free: each link is looked at, and none leads out of its span
- *     states, canaries  the same of hardened spans (harden.c)
+ *     states, canaries  the same of hardened spans (harden/spans.c)
  *
  * All else is made anew. A block counts as out unless it is found among the free ones, so nothing
  * is handed out twice. What was on its way from one place to another is in neither and stays out:

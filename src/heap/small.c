@@ -15,7 +15,7 @@
  *                others that are out are in `reserve`
  *     PARTIAL    all blocks that are out; at 0 the span is empty and its slices go back
  * Invariant of SLEEPING and PARTIAL:
- *     needed + reserve == carved - off - (blocks on the span's list)
+ *     needed + reserve == carved - unlisted - (blocks on the span's list)
  * Blocks freed by other threads count as out until the owner takes them in.
  *
  * Refill order: blocks that others have freed, partial spans (the fullest of the first few, so

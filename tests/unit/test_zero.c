@@ -30,7 +30,7 @@ static size_t word_of(const void *name) {
 }
 
 /* Names in order, each once; a full word is passed by. */
-/* As engine.c does, which is inside (os/lock.h). */
+/* As alloc.c does, which is inside (os/lock.h). */
 static void *take(void) {
     if (!lu__inside_enter()) return NULL;
     void *name = lu__zero_alloc();

@@ -16,8 +16,8 @@
  *     in one of its own; declared in that folder's header, which has the folder's name (of this
  *     folder, in commands.h), and included below.
  *  2. A line in the list of tools/lucid/CMakeLists.txt, and one in the table below.
- *  3. A section in man/lucid.1, its name in tests/tools/test_other.py, which holds the table
- *     against the manual, and tests of what it does.
+ *  3. In man/lucid.1 a synopsis and a section; its name in tests/tools/test_other.py, which holds
+ *     the table against the manual; and tests of what it does.
  *
  * A subcommand sees argv[0] = "lucid NAME", so that argp's own messages say which one they are of.
  * The program is one thread; nothing here locks.
