@@ -420,7 +420,7 @@ static void delete_otherwise(void *block, size_t size, size_t alignment, enum ch
 
 __attribute__((constructor)) static void at_load(void) {
     unsigned found = 0;
-    lu__harden_init(); /* no block may have been asked for yet */
+    lu__engine_see_options(); /* no block may have been asked for yet */
     for (unsigned chain = NEW; chain <= DELETE_ARRAY_ALIGNED; chain *= 2) {
         if (compare((enum chain)chain)) found |= chain;
     }

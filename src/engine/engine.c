@@ -37,7 +37,7 @@ size_t lu__engine_purge(void) {
 void lu__engine_set_perturb(int value) {
     lu__perturb_byte = (unsigned char)value;
     lu__perturbing = value != 0;
-    lu__thread_see_perturb();
+    lu__thread_see_ways();
 }
 
 void lu__engine_fork_child(bool alone) {

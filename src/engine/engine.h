@@ -38,6 +38,10 @@ size_t lu__engine_purge(void);
  * or live at the call stay as they are. While it is 0 the fast path pays nothing for this. */
 void lu__engine_set_perturb(int value);
 
+/* Heed what the options say of hardening: before the first heap; and once the library is loaded, as
+ * a program that allocates before there is an environment has heaps without it until then. */
+void lu__engine_see_options(void);
+
 /* In a process that is a copy of another (lu__process_order_fn), after fork(2) or any other way. */
 void lu__engine_fork_child(bool alone);
 

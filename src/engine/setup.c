@@ -6,6 +6,7 @@
  * since they have no fast paths.
  */
 #include "base/options.h"
+#include "engine/engine.h"
 #include "engine/fast.h"
 #include "harden/harden.h"
 #include "heap/ops.h"
@@ -16,9 +17,15 @@
 #define HARDENED_MEAN 1024u /* with harden:2, where nothing else is said */
 #define HARDENED_BURST 256u /* and the first so many allocations of the process */
 
-static void first(void) {
+void lu__engine_see_options(void) {
+    lu__options_init(); /* linkers do not agree on the order of our constructors */
     lu__harden_init();
-    lu__long_ways = lu__harden.on;
+    LU_SET(lu__long_ways, lu__harden.on);
+    lu__thread_see_ways();
+}
+
+static void first(void) {
+    lu__engine_see_options();
     bool samples = lu__harden.level == 2;
     uint64_t mean = (uint64_t)lu__option(LU_OPT_GUARD_SAMPLE);
     if (mean == 0 && samples) mean = HARDENED_MEAN;

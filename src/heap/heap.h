@@ -130,8 +130,8 @@ extern const uintptr_t lu__empty_front[];
 extern __thread struct heap *lu__heap
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
 extern bool lu__perturbing; /* freed and fresh memory is filled; see engine/engine.h */
-/* No thread has fast paths, and who enters a heap goes by lu__setup_ops.entered; set once, before
- * the first heap. */
+/* No thread has fast paths, and who enters a heap goes by lu__setup_ops.entered; set before the
+ * first heap, and once more when the library is loaded. */
 extern bool lu__long_ways;
 typedef uint16_t lu__quarter __attribute__((may_alias)); /* of a word of any type */
 
@@ -366,8 +366,9 @@ void lu__thread_leave(struct heap *heap);
 /* Only the mark, for what does not touch the thread's heap; lu__inside_leave ends it. False in such
  * a handler. */
 bool lu__thread_mark(void) LU_MUST_CHECK;
-/* lu__perturbing has changed: for this thread now, for others at their next slow path. */
-void lu__thread_see_perturb(void);
+/* lu__perturbing or lu__long_ways has changed: for this thread now, for others at their next slow
+ * path. */
+void lu__thread_see_ways(void);
 /* True if the heap is the calling thread's, for good or borrowed. */
 bool lu__thread_has(const struct heap *heap);
 /* True in a signal handler that interrupted this thread in a slow path. */

@@ -90,7 +90,7 @@ static void set_front(struct heap *heap) {
     lu__heap = heap->fast;
 }
 
-void lu__thread_see_perturb(void) {
+void lu__thread_see_ways(void) {
     if (lu__own_heap != NULL) set_front(lu__own_heap);
 }
 
