@@ -236,7 +236,8 @@ void lu__hard_let_all_go(struct hard *hard, bool too) {
 
 /* ---------------------------------------------------------------- after fork */
 
-/* If it is free: what left as its thread was stopped may still stand there. */
+/* A block of a list becomes READY if it is free. It may be live: where fork stopped a thread that
+ * was handing it out, it still stands in the list. */
 static void ready_if_free(const struct heap *heap, uintptr_t block) {
     const struct region *region = lu__region_of((void *)block);
     const struct span *span = region != NULL ? lu__span_of(region, (void *)block) : NULL;
@@ -323,7 +324,7 @@ static void *alloc_once(struct heap *heap, size_t align, size_t size, bool *zero
 void *lu__hard_alloc(struct heap *heap, size_t align, size_t size, bool *zero) {
     void *block = alloc_once(heap, align, size, zero);
     if (LU_LIKELY(block != NULL) || size > (size_t)PTRDIFF_MAX) return block;
-    /* What waits to be used again may be as much as is asked for. */
+    /* The blocks in quarantine may be as much memory as is asked for. */
     lu__hard_let_all_go(heap->hard, true);
     lu__hard_large_flush();
     lu__hard_sweep(heap);
@@ -407,7 +408,8 @@ void lu__hard_array_ends(const void *block) {
     uint32_t room = lu__hard_room(span->class_id);
     if (lu__hard_is_array((uintptr_t)block, room)) {
         lu__hard_set_array((uintptr_t)block, room, false);
-    } else if (lu__hard_has_canary((uintptr_t)block, room)) { /* else its free tells of more */
+    } else if (lu__hard_has_canary((uintptr_t)block,
+                                   room)) { /* if it is damaged, free reports that */
         lu__violation(LU_DELETE_MISMATCH, "operator delete[]", block, block, room);
     }
 }

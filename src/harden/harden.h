@@ -1,9 +1,10 @@
 /*
  * harden.h - LUCID_OPTIONS=harden: the checks that cost more than the ones that are always on.
  *
- * Hardened, no thread has a fast path: lu__heap stays the empty one, so every call arrives in the
- * slow paths of the engine, which hand small and large blocks over to here. What is unhardened
- * therefore executes the same instructions whether this exists or not.
+ * Hardened, no thread has the fast paths of engine/fast.h: lu__heap stays the empty one, so what is
+ * unhardened executes the same instructions whether this exists or not. Nearly every call of a
+ * hardened thread then takes a short way of its own (engine/hardened_fast.c); the others take the
+ * slow paths of the engine, which hand small and large blocks over to here.
  *
  * Off unless an option says otherwise; set once, before the first heap.
  */
@@ -40,12 +41,13 @@ void lu__harden_init(void);
 struct hard *lu__hard_make(void);
 /* A block from a hardened heap, entered or locked; NULL: no memory. */
 void *lu__hard_alloc(struct heap *heap, size_t align, size_t size, bool *zero);
-/* Free a block that lu__hard_find said is live; outside, as the program may have a say. */
+/* Free a block that lu__hard_find said is live. Called outside (os/lock.h): misuse is reported, and
+ * the handler is the program's. */
 void lu__hard_free(struct span *span, uintptr_t block, const char *call);
 /* What `pointer` is, into the hardened SMALL span; *block: where its block begins, unless it is
  * wild. */
 enum lu__block_is lu__hard_find(const struct span *span, const void *pointer, uintptr_t *block);
-/* Bytes that a block of the span can hold: as reports tell. */
+/* Bytes that a block of the span can hold, for reports. */
 size_t lu__hard_block_bytes(const struct span *span);
 /* Bytes of a live block that the program may use. */
 size_t lu__hard_usable(const struct span *span, uintptr_t block);
@@ -57,7 +59,7 @@ bool lu__hard_size_matches(const struct span *span, size_t usable, size_t align,
  * than small hardened blocks are not looked at. */
 void lu__hard_array_made(void *block);
 void lu__hard_array_ends(const void *block);
-/* The heap goes into the pool. */
+/* The thread ends: what its heap holds of other heaps goes back, then it goes into the pool. */
 void lu__hard_thread_exit(struct heap *heap);
 /* Blocks of the span that are live, and those that are free and held back by a heap, for some time
  * or to be handed out; live_bytes: what the program may use of the former. Other threads may change
@@ -84,8 +86,8 @@ void lu__hard_release(struct span *span);
 /* The heap's blocks are all gone: for lu_heap_destroy, after lu__hard_release of each run. */
 void lu__hard_reset(struct heap *heap);
 
-/* fork.c: what the hardened lu_heap holds goes back to its spans, of which it lists none then; and
- * each of these is listed again. */
+/* For the child of fork (heap/fork.c). First the hardened lu_heap gives the free blocks that it
+ * holds back to its spans, and lists no span; then each span is made whole, and listed again. */
 void lu__hard_make_whole(struct heap *heap);
 void lu__hard_make_span_whole(struct heap *heap, struct span *span);
 
@@ -94,12 +96,12 @@ void lu__hard_make_span_whole(struct heap *heap, struct span *span);
 void *lu__hard_large_alloc(struct heap *user, size_t align, size_t size, bool *zero);
 /* True while few enough large blocks are guarded: each takes up to three mappings. */
 bool lu__hard_may_guard(void);
-/* Report what was written behind the block, before it is freed; outside. */
+/* Report what was written behind the block, before it is freed. Called outside. */
 void lu__hard_large_check(const struct span *span);
 void lu__hard_large_free(struct span *span);
-/* Let all that wait go. */
+/* End the quarantine of all large blocks, and empty the stock: their runs become free. */
 void lu__hard_large_flush(void);
-/* Let those go that have waited for long to be used again, or all. */
+/* Give back the runs of the stock that were not used again for long, or all. */
 void lu__hard_large_tidy(bool all);
 /* Give the run of a heap that ends back, as soon as that can be done. */
 void lu__hard_large_release(struct span *span);

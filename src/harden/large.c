@@ -64,7 +64,8 @@ static size_t stock_most(void) {
     return LU_MAX(__atomic_load_n(&live, __ATOMIC_RELAXED) / STOCK_PART, STOCK_BYTES);
 }
 
-/* What came before then has been in the stock for too long. (The clock starts with the system.) */
+/* Runs that came into the stock before this time have been there for too long. (The clock starts
+ * with the system.) */
 static uint64_t too_old(void) {
     uint64_t now = lu__os_now_ms();
     return now - LU_MIN(now, STOCK_MS);
@@ -200,7 +201,8 @@ static struct span *surplus(size_t coming, size_t most, uint64_t ms) {
     return much || came_ms[0] < ms ? unstock(0) : NULL;
 }
 
-/* Now. Into the queue if the stock is full, which it is only while the kernel refuses. Locked. */
+/* Put the run into the stock, or into the queue if the stock is full, which it is only while the
+ * kernel refuses. Locked. */
 static void put_in_stock(struct span *span) {
     if (stocked == STOCK) return enter(span);
     stock[stocked] = span;

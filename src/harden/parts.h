@@ -204,14 +204,15 @@ LU_INLINE uintptr_t lu__hard_entry_block(uint64_t entry) {
     return (uintptr_t)(entry & (((uint64_t)1 << 56) - 1));
 }
 
-/* blocks.c. A free block of class `c` enters what the heap holds back; its own or, if `away`,
+/* blocks.c. The heap holds the free block of class `c` back, which is its own or, if `away`,
  * another's. */
 void lu__hard_detain(struct heap *heap, unsigned c, uintptr_t block, bool away);
-/* The block of class `c` has waited for long enough: into the stash. */
+/* The block of class `c` has waited for long enough: it goes into the stash. */
 void lu__hard_let_go(struct hard *hard, unsigned c, uintptr_t block);
 /* True if the block of class `c` is among what the heap holds, but for other heaps' blocks. */
 bool lu__hard_holds(const struct hard *hard, unsigned c, uintptr_t block);
-/* All that the heap holds goes back to the spans; what waits in quarantine if that is `too`. */
+/* The blocks of the stashes and those of other heaps go back to their spans; if `too`, so do those
+ * in quarantine. */
 void lu__hard_let_all_go(struct hard *hard, bool too);
 
 #endif

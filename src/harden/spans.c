@@ -4,11 +4,11 @@
  *     | blocks ............................ | guard slice |      run of slices, the last without
  *       carved 4 KiB at a time                               access
  *
- * A heap lists, by kind, the spans that have something to give; a span of which nothing is READY
- * drops out (stamp 0), and the thread that makes a block READY then pushes it on the owner's
- * pending stack (as remote.c does). It pushes first and changes the state last, for until then the
- * span cannot end; so it may happen that the owner looks in between and finds nothing. The sweep,
- * which visits all spans of the heap, finds such a span later.
+ * A heap lists, by kind, the spans that have something to give. A span of which nothing is READY
+ * leaves the list (`queued` is 0 then), and the thread that makes a block READY pushes it on the
+ * owner's pending stack (as remote.c does). It pushes first and changes the state last, for until
+ * then the span cannot end; so it may happen that the owner looks in between and finds nothing. The
+ * sweep, which visits all spans of the heap, finds such a span later.
  *
  * All but lu__hard_ready is the owner's, or under the lock of a lu_heap.
  */
@@ -69,7 +69,7 @@ static void chunk_free(void *chunk, size_t bytes) {
 
 /* ---------------------------------------------------------------- lists */
 
-/* At the end: the longer a span waits for its turn, the more of its blocks have come back. */
+/* At the end of the list: a span gets back more of its blocks the longer it waits for its turn. */
 static void list_add(struct hard *hard, struct span *span) {
     struct span **last = &hard->last[span->class_id];
     span->next = NULL;
@@ -222,7 +222,7 @@ void lu__hard_span_fork_child(void) {
     (void)lu__lock_fork_child(&aside_lock);
 }
 
-/* All of its blocks are free. */
+/* The span, of which all blocks are free, goes back. */
 static void span_release(struct heap *heap, struct span *span) {
     list_remove(heap->hard, span);
     if (!guard_lift(span)) {

@@ -235,8 +235,9 @@ void lu__partial_remove(struct heap *heap, struct span *span);
 void lu__partial_append(struct heap *heap, struct span *span);
 /* Give the empty span back. */
 void lu__span_release(struct heap *heap, struct span *span);
-/* Keep the list of all runs of a lu_heap. One that leaves it has no owner from then on: first, as
- * it is about to be another's, and who has the heap's lock, and fork's child, ask for the owner. */
+/* Put a run on the heap's list of all its runs, or take it off: of lu_heaps, and of hardened heaps.
+ * What is taken off has its owner cleared first: it is about to be another heap's, and whoever has
+ * the lock of the heap, and fork's child, go by the owner. */
 void lu__heap_link(struct heap *heap, struct span *span);
 void lu__heap_unlink(struct heap *heap, struct span *span);
 
@@ -281,13 +282,13 @@ LU_INLINE void lu__remote_pushed(struct heap *heap, struct span *before) {
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     __atomic_store_n(&heap->posting, before, __ATOMIC_RELAXED);
 }
-/* Push it there. */
+/* Push the span on its owner's pending stack. */
 void lu__remote_push(struct span *span);
 /* True if others have posted to this heap what is not taken in yet. */
 LU_INLINE bool lu__remote_waits(const struct heap *heap) {
     return heap->taken != NULL || __atomic_load_n(&heap->pending, __ATOMIC_RELAXED) != NULL;
 }
-/* Take that in: of a number of spans, or of all that are there now. */
+/* Take in what was posted: of some spans, or of all that are there now. */
 void lu__remote_drain(struct heap *heap);
 void lu__remote_drain_all(struct heap *heap);
 /* Take in what was posted to `span`, the first of heap->taken: for lu__plain_ops. */
@@ -321,7 +322,8 @@ LU_INLINE bool lu__large_is_taken(const struct span *span) {
 }
 /* A block that is a mapping, whatever its size. */
 void *lu__large_huge(struct heap *user, size_t align, size_t size);
-/* NULL: it stays as it was, and perhaps fits elsewhere. */
+/* Resize the block of the run, which keeps its contents, to `size` bytes without copying. NULL: it
+ * stays as it was; a new block may still be possible. */
 void *lu__large_resize(struct span *span, size_t size);
 /* The same for the start of a huge block. small_stay: also if it becomes smaller than mappings of
  * their own are, as long as its pages are worth to be moved. */
@@ -430,8 +432,8 @@ LU_INLINE LU_MUST_CHECK bool lu__user_try(struct heap *heap) {
     lu__inside_undo();
     return false;
 }
-/* Gives `result`, so that it may be called last. The second is the first where somebody `waits`, or
- * misuse is to be told. */
+/* Both return `result`, so that they can be called last. lu__user_leave_rarely is for the case that
+ * some thread waits for the lock, or that misuse is to be reported. */
 void *lu__user_leave_rarely(struct heap *heap, void *result, bool waits) __attribute__((cold));
 LU_INLINE void *lu__user_leave(struct heap *heap, void *result) {
     bool waits = lu__lock_let_go(&heap->lock);

@@ -200,7 +200,7 @@ void lu__guard_free(void *block) {
     struct guard_slot *slot = slot_of(block);
     uint32_t expected = GUARD_LIVE;
     if (lu__thread_interrupted()) return; /* a signal handler: lost, rather than a deadlock */
-    check_beside(slot, "free");           /* the program may have a say: outside */
+    check_beside(slot, "free");           /* outside: the handler is the program's */
     if (!__atomic_compare_exchange_n(&slot->state, &expected, GUARD_FREED, false, __ATOMIC_ACQ_REL,
                                      __ATOMIC_RELAXED)) {
         lu__guard_misuse(LU_DOUBLE_FREE, "free", block, slot, "passed again"); /* at once */
